@@ -1,0 +1,1 @@
+//! A serving benchmark for large language models.

@@ -1,0 +1,3 @@
+//! The `rbench` program.
+
+fn main() {}
