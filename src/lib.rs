@@ -1,1 +1,45 @@
 //! A serving benchmark for large language models.
+//!
+//! # Layout
+//!
+//! Typed words become a resolved configuration, the configuration becomes a plan of bytes and due times,
+//! the plan runs, each request becomes one record, and records become figures and outputs:
+//!
+//! ```text
+//! cli ─► config ─► plan ────────► dispatch ─────► transport ────► metric ─► report ─► output
+//!                  dataset          due times       HTTP, clock     stats               table, JSONL
+//!                  arrival          permits         response ◄ sse
+//!                  backend.encode                   backend.decoder
+//! ```
+//!
+//! Everything before and after "runs" is synchronous, pure and seeded.
+//! `ARCHITECTURE.md` has the whole map, `METHODOLOGY.md` the definition of every figure.
+
+mod app;
+pub mod arrival;
+pub mod backend;
+pub mod bundled;
+pub mod cli;
+pub mod config;
+pub mod dataset;
+pub mod dispatch;
+pub mod error;
+pub mod hub;
+pub mod limits;
+pub mod metric;
+pub mod mock;
+pub mod model;
+pub mod output;
+pub mod plan;
+pub mod probe;
+pub mod progress;
+pub mod report;
+pub mod response;
+pub mod rng;
+pub mod sse;
+pub mod stats;
+pub mod tokenizer;
+pub mod transport;
+pub mod ui;
+
+pub use app::run;

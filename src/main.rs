@@ -1,3 +1,7 @@
-//! The `rbench` program.
+//! The `rbench` program: hands its words to the library and its result to the shell.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(rbench::run(std::env::args_os()))
+}

@@ -1,0 +1,384 @@
+//! Wires the stages in order. The only file that names every stage; nothing imports it.
+
+mod engine;
+mod save;
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+use serde_json::Value;
+
+use crate::arrival::{self, Rate};
+use crate::backend::Common;
+use crate::cli::{self, ServeWords, Words};
+use crate::config::{self, Keys, Serve};
+use crate::dataset::{Context, Rows};
+use crate::dispatch;
+use crate::error::{EXIT_OK, Error, Kind};
+use crate::hub::Hub;
+use crate::limits;
+use crate::metric::{self, Run, split_itl};
+use crate::mock;
+use crate::model::{Failure, Outcome, OutputTokens, PlannedRequest, RequestRecord, TokenSource};
+use crate::output::{self, Dialect};
+use crate::plan;
+use crate::probe::{self, Probe};
+use crate::progress::{Bar, Progress};
+use crate::report::{self, Facts, Report};
+use crate::tokenizer::Tokenizer;
+use crate::transport::Endpoint;
+use crate::ui::Ui;
+
+/// Runs the program with `words`, its name first, and returns its exit code.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
+    let ui = Ui::new();
+    let words = match cli::parse(words) {
+        Ok(words) => words,
+        Err(error) => {
+            // Help and version go to stdout with code 0, usage errors to stderr with code 2.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(crate::error::EXIT_USAGE);
+        }
+    };
+    // Fails only if a provider is there already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let result = match words {
+        Words::Mock(opts) => run_mock(*opts, ui),
+        Words::Serve(words) => serve(*words, ui),
+    };
+    match result {
+        Ok(()) => EXIT_OK,
+        Err(error) => {
+            ui.error(&error);
+            error.kind.exit_code()
+        }
+    }
+}
+
+/// `rbench mock`.
+fn run_mock(opts: mock::Opts, ui: Ui) -> Result<(), Error> {
+    // Thousands of clients need as many descriptors.
+    limits::raise_descriptors();
+    let name = match &opts.tokenizer {
+        Some(path) => path.display().to_string(),
+        None => crate::bundled::NAME.to_owned(),
+    };
+    let tokenizer = Tokenizer::load(&[name], &Hub::from_env(false))?;
+    let vocabulary = mock::vocabulary_from(tokenizer.inner());
+    if !vocabulary.exact {
+        ui.warn("this tokenizer splits the mock's words: answers have other token counts than they claim");
+    }
+    mock::run(opts, vocabulary, |server| {
+        ui.status(&format!("{}{}", engine::LISTENING, server.url()));
+    })
+    .map_err(|error| Error::new(Kind::System, format!("failed to {error}")).because(error))
+}
+
+/// `rbench serve`.
+fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
+    let engine = if words.args.mock { Some(engine::Engine::start(&words.args)?) } else { None };
+    let config =
+        config::resolve(words, &Keys::from_env(), engine.as_ref().map(engine::Engine::url))?;
+    let limit = limits::raise_descriptors();
+    let at_once = config.max_concurrency.unwrap_or(usize::MAX).min(config.num_prompts) as u64;
+    match limits::check_descriptors(at_once, limit) {
+        Err(error) if config.rate == Rate::Unlimited || config.max_concurrency.is_some() => {
+            return Err(error);
+        }
+        Err(_) => ui.warn(
+            "should the server fall behind, more requests may be open than the file descriptor limit allows: set --max-concurrency",
+        ),
+        Ok(()) => {}
+    }
+    let dialect = output::ALL[0];
+    save::check(config.output_file.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Kind::System, "can not start a runtime").because(error))?;
+    let probe = Probe::new(&config.target.base, config.target.control.clone())?;
+    let served = runtime.block_on(discover(&config, &probe, ui))?;
+    let tokenizer = Tokenizer::load(&served.tokenizers, &Hub::from_env(ui.terminal()))?;
+    if tokenizer.has_template() == Some(false) && config.backend.protocol.generates() {
+        ui.warn(&format!(
+            "the tokenizer {} has no chat template; base models may answer with text whose tokens can not be counted well",
+            tokenizer.name()
+        ));
+    }
+    let (plan, last_gap, common, rows) = prepare(&config, &served, &tokenizer, ui)?;
+    let endpoint = Arc::new(Endpoint {
+        url: format!("{}{}", config.target.base, config.backend.path)
+            .parse()
+            .map_err(|_| Error::new(Kind::Usage, "--base-url does not give a URL"))?,
+        headers: config.target.load.clone(),
+        protocol: config.backend.protocol,
+        streams: common.stream,
+    });
+    let options =
+        dispatch::Options { threads: config.threads, max_in_flight: config.max_concurrency };
+    warm_up(&config, &rows, &common, &endpoint, &options, ui)?;
+    if let Some(timeout) = config.flush {
+        runtime.block_on(probe.flush(config.backend.flush, timeout))?;
+        ui.status("prefix cache emptied");
+    }
+    let date = jiff::Zoned::now();
+    let progress = Progress::new();
+    let bar = (config.progress && ui.terminal())
+        .then(|| Bar::start(progress.clone(), plan.len(), ui.color()));
+    let (mut records, _clock) = dispatch::run(plan, &endpoint, &options, &progress)
+        .map_err(|error| Error::new(Kind::System, "can not start the run").because(error))?;
+    drop(bar);
+    let asked = Instant::now();
+    let server_info = runtime.block_on(probe.json("/server_info"));
+    // SGLang's client counts this call into its duration for SGLang's servers only.
+    let server_info_time =
+        if config.backend.is_sglang() { asked.elapsed() } else { Duration::ZERO };
+    drop(engine);
+
+    let retokenized = retokenize(&mut records, &tokenizer, config.backend.protocol.generates());
+    let accept_length =
+        server_info.as_ref().filter(|_| config.backend.is_sglang()).and_then(probe::accept_length);
+    let split: Option<Vec<f64>> =
+        (config.backend.splits_itl && accept_length.is_some_and(|a| a > 0.0)).then(|| {
+            records
+                .par_iter()
+                .filter(|record| record.completed())
+                .flat_map_iter(|record| split_itl(record, |piece| tokenizer.count(piece)))
+                .collect()
+        });
+    let stats = metric::compute(&Run {
+        records: &records,
+        retokenized: &retokenized,
+        split_itl: split.as_deref(),
+        accept_length,
+        last_gap,
+        server_info_time,
+    });
+    let report = Report {
+        facts: facts(&config, &served, &tokenizer, &date),
+        stats,
+        failures: report::failures(&records),
+        token_sources: report::token_sources(&records),
+        server_info,
+        records: &records,
+    };
+    publish(&report, &config, dialect, &date, ui)
+}
+
+/// What was learnt of the server before the run.
+struct Served {
+    /// Name to send.
+    model: String,
+    /// Where a tokenizer may be had, the best first.
+    tokenizers: Vec<String>,
+}
+
+/// Waits for the server and asks it what it serves.
+async fn discover(config: &Serve, probe: &Probe, ui: Ui) -> Result<Served, Error> {
+    let shown = &config.target.shown;
+    let list = match config.ready_timeout {
+        Some(patience) => {
+            let started = Instant::now();
+            let list = probe.ready(config.backend, patience, shown).await?;
+            if started.elapsed() > Duration::from_secs(1) {
+                ui.status(&format!("server ready after {:.1} s", started.elapsed().as_secs_f64()));
+            }
+            list
+        }
+        None if config.backend.lists_models => probe.json("/v1/models").await,
+        None => None,
+    };
+    let listed = match (&config.model, &list) {
+        (Some(model), Some(list)) => probe::find_model(list, model),
+        (None, Some(list)) => probe::first_model(list),
+        _ => None,
+    };
+    let model = match (&config.model, &listed) {
+        (Some(model), _) => model.clone(),
+        (None, Some(listed)) => listed.id.clone(),
+        (None, None) => {
+            return Err(Error::new(Kind::Unreachable, format!("{shown} lists no model"))
+                .hint("pass --model with the name that the server knows"));
+        }
+    };
+    let tokenizers = if let Some(name) = &config.tokenizer {
+        vec![name.clone()]
+    } else {
+        let info = probe.json("/model_info").await.unwrap_or(Value::Null);
+        let told = |key: &str| info.get(key).and_then(Value::as_str).map(str::to_owned);
+        let root = listed.and_then(|listed| listed.root);
+        let mut names: Vec<String> = Vec::new();
+        for name in [told("tokenizer_path"), told("model_path"), root, Some(model.clone())] {
+            if let Some(name) = name.filter(|name| !name.is_empty() && !names.contains(name)) {
+                names.push(name);
+            }
+        }
+        names
+    };
+    let model = config.served_model_name.clone().unwrap_or(model);
+    ui.status(&format!("{} at {shown}, model {model}", config.backend.name));
+    Ok(Served { model, tokenizers })
+}
+
+/// Makes the rows and the plan; also returns the gap after the last arrival, and what all requests share.
+#[expect(clippy::type_complexity, reason = "handed on at once, to one caller")]
+fn prepare(
+    config: &Serve,
+    served: &Served,
+    tokenizer: &Tokenizer,
+    ui: Ui,
+) -> Result<(Arc<[PlannedRequest]>, Duration, Common, Rows), Error> {
+    let started = Instant::now();
+    let hub = Hub::from_env(ui.terminal());
+    let rows = config.dataset.load(&Context {
+        tokenizer,
+        hub: &hub,
+        path: config.dataset_path.as_deref(),
+        n: config.num_prompts,
+        seed: config.seed,
+        ids: config.tokenize_prompt,
+    })?;
+    for note in &rows.notes {
+        ui.warn(note);
+    }
+    let common = Common {
+        model: served.model.clone(),
+        stream: config.stream,
+        ignore_eos: config.ignore_eos,
+        extra: config.extra.clone(),
+    };
+    let (due, last_gap) = arrival::due_times(config.rate, rows.rows.len(), config.seed);
+    let plan = plan::build(&rows.rows, &due, config.backend.protocol, &common);
+    let total = |len: fn(&PlannedRequest) -> usize| plan.iter().map(len).sum::<usize>();
+    ui.status(&format!(
+        "{} requests of {}: {} input tokens, {} output tokens asked for, prepared in {:.2} s",
+        plan.len(),
+        config.dataset_name,
+        total(|request| request.prompt_len),
+        total(|request| request.output_len),
+        started.elapsed().as_secs_f64(),
+    ));
+    Ok((plan, last_gap, common, rows))
+}
+
+/// Sends the warm-up requests and stops the program if none succeeds.
+fn warm_up(
+    config: &Serve,
+    rows: &Rows,
+    common: &Common,
+    endpoint: &Arc<Endpoint>,
+    options: &dispatch::Options,
+    ui: Ui,
+) -> Result<(), Error> {
+    let Some(row) = rows.rows.first().filter(|_| config.warmup > 0) else { return Ok(()) };
+    let plan = plan::warmup(row, config.warmup, config.backend.protocol, common);
+    let options = dispatch::Options { threads: 1, ..options.clone() };
+    let (records, _) = dispatch::run(plan, endpoint, &options, &Progress::new())
+        .map_err(|error| Error::new(Kind::System, "can not start the warm-up").because(error))?;
+    let good = records.iter().filter(|record| record.completed()).count();
+    if good > 0 {
+        ui.status(&format!("warm-up done: {good} of {} requests succeeded", records.len()));
+        return Ok(());
+    }
+    let failure = records.iter().find_map(|record| match &record.outcome {
+        Outcome::Failed(failure) => Some(failure),
+        _ => None,
+    });
+    Err(failure.map_or_else(
+        || Error::new(Kind::Rejected, "the warm-up did not run"),
+        |failure| warmup_error(failure, config),
+    ))
+}
+
+/// Says what the server answered, and what may help.
+fn warmup_error(failure: &Failure, config: &Serve) -> Error {
+    let answer = match &failure.excerpt {
+        Some(excerpt) => format!("{}: {excerpt}", failure.message),
+        None => failure.message.clone(),
+    };
+    let path = config.backend.path;
+    let error =
+        Error::new(Kind::Rejected, format!("the warm-up request to {path} failed: {answer}"));
+    match failure.status {
+        Some(401 | 403) => {
+            error.hint("set OPENAI_API_KEY, or API_KEY for a key that is sent as it is")
+        }
+        Some(404) => error.hint(format!(
+            "either the server has no {path} (try another --backend), or it does not know the model (see --model)"
+        )),
+        Some(400 | 413 | 422) => {
+            error.hint("the server does not accept the request: look at the lengths, --model and --extra-request-body")
+        }
+        Some(_) => error.hint("look at the server's log"),
+        None => error.hint("check --host and --port or --base-url"),
+    }
+}
+
+/// Counts each text again; completed requests whose tokens nobody counted take that count.
+fn retokenize(records: &mut [RequestRecord], tokenizer: &Tokenizer, generates: bool) -> Vec<u64> {
+    records
+        .par_iter_mut()
+        .map(|record| {
+            if !record.completed() || !generates {
+                return 0;
+            }
+            let count = tokenizer.count(&record.text) as u64;
+            let fallback = OutputTokens { count, source: TokenSource::Retokenized };
+            record.output_tokens.get_or_insert(fallback);
+            count
+        })
+        .collect()
+}
+
+fn facts(config: &Serve, served: &Served, tokenizer: &Tokenizer, date: &jiff::Zoned) -> Facts {
+    Facts {
+        backend: config.backend.name,
+        generates: config.backend.protocol.generates(),
+        dataset_name: config.dataset_name.clone(),
+        rate: config.rate,
+        max_concurrency: config.max_concurrency,
+        tag: config.tag.clone(),
+        model: served.model.clone(),
+        tokenizer: tokenizer.name().to_owned(),
+        seed: config.seed,
+        date: date.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        config: config.facts.clone(),
+    }
+}
+
+/// Prints the table, tells of failures, and appends the line.
+fn publish(
+    report: &Report<'_>,
+    config: &Serve,
+    dialect: &dyn Dialect,
+    date: &jiff::Zoned,
+    ui: Ui,
+) -> Result<(), Error> {
+    let total = report.records.len();
+    let printed = ui
+        .data(&dialect.table(report))
+        .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
+    if !report.failures.is_empty() {
+        for line in report::failure_lines(&report.failures, total) {
+            ui.status(&line);
+        }
+    }
+    let path = config
+        .output_file
+        .clone()
+        .unwrap_or_else(|| dialect.file_name(report, &date.strftime("%m%d").to_string()).into());
+    let line = dialect.line(report, config.details);
+    if let Err(error) = save::append(&path, &line) {
+        // What was measured is not lost with the file.
+        ui.status(line.trim_end());
+        return Err(error);
+    }
+    ui.status(&format!("result appended to {}", path.display()));
+    printed?;
+    if report.completed() == 0 {
+        return Err(Error::new(Kind::AllFailed, format!("all {total} requests failed")));
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! The simulated engine of `--mock`: this program once more, in a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use crate::cli::ServeArgs;
+use crate::error::{Error, Kind};
+
+/// What the engine says before its address.
+pub(super) const LISTENING: &str = "listening on ";
+
+/// A running engine; ends when dropped, and when this process dies.
+#[derive(Debug)]
+pub(super) struct Engine {
+    child: Child,
+    /// The engine ends when this does.
+    input: Option<ChildStdin>,
+    url: String,
+}
+
+impl Engine {
+    /// Starts an engine on a free port and waits until it listens.
+    ///
+    /// # Errors
+    /// If it does not start; the message has what it said.
+    pub(super) fn start(args: &ServeArgs) -> Result<Self, Error> {
+        let fail = |what: &str| {
+            Error::new(Kind::System, format!("can not start the engine of --mock: {what}"))
+        };
+        let program = std::env::current_exe()
+            .map_err(|error| fail("no path of this program").because(error))?;
+        let mut command = Command::new(program);
+        command
+            .args(["mock", "--host", "127.0.0.1", "--port", "0", "--exit-with-stdin"])
+            .args(["--seed", &args.seed.to_string()])
+            // A key is for servers of the user's; this one takes all.
+            .env_remove("RBENCH_MOCK_API_KEY")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child =
+            command.spawn().map_err(|error| fail("the process did not start").because(error))?;
+        let input = child.stdin.take();
+        let mut said = String::new();
+        let mut url = None;
+        if let Some(stderr) = child.stderr.take() {
+            let mut lines = BufReader::new(stderr).lines();
+            for line in lines.by_ref().map_while(Result::ok) {
+                if let Some(address) = line.strip_prefix(LISTENING) {
+                    url = Some(address.to_owned());
+                    break;
+                }
+                said.push_str(&line);
+                said.push(' ');
+            }
+            // Read on, so that the engine never waits for a reader.
+            std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        }
+        let mut engine = Self { child, input, url: String::new() };
+        match url {
+            Some(url) => {
+                engine.url = url;
+                Ok(engine)
+            }
+            None => Err(fail(said.trim())),
+        }
+    }
+
+    /// Its base URL.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // It may have ended by itself, and nobody is left to tell of a failure.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,99 @@
+//! Due times of requests, as offsets from the start of the run.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use rand_distr::{Distribution, Exp1};
+
+use crate::rng;
+
+/// How many requests arrive per second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rate {
+    /// All at once.
+    Unlimited,
+    /// A Poisson process with this mean rate in requests/s; finite and above 0.
+    PerSecond(f64),
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().parse::<f64>() {
+            Ok(rate) if rate == f64::INFINITY => Ok(Self::Unlimited),
+            Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Self::PerSecond(rate)),
+            _ => Err("must be a number of requests per second above 0, or `inf` for all at once"
+                .to_owned()),
+        }
+    }
+}
+
+impl serde::Serialize for Rate {
+    /// A number, or the string `"inf"`: JSON has no infinity.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Unlimited => serializer.serialize_str("inf"),
+            Self::PerSecond(rate) => serializer.serialize_f64(*rate),
+        }
+    }
+}
+
+/// Due times of `n` requests, rising, the first at zero, and the gap that would follow the last one.
+///
+/// Due time *i* depends on `seed`, `rate` and *i* alone.
+pub fn due_times(rate: Rate, n: usize, seed: u64) -> (Vec<Duration>, Duration) {
+    let Rate::PerSecond(rate) = rate else {
+        return (vec![Duration::ZERO; n], Duration::ZERO);
+    };
+    let mut rng = rng::stream(seed, "arrival", 0);
+    let mut due = Vec::with_capacity(n);
+    let mut at = 0.0_f64;
+    let mut gap = 0.0_f64;
+    for _ in 0..n {
+        due.push(Duration::try_from_secs_f64(at).unwrap_or(Duration::MAX));
+        let draw: f64 = Exp1.sample(&mut rng);
+        gap = draw / rate;
+        at += gap;
+    }
+    (due, Duration::try_from_secs_f64(gap).unwrap_or(Duration::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn rates_are_checked_at_the_edge() {
+        for bad in ["0", "-1", "nan", "-inf", "", "fast"] {
+            assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
+        assert_eq!("inf".parse(), Ok(Rate::Unlimited));
+        assert_eq!("Infinity".parse(), Ok(Rate::Unlimited));
+        assert_eq!("7.5".parse(), Ok(Rate::PerSecond(7.5)));
+    }
+
+    #[test]
+    fn the_mean_gap_is_the_inverse_of_the_rate() {
+        let n = 20_000;
+        let (due, _) = due_times(Rate::PerSecond(1000.0), n, 1);
+        let mean = due[n - 1].as_secs_f64() / (n - 1) as f64;
+        assert!((mean * 1000.0 - 1.0).abs() < 0.03, "mean gap {mean}");
+    }
+
+    proptest! {
+        /// Forall seeds, rates and lengths: due times rise from zero, and a longer plan starts with the shorter one.
+        #[test]
+        fn due_times_rise_and_do_not_depend_on_the_length(seed: u64, rate in 0.01_f64..1e5, n in 1_usize..200) {
+            let (long, _) = due_times(Rate::PerSecond(rate), n + 10, seed);
+            let (short, next) = due_times(Rate::PerSecond(rate), n, seed);
+            prop_assert_eq!(long[0], Duration::ZERO);
+            prop_assert!(long.is_sorted());
+            prop_assert_eq!(&long[..n], &short[..]);
+            let following = short[n - 1] + next;
+            prop_assert!(long[n].abs_diff(following) < Duration::from_micros(1));
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Wire protocols and the backends that speak them.
+//!
+//! A wire protocol is a pure pair of functions on bytes: it can neither be late, nor block, nor see a clock.
+//! A `--backend` value is one line of [`ALL`]: a protocol, a default port, a path and its abilities.
+
+mod chat;
+mod completions;
+mod embeddings;
+mod generate;
+mod generate_stream;
+mod predict;
+mod wire;
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use crate::model::Prompt;
+
+/// Every `--backend` value, in the order of `--help`.
+pub static ALL: &[Backend] = &[
+    Backend { name: "sglang", accepts_ids: true, flush: Flush::Sglang, ..generate::BACKEND },
+    Backend { name: "sglang-native", flush: Flush::Sglang, ..generate::BACKEND },
+    Backend {
+        name: "sglang-oai",
+        port: 30000,
+        flush: Flush::Sglang,
+        splits_itl: true,
+        ..completions::BACKEND
+    },
+    Backend {
+        name: "sglang-oai-chat",
+        port: 30000,
+        flush: Flush::Sglang,
+        splits_itl: true,
+        ..chat::BACKEND
+    },
+    Backend { name: "sglang-embedding", port: 30000, flush: Flush::Sglang, ..embeddings::BACKEND },
+    Backend { name: "vllm", flush: Flush::Vllm, ..completions::BACKEND },
+    Backend { name: "vllm-chat", flush: Flush::Vllm, ..chat::BACKEND },
+    Backend { name: "vllm-embedding", flush: Flush::Vllm, ..embeddings::BACKEND },
+    Backend { name: "lmdeploy", port: 23333, ..completions::BACKEND },
+    Backend { name: "lmdeploy-chat", port: 23333, ..chat::BACKEND },
+    Backend { name: "trt", ..generate_stream::BACKEND },
+    Backend { name: "truss", ..predict::BACKEND },
+    Backend {
+        name: "gserver",
+        port: 9988,
+        refused: Some(
+            "no implementation of its gRPC protocol exists here or in the tool that the name comes from",
+        ),
+        ..completions::BACKEND
+    },
+];
+
+/// How a backend empties its prefix cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// `POST /flush_cache?timeout=SECONDS`.
+    Sglang,
+    /// `POST /reset_prefix_cache`.
+    Vllm,
+    /// `POST /flush_cache`.
+    Plain,
+}
+
+/// What a `--backend` value stands for.
+#[derive(Debug)]
+pub struct Backend {
+    /// The `--backend` value.
+    pub name: &'static str,
+    /// The wire protocol.
+    pub protocol: &'static dyn Protocol,
+    /// Port where servers of this kind listen by default.
+    pub port: u16,
+    /// Path of the endpoint below the base URL.
+    pub path: &'static str,
+    /// Whether `--tokenize-prompt` works.
+    pub accepts_ids: bool,
+    /// Whether `GET /v1/models` answers.
+    pub lists_models: bool,
+    /// Whether the endpoint can answer without streaming.
+    pub can_disable_stream: bool,
+    /// How the prefix cache is emptied.
+    pub flush: Flush,
+    /// Whether gaps are shared among the tokens of an event by retokenizing,
+    /// when the server reports an accept length.
+    pub splits_itl: bool,
+    /// Why this backend can not be used, if it can not.
+    pub refused: Option<&'static str>,
+}
+
+impl Backend {
+    /// The backend of that name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|backend| backend.name == name)
+    }
+
+    /// Whether the server behind it is SGLang, which tells its accept length.
+    pub fn is_sglang(&self) -> bool {
+        self.name.starts_with("sglang")
+    }
+}
+
+/// What all requests of a run have in common.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// Model name to send.
+    pub model: String,
+    /// Whether to stream.
+    pub stream: bool,
+    /// Whether generation goes on after an end-of-sequence token.
+    pub ignore_eos: bool,
+    /// Keys that the user adds to each body or replaces in it.
+    pub extra: Map<String, Value>,
+}
+
+/// One wire protocol.
+pub trait Protocol: Sync + std::fmt::Debug {
+    /// The body of one request, its keys in the reference's order.
+    fn encode(&self, prompt: &Prompt, output_len: usize, common: &Common) -> Vec<u8>;
+
+    /// A decoder for one response.
+    fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// Whether responses hold generated tokens; embeddings do not.
+    fn generates(&self) -> bool {
+        true
+    }
+}
+
+/// Reads one response.
+pub trait Decoder: Send {
+    /// What one event of a stream says.
+    ///
+    /// # Errors
+    /// If the server reports an error in it, or it is not what the protocol says.
+    fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError>;
+
+    /// What the body of a response without streaming says.
+    ///
+    /// # Errors
+    /// As for events.
+    fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError>;
+}
+
+/// Output tokens that an event stands for in inter-token latencies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Step {
+    /// The event carries no output.
+    #[default]
+    None,
+    /// One, however many tokens it holds.
+    One,
+    /// As many as the counter has risen to.
+    Total(u64),
+}
+
+/// How the text of an event relates to the text before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TextMode {
+    /// It continues the text.
+    #[default]
+    Append,
+    /// It is the whole text so far.
+    Replace,
+}
+
+/// What one event adds to what is known of a response.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delta<'a> {
+    /// Text of this event.
+    pub text: Cow<'a, str>,
+    /// What to do with it.
+    pub mode: TextMode,
+    /// Whether and how this event counts as output.
+    pub step: Step,
+    /// The server's count of output tokens so far.
+    pub output_tokens: Option<u64>,
+    /// The server's count of prompt tokens.
+    pub prompt_tokens: Option<u64>,
+    /// Whether the server marks its streams' ends, and whether this is the mark.
+    pub end: End,
+}
+
+/// What an event says of the end of the stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum End {
+    /// Nothing.
+    #[default]
+    Unmarked,
+    /// There is a field for it, and it says that more will come.
+    Open,
+    /// Generation is complete.
+    Finished,
+}
+
+/// Why an event could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The server reported an error.
+    #[error("server reported: {0}")]
+    Server(String),
+    /// The event is not what the protocol says.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_paths_absolute() {
+        for (i, backend) in ALL.iter().enumerate() {
+            assert!(backend.path.starts_with('/'), "{}", backend.name);
+            assert!(ALL[..i].iter().all(|other| other.name != backend.name), "{}", backend.name);
+            assert!(std::ptr::eq(Backend::find(backend.name).unwrap(), backend));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! OpenAI's chat completions: `POST /v1/chat/completions`.
+//!
+//! Reasoning (`reasoning_content` or `reasoning`) and tool calls are output like content.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::wire::{self, Finish, First, Text, Told, Usage};
+use super::{Backend, Common, DecodeError, Decoder, Delta, Flush, Protocol, Step};
+use crate::model::Prompt;
+
+pub(super) const BACKEND: Backend = Backend {
+    name: "",
+    protocol: &Chat,
+    port: 8000,
+    path: "/v1/chat/completions",
+    accepts_ids: false,
+    lists_models: true,
+    can_disable_stream: true,
+    flush: Flush::Plain,
+    splits_itl: false,
+    refused: None,
+};
+
+#[derive(Debug)]
+struct Chat;
+
+impl Protocol for Chat {
+    fn encode(&self, prompt: &Prompt, output_len: usize, common: &Common) -> Vec<u8> {
+        let mut body = wire::object([
+            ("model", common.model.as_str().into()),
+            ("messages", json!([{"role": "user", "content": wire::prompt_value(prompt)}])),
+            ("max_completion_tokens", output_len.into()),
+            ("stream", common.stream.into()),
+        ]);
+        wire::add_defaults(&mut body, common);
+        wire::finish_body(body, common)
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(Reader)
+    }
+}
+
+#[derive(Debug)]
+struct Reader;
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    choices: First<Choice<'a>>,
+    usage: Option<Usage>,
+    error: Option<Told>,
+    #[serde(borrow)]
+    object: Option<Text<'a>>,
+    message: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow)]
+    delta: Option<Message<'a>>,
+    #[serde(borrow)]
+    message: Option<Message<'a>>,
+    #[serde(default)]
+    finish_reason: Finish,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    content: Option<Text<'a>>,
+    #[serde(borrow)]
+    reasoning_content: Option<Text<'a>>,
+    #[serde(borrow)]
+    reasoning: Option<Text<'a>>,
+    tool_calls: Option<Vec<ToolCall>>,
+}
+
+#[derive(Deserialize)]
+struct ToolCall {
+    function: Option<Function>,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    name: Option<String>,
+    arguments: Option<String>,
+}
+
+impl<'a> Message<'a> {
+    /// Reasoning, content and tool calls as one text, and whether there was any output.
+    fn output(self) -> (Cow<'a, str>, Step) {
+        let reasoning = self.reasoning_content.filter(|text| !text.0.is_empty()).or(self.reasoning);
+        let mut text = wire::join(wire::text(reasoning), wire::text(self.content));
+        // A call may come with an empty name and empty arguments: the delta is output all the same.
+        let mut any = !text.is_empty();
+        for call in self.tool_calls.unwrap_or_default() {
+            any = true;
+            let function = call.function;
+            if let Some(Function { name, arguments }) = function {
+                text = wire::join(text, Cow::Owned(name.unwrap_or_default()));
+                text = wire::join(text, Cow::Owned(arguments.unwrap_or_default()));
+            }
+        }
+        (text, if any { Step::One } else { Step::None })
+    }
+}
+
+impl Decoder for Reader {
+    fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
+        let chunk: Chunk<'a> = wire::parse(data)?;
+        wire::refuse_error(chunk.error, chunk.object.as_ref().map(|text| &*text.0), chunk.message)?;
+        let usage = chunk.usage.unwrap_or_default();
+        let mut delta = Delta {
+            output_tokens: usage.completion_tokens,
+            prompt_tokens: usage.prompt_tokens,
+            ..Delta::default()
+        };
+        if let Some(choice) = chunk.choices.0 {
+            if let Some(message) = choice.delta.or(choice.message) {
+                (delta.text, delta.step) = message.output();
+            }
+            delta.end = choice.finish_reason.end()?;
+        }
+        Ok(delta)
+    }
+
+    fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
+        self.event(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::backend::End;
+
+    #[test]
+    fn bodies() {
+        let common = Common {
+            model: "m".into(),
+            stream: true,
+            ignore_eos: false,
+            extra: serde_json::Map::new(),
+        };
+        let body = Chat.encode(&Prompt::Text("hi".into()), 8, &common);
+        expect![[r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_completion_tokens":8,"stream":true,"temperature":0.0,"ignore_eos":false,"stream_options":{"include_usage":true}}"#]]
+        .assert_eq(&String::from_utf8(body).unwrap());
+    }
+
+    #[test]
+    fn what_counts_as_output() {
+        let cases = [
+            (r#"{"role":"assistant","content":""}"#, "", Step::None),
+            (r#"{"role":"assistant","content":null}"#, "", Step::None),
+            (r#"{"content":"a"}"#, "a", Step::One),
+            (r#"{"reasoning_content":"r","content":null}"#, "r", Step::One),
+            (r#"{"reasoning":"r"}"#, "r", Step::One),
+            (r#"{"reasoning_content":"r","reasoning":"r","content":"c"}"#, "rc", Step::One),
+            (
+                r#"{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"{}"}}]}"#,
+                "f{}",
+                Step::One,
+            ),
+            (r#"{"tool_calls":[]}"#, "", Step::None),
+        ];
+        for (delta, text, step) in cases {
+            let event =
+                format!(r#"{{"choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}"#);
+            let read = Reader.event(event.as_bytes()).unwrap();
+            assert_eq!((&*read.text, read.step, read.end), (text, step, End::Open), "{delta}");
+        }
+    }
+
+    #[test]
+    fn usage_without_choices() {
+        let delta = Reader
+            .event(br#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9}}"#)
+            .unwrap();
+        assert_eq!((delta.prompt_tokens, delta.output_tokens), (Some(3), Some(9)));
+    }
+
+    #[test]
+    fn whole_answers() {
+        let body = br#"{"choices":[{"message":{"role":"assistant","content":"hi there"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
+        let delta = Reader.body(body).unwrap();
+        assert_eq!(
+            (&*delta.text, delta.output_tokens, delta.end),
+            ("hi there", Some(2), End::Finished)
+        );
+    }
+}

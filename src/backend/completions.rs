@@ -1,0 +1,150 @@
+//! OpenAI's completions: `POST /v1/completions`.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::wire::{self, Finish, First, Text, Told, Usage};
+use super::{Backend, Common, DecodeError, Decoder, Delta, Flush, Protocol, Step};
+use crate::model::Prompt;
+
+pub(super) const BACKEND: Backend = Backend {
+    name: "",
+    protocol: &Completions,
+    port: 8000,
+    path: "/v1/completions",
+    accepts_ids: false,
+    lists_models: true,
+    can_disable_stream: true,
+    flush: Flush::Plain,
+    splits_itl: false,
+    refused: None,
+};
+
+#[derive(Debug)]
+struct Completions;
+
+impl Protocol for Completions {
+    fn encode(&self, prompt: &Prompt, output_len: usize, common: &Common) -> Vec<u8> {
+        let mut body = wire::object([
+            ("model", common.model.as_str().into()),
+            ("prompt", wire::prompt_value(prompt)),
+            ("best_of", 1.into()),
+            ("max_tokens", output_len.into()),
+            ("stream", common.stream.into()),
+        ]);
+        wire::add_defaults(&mut body, common);
+        wire::finish_body(body, common)
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(Reader)
+    }
+}
+
+/// Reads completions; what it knows is in each event.
+#[derive(Debug)]
+pub(super) struct Reader;
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    choices: First<Choice<'a>>,
+    usage: Option<Usage>,
+    error: Option<Told>,
+    #[serde(borrow)]
+    object: Option<Text<'a>>,
+    message: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(default)]
+    finish_reason: Finish,
+}
+
+impl Decoder for Reader {
+    fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
+        let chunk: Chunk<'a> = wire::parse(data)?;
+        wire::refuse_error(chunk.error, chunk.object.as_ref().map(|text| &*text.0), chunk.message)?;
+        let usage = chunk.usage.unwrap_or_default();
+        let mut delta = Delta {
+            output_tokens: usage.completion_tokens,
+            prompt_tokens: usage.prompt_tokens,
+            ..Delta::default()
+        };
+        if let Some(choice) = chunk.choices.0 {
+            delta.text = wire::text(choice.text);
+            delta.step = if delta.text.is_empty() { Step::None } else { Step::One };
+            delta.end = choice.finish_reason.end()?;
+        }
+        Ok(delta)
+    }
+
+    fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
+        self.event(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+    use crate::backend::End;
+
+    fn common() -> Common {
+        Common { model: "m".into(), stream: true, ignore_eos: true, extra: serde_json::Map::new() }
+    }
+
+    fn encode(common: &Common) -> String {
+        let body = Completions.encode(&Prompt::Text("hi".into()), 8, common);
+        String::from_utf8(body).unwrap()
+    }
+
+    #[test]
+    fn bodies() {
+        expect![[r#"{"model":"m","prompt":"hi","best_of":1,"max_tokens":8,"stream":true,"temperature":0.0,"ignore_eos":true,"stream_options":{"include_usage":true}}"#]]
+        .assert_eq(&encode(&common()));
+        let no_stream = Common { stream: false, ..common() };
+        expect![[r#"{"model":"m","prompt":"hi","best_of":1,"max_tokens":8,"stream":false,"temperature":0.0,"ignore_eos":true}"#]]
+        .assert_eq(&encode(&no_stream));
+    }
+
+    #[test]
+    fn what_the_user_sets_wins() {
+        let extra = json!({"temperature": 0.7, "stream_options": {}, "max_tokens": 3, "x": 1});
+        let common = Common { extra: extra.as_object().unwrap().clone(), ..common() };
+        expect![[r#"{"model":"m","prompt":"hi","best_of":1,"max_tokens":3,"stream":true,"ignore_eos":true,"temperature":0.7,"stream_options":{},"x":1}"#]]
+        .assert_eq(&encode(&common));
+    }
+
+    #[test]
+    fn events() {
+        let read = |data: &'static str| Reader.event(data.as_bytes());
+        let delta = read(r#"{"choices":[{"text":"a b","finish_reason":null}]}"#).unwrap();
+        assert_eq!((&*delta.text, delta.step, delta.end), ("a b", Step::One, End::Open));
+        let delta = read(r#"{"choices":[{"text":"","finish_reason":"length"}]}"#).unwrap();
+        assert_eq!((delta.step, delta.end), (Step::None, End::Finished));
+        let delta =
+            read(r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9}}"#).unwrap();
+        assert_eq!((delta.prompt_tokens, delta.output_tokens), (Some(3), Some(9)));
+        assert_eq!(delta.end, End::Unmarked);
+    }
+
+    #[test]
+    fn errors_in_every_spelling() {
+        for data in [
+            r#"{"error":{"message":"too long","type":"BadRequest","code":400}}"#,
+            r#"{"error":"too long"}"#,
+            r#"{"object":"error","message":"too long","code":400}"#,
+            r#"{"choices":[{"text":"","finish_reason":{"type":"abort","message":"too long"}}]}"#,
+        ] {
+            let error = Reader.event(data.as_bytes()).unwrap_err();
+            assert_eq!(error, DecodeError::Server("too long".into()), "{data}");
+        }
+        assert!(matches!(Reader.event(b"{oops"), Err(DecodeError::Malformed(_))));
+    }
+}

@@ -1,0 +1,92 @@
+//! OpenAI's embeddings: `POST /v1/embeddings`.
+//!
+//! One answer, no tokens: the only latency is the whole request's.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::wire::{self, First, Text, Told, Usage};
+use super::{Backend, Common, DecodeError, Decoder, Delta, End, Flush, Protocol};
+use crate::model::Prompt;
+
+pub(super) const BACKEND: Backend = Backend {
+    name: "",
+    protocol: &Embeddings,
+    port: 8000,
+    path: "/v1/embeddings",
+    accepts_ids: false,
+    lists_models: true,
+    can_disable_stream: true,
+    flush: Flush::Plain,
+    splits_itl: false,
+    refused: None,
+};
+
+#[derive(Debug)]
+struct Embeddings;
+
+impl Protocol for Embeddings {
+    fn encode(&self, prompt: &Prompt, _output_len: usize, common: &Common) -> Vec<u8> {
+        let body = wire::object([
+            ("input", wire::prompt_value(prompt)),
+            ("model", common.model.as_str().into()),
+        ]);
+        wire::finish_body(body, common)
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(Reader)
+    }
+
+    fn generates(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Debug)]
+struct Reader;
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(default)]
+    data: First<IgnoredAny>,
+    usage: Option<Usage>,
+    error: Option<Told>,
+    #[serde(borrow)]
+    object: Option<Text<'a>>,
+    message: Option<Value>,
+}
+
+impl Decoder for Reader {
+    fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
+        self.body(data)
+    }
+
+    fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
+        let answer: Answer<'a> = wire::parse(body)?;
+        wire::refuse_error(
+            answer.error,
+            answer.object.as_ref().map(|text| &*text.0),
+            answer.message,
+        )?;
+        if answer.data.0.is_none() {
+            return Err(DecodeError::Malformed("answer holds no embedding in `data`".to_owned()));
+        }
+        let prompt_tokens = answer.usage.and_then(|usage| usage.prompt_tokens);
+        Ok(Delta { prompt_tokens, end: End::Finished, ..Delta::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_vectors_is_malformed() {
+        let good = br#"{"data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":4}}"#;
+        assert_eq!(Reader.body(good).unwrap().prompt_tokens, Some(4));
+        assert!(matches!(Reader.body(br#"{"data":[]}"#), Err(DecodeError::Malformed(_))));
+        assert!(matches!(Reader.body(b"{}"), Err(DecodeError::Malformed(_))));
+    }
+}

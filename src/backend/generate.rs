@@ -1,0 +1,147 @@
+//! SGLang's native endpoint: `POST /generate`.
+//!
+//! Each event repeats the whole text so far and carries a running count of output tokens.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use super::wire::{self, Finish, First, Text, Told};
+use super::{Backend, Common, DecodeError, Decoder, Delta, Flush, Protocol, Step, TextMode};
+use crate::model::Prompt;
+
+pub(super) const BACKEND: Backend = Backend {
+    name: "",
+    protocol: &Generate,
+    port: 30000,
+    path: "/generate",
+    accepts_ids: false,
+    lists_models: true,
+    can_disable_stream: true,
+    flush: Flush::Plain,
+    splits_itl: false,
+    refused: None,
+};
+
+#[derive(Debug)]
+struct Generate;
+
+impl Protocol for Generate {
+    fn encode(&self, prompt: &Prompt, output_len: usize, common: &Common) -> Vec<u8> {
+        let key = match prompt {
+            Prompt::Text(_) => "text",
+            Prompt::Ids(_) => "input_ids",
+        };
+        let body = wire::object([
+            (key, wire::prompt_value(prompt)),
+            (
+                "sampling_params",
+                json!({
+                    "temperature": 0.0,
+                    "max_new_tokens": output_len,
+                    "ignore_eos": common.ignore_eos,
+                }),
+            ),
+            ("stream", common.stream.into()),
+            ("lora_path", Value::Null),
+            ("return_logprob", false.into()),
+            ("return_routed_experts", false.into()),
+            ("logprob_start_len", (-1).into()),
+        ]);
+        wire::finish_body(body, common)
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(Reader)
+    }
+}
+
+#[derive(Debug)]
+struct Reader;
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(default)]
+    output_ids: First<IgnoredAny>,
+    meta_info: Option<MetaInfo>,
+    error: Option<Told>,
+    #[serde(borrow)]
+    object: Option<Text<'a>>,
+    message: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+struct MetaInfo {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    #[serde(default)]
+    finish_reason: Finish,
+}
+
+impl Decoder for Reader {
+    fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
+        let chunk: Chunk<'a> = wire::parse(data)?;
+        wire::refuse_error(chunk.error, chunk.object.as_ref().map(|text| &*text.0), chunk.message)?;
+        let meta = chunk.meta_info.unwrap_or_default();
+        // A server without a detokenizer sends ids instead of text.
+        let ids_only = chunk.text.is_none() && chunk.output_ids.0.is_some();
+        let text = wire::text(chunk.text);
+        let step = if text.is_empty() && !ids_only {
+            Step::None
+        } else {
+            meta.completion_tokens.map_or(Step::One, Step::Total)
+        };
+        Ok(Delta {
+            text,
+            mode: TextMode::Replace,
+            step,
+            output_tokens: meta.completion_tokens,
+            prompt_tokens: meta.prompt_tokens,
+            end: meta.finish_reason.end()?,
+        })
+    }
+
+    fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
+        self.event(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::Map;
+
+    use super::*;
+    use crate::backend::End;
+
+    #[test]
+    fn bodies() {
+        let common =
+            Common { model: "m".into(), stream: true, ignore_eos: true, extra: Map::new() };
+        let body = |prompt| String::from_utf8(Generate.encode(&prompt, 8, &common)).unwrap();
+        expect![[r#"{"text":"hi","sampling_params":{"temperature":0.0,"max_new_tokens":8,"ignore_eos":true},"stream":true,"lora_path":null,"return_logprob":false,"return_routed_experts":false,"logprob_start_len":-1}"#]]
+        .assert_eq(&body(Prompt::Text("hi".into())));
+        expect![[r#"{"input_ids":[1,2],"sampling_params":{"temperature":0.0,"max_new_tokens":8,"ignore_eos":true},"stream":true,"lora_path":null,"return_logprob":false,"return_routed_experts":false,"logprob_start_len":-1}"#]]
+        .assert_eq(&body(Prompt::Ids(vec![1, 2])));
+    }
+
+    #[test]
+    fn events() {
+        let data = br#"{"text":"a b","output_ids":[],"meta_info":{"id":"x","finish_reason":null,"prompt_tokens":7,"completion_tokens":2}}"#;
+        let delta = Reader.event(data).unwrap();
+        assert_eq!((&*delta.text, delta.mode), ("a b", TextMode::Replace));
+        assert_eq!((delta.step, delta.prompt_tokens), (Step::Total(2), Some(7)));
+        assert_eq!(delta.end, End::Open);
+        let data = br#"{"output_ids":[5,6],"meta_info":{"finish_reason":{"type":"length","length":2},"completion_tokens":2}}"#;
+        let delta = Reader.event(data).unwrap();
+        assert_eq!((delta.step, delta.end), (Step::Total(2), End::Finished));
+    }
+
+    #[test]
+    fn an_abort_is_an_error() {
+        let data = br#"{"text":"","meta_info":{"finish_reason":{"type":"abort","message":"out of memory"},"completion_tokens":0}}"#;
+        assert_eq!(Reader.event(data), Err(DecodeError::Server("out of memory".into())));
+    }
+}

@@ -1,0 +1,231 @@
+//! Pieces that the JSON of several protocols share, read without copying where JSON escapes allow it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::{Common, DecodeError, End};
+use crate::model::Prompt;
+
+/// A string that borrows from the event. (A bare `Option<Cow<str>>` would always copy.)
+#[derive(Debug, Deserialize)]
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+/// The text of an optional string.
+pub(super) fn text(value: Option<Text<'_>>) -> Cow<'_, str> {
+    value.map_or(Cow::Borrowed(""), |text| text.0)
+}
+
+/// Joins two texts, copying only if both hold something.
+pub(super) fn join<'a>(first: Cow<'a, str>, second: Cow<'a, str>) -> Cow<'a, str> {
+    match (first.is_empty(), second.is_empty()) {
+        (true, _) => second,
+        (_, true) => first,
+        _ => Cow::Owned(first.into_owned() + &second),
+    }
+}
+
+/// Token counters of OpenAI's protocols.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Usage {
+    pub(super) prompt_tokens: Option<u64>,
+    pub(super) completion_tokens: Option<u64>,
+}
+
+/// The first element of a list; the others are skipped.
+#[derive(Debug)]
+pub(super) struct First<T>(pub(super) Option<T>);
+
+impl<T> Default for First<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+            type Value = First<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<First<T>, E> {
+                Ok(First(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<First<T>, A::Error> {
+                let first = seq.next_element()?;
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(First(first))
+            }
+        }
+        deserializer.deserialize_any(List(PhantomData))
+    }
+}
+
+/// A reason or message that servers write as a string or as an object with `message` and `type`.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// A plain string, or the object's `type`.
+    pub(super) kind: Option<String>,
+    /// The object's `message`.
+    pub(super) message: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Told {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Told;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an object")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Told, E> {
+                Ok(Told { kind: Some(text.to_owned()), message: None })
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Told, E> {
+                Ok(Told { kind: Some(value.to_string()), message: None })
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Told, E> {
+                Ok(Told { kind: Some(value.to_string()), message: None })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Told, A::Error> {
+                let mut told = Told::default();
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    let slot = match &*key {
+                        "message" => &mut told.message,
+                        "type" => &mut told.kind,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    *slot = match map.next_value::<Value>()? {
+                        Value::Null => None,
+                        Value::String(text) => Some(text),
+                        other => Some(other.to_string()),
+                    };
+                }
+                Ok(told)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+impl Told {
+    /// The most telling of what was said.
+    pub(super) fn say(self) -> String {
+        self.message.or(self.kind).unwrap_or_else(|| "an error without a message".to_owned())
+    }
+}
+
+/// A finish reason, which tells three things apart: no such field, nothing yet, and an end.
+#[derive(Debug, Default)]
+pub(super) enum Finish {
+    /// The field is absent.
+    #[default]
+    Absent,
+    /// The field is null.
+    Open,
+    /// Generation ended.
+    Reason(Told),
+}
+
+impl<'de> Deserialize<'de> for Finish {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(|told| told.map_or(Self::Open, Self::Reason))
+    }
+}
+
+impl Finish {
+    /// What it says of the stream; an abort is an error.
+    pub(super) fn end(self) -> Result<End, DecodeError> {
+        match self {
+            Self::Absent => Ok(End::Unmarked),
+            Self::Open => Ok(End::Open),
+            Self::Reason(told) => match told.kind.as_deref() {
+                Some(kind @ ("abort" | "error")) => Err(DecodeError::Server(
+                    told.message.unwrap_or_else(|| format!("finish reason `{kind}`")),
+                )),
+                _ => Ok(End::Finished),
+            },
+        }
+    }
+}
+
+/// Reads JSON, with an error that shows the beginning of what was read.
+pub(super) fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, DecodeError> {
+    serde_json::from_slice(data).map_err(|error| {
+        let shown: String = String::from_utf8_lossy(data).chars().take(120).collect();
+        DecodeError::Malformed(format!("event is not the expected JSON ({error}): {shown}"))
+    })
+}
+
+/// Fails if a response object carries an error in one of the ways servers write it.
+pub(super) fn refuse_error(
+    error: Option<Told>,
+    object: Option<&str>,
+    message: Option<Value>,
+) -> Result<(), DecodeError> {
+    if let Some(told) = error {
+        return Err(DecodeError::Server(told.say()));
+    }
+    if object == Some("error") {
+        let message =
+            message.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        return Err(DecodeError::Server(
+            message.unwrap_or_else(|| "an error without a message".to_owned()),
+        ));
+    }
+    Ok(())
+}
+
+/// The prompt as a JSON value: a string, or a list of ids.
+pub(super) fn prompt_value(prompt: &Prompt) -> Value {
+    match prompt {
+        Prompt::Text(text) => Value::from(text.as_str()),
+        Prompt::Ids(ids) => Value::from(ids.as_slice()),
+    }
+}
+
+/// Adds the keys of OpenAI's generation endpoints that the user has not set: greedy decoding,
+/// the end-of-sequence switch, and a usage report at the end of a stream.
+pub(super) fn add_defaults(body: &mut Map<String, Value>, common: &Common) {
+    if !common.extra.contains_key("temperature") {
+        body.insert("temperature".into(), Value::from(0.0));
+    }
+    if !common.extra.contains_key("ignore_eos") {
+        body.insert("ignore_eos".into(), Value::from(common.ignore_eos));
+    }
+    // Servers reject `stream_options` in a request that does not stream.
+    let streams = common.extra.get("stream").and_then(Value::as_bool).unwrap_or(common.stream);
+    if streams && !common.extra.contains_key("stream_options") {
+        body.insert("stream_options".into(), serde_json::json!({"include_usage": true}));
+    }
+}
+
+/// Merges the user's keys, one level deep, and writes the body.
+pub(super) fn finish_body(mut body: Map<String, Value>, common: &Common) -> Vec<u8> {
+    for (key, value) in &common.extra {
+        body.insert(key.clone(), value.clone());
+    }
+    Value::Object(body).to_string().into_bytes()
+}
+
+/// A body from keys and values, in this order.
+pub(super) fn object<const N: usize>(entries: [(&str, Value); N]) -> Map<String, Value> {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}

@@ -1,0 +1,301 @@
+//! What may be typed. Parsing does no input or output.
+
+mod abbreviation;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::arrival::Rate;
+use crate::{backend, dataset, mock};
+
+/// A serving benchmark for large language models
+#[derive(Debug, Parser)]
+#[command(name = "rbench", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Measure a server: latencies, throughput, failures
+    Serve(Box<ServeArgs>),
+    /// Run a simulated engine to measure clients against
+    Mock(Box<mock::Opts>),
+}
+
+/// What was typed.
+#[derive(Debug)]
+pub enum Words {
+    /// `rbench serve`.
+    Serve(Box<ServeWords>),
+    /// `rbench mock`.
+    Mock(Box<mock::Opts>),
+}
+
+/// The words of `rbench serve`.
+#[derive(Debug)]
+pub struct ServeWords {
+    /// The general flags.
+    pub args: ServeArgs,
+    /// The chosen dataset, its own flags read.
+    pub dataset: Box<dyn dataset::Dataset>,
+    /// The flags of all datasets, by the names that results use.
+    pub facts: Map<String, Value>,
+}
+
+const TARGET: &str = "Target";
+const LOAD: &str = "Load";
+const REQUEST: &str = "Requests";
+const DATA: &str = "Dataset";
+const FLOW: &str = "Before the run";
+const OUTPUT: &str = "Output";
+
+/// The general flags of `rbench serve`.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(
+    args_override_self = true,
+    after_help = "Long flags may be shortened as long as they stay unambiguous.\n\
+                  Exit codes: 0 done, 1 the run failed, 2 the command line is not usable."
+)]
+pub struct ServeArgs {
+    /// Kind of server, which decides the endpoint and the format
+    #[arg(long, default_value = "sglang", value_parser = PossibleValuesParser::new(backend::ALL.iter().map(|b| b.name)), hide_possible_values = true, value_name = "NAME", help_heading = TARGET, help = backend_help())]
+    pub backend: String,
+    /// URL of the server, instead of --host and --port
+    #[arg(long, value_name = "URL", help_heading = TARGET)]
+    pub base_url: Option<String>,
+    /// Host of the server
+    #[arg(long, value_name = "HOST", default_value = "0.0.0.0", help_heading = TARGET)]
+    pub host: String,
+    /// Port of the server [default: that of the backend]
+    #[arg(long, value_name = "PORT", help_heading = TARGET)]
+    pub port: Option<u16>,
+    /// Model name to send [default: the first that the server lists]
+    #[arg(long, value_name = "NAME", help_heading = TARGET)]
+    pub model: Option<String>,
+    /// Name to send instead of --model
+    #[arg(long, value_name = "NAME", help_heading = TARGET)]
+    pub served_model_name: Option<String>,
+    /// tokenizer.json, a folder with one, or a Hub id [default: as the server tells, else the model]
+    #[arg(long, value_name = "PATH|ID", help_heading = TARGET)]
+    pub tokenizer: Option<String>,
+    /// Headers of each request
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1.., help_heading = TARGET)]
+    #[serde(serialize_with = "header_names")]
+    pub header: Vec<Header>,
+    /// Start a simulated engine with bundled data and measure that
+    #[arg(long, conflicts_with_all = ["base_url", "host", "port", "model", "served_model_name"], help_heading = TARGET)]
+    pub mock: bool,
+
+    /// Number of requests
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = count, allow_negative_numbers = true, help_heading = LOAD)]
+    pub num_prompts: usize,
+    /// Requests per second, arriving as a Poisson process; inf sends all at once
+    #[arg(long, value_name = "RATE", default_value = "inf", allow_negative_numbers = true, help_heading = LOAD)]
+    pub request_rate: Rate,
+    /// Requests in flight at most; others wait [default: no limit]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = LOAD)]
+    pub max_concurrency: Option<usize>,
+    /// Seed of everything that is drawn
+    #[arg(long, value_name = "N", default_value_t = 42, help_heading = LOAD)]
+    pub seed: u64,
+    /// Threads that send and read [default: 1, more for more than 4096 requests at once]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = LOAD)]
+    pub worker_threads: Option<usize>,
+
+    /// Source of prompts
+    #[arg(long, default_value = "sharegpt", value_parser = PossibleValuesParser::new(dataset::ALL.iter().map(|d| d.name)), value_name = "NAME", help_heading = DATA)]
+    pub dataset_name: String,
+    /// File of the dataset [default: downloaded from the Hub]
+    #[arg(long, value_name = "PATH", help_heading = DATA)]
+    pub dataset_path: Option<PathBuf>,
+    /// Send prompts as token ids (backend sglang, random datasets)
+    #[arg(long, help_heading = DATA)]
+    pub tokenize_prompt: bool,
+
+    /// Ask for whole answers instead of streams
+    #[arg(long, help_heading = REQUEST)]
+    pub disable_stream: bool,
+    /// Let generation end at an end-of-sequence token
+    #[arg(long, help_heading = REQUEST)]
+    pub disable_ignore_eos: bool,
+    /// Keys to add to each body, or to replace in it
+    #[arg(long, value_name = "JSON", help_heading = REQUEST)]
+    pub extra_request_body: Option<Object>,
+
+    /// How long to wait for the server; 0 does not look
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = FLOW)]
+    pub ready_check_timeout_sec: u64,
+    /// Copies of the first request, with a short output, that are sent first
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = FLOW)]
+    pub warmup_requests: usize,
+    /// Empty the server's prefix cache after the warm-up
+    #[arg(long, help_heading = FLOW)]
+    pub flush_cache: bool,
+    /// How long the server may take to empty its cache
+    #[arg(long, value_name = "SECONDS", default_value = "60", allow_negative_numbers = true, help_heading = FLOW)]
+    pub flush_cache_timeout: Seconds,
+
+    /// JSONL file to append the result to [default: a name made from the flags]
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub output_file: Option<PathBuf>,
+    /// Add arrays with one entry per request to the result
+    #[arg(long, help_heading = OUTPUT)]
+    pub output_details: bool,
+    /// A label in the result
+    #[arg(long, value_name = "TEXT", help_heading = OUTPUT)]
+    pub tag: Option<String>,
+    /// Draw no progress bar
+    #[arg(long, help_heading = OUTPUT)]
+    pub disable_tqdm: bool,
+}
+
+/// A header of each request. Its value may be a key and is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Header {
+    /// The name.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+impl std::fmt::Debug for Header {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}=***", self.name)
+    }
+}
+
+impl FromStr for Header {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rule = "must be KEY=VALUE with neither side empty";
+        let (name, value) = text.split_once('=').ok_or(rule)?;
+        if name.is_empty() || value.is_empty() {
+            return Err(rule.to_owned());
+        }
+        Ok(Self { name: name.to_owned(), value: value.to_owned() })
+    }
+}
+
+fn header_names<S: serde::Serializer>(headers: &[Header], out: S) -> Result<S::Ok, S::Error> {
+    out.collect_seq(headers.iter().map(|header| format!("{}=***", header.name)))
+}
+
+/// A JSON object.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Object(pub Map<String, Value>);
+
+impl FromStr for Object {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match serde_json::from_str(text) {
+            Ok(Value::Object(map)) => Ok(Self(map)),
+            Ok(other) => {
+                let kind = match other {
+                    Value::Array(_) => "an array",
+                    Value::String(_) => "a string",
+                    Value::Number(_) => "a number",
+                    Value::Bool(_) => "a boolean",
+                    _ => "null",
+                };
+                Err(format!("must be a JSON object such as {{\"top_p\": 0.9}}, and is {kind}"))
+            }
+            Err(error) => Err(format!("must be a JSON object such as {{\"top_p\": 0.9}}: {error}")),
+        }
+    }
+}
+
+/// A time above 0, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Seconds(pub f64);
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().parse::<f64>() {
+            Ok(seconds) if seconds > 0.0 && Duration::try_from_secs_f64(seconds).is_ok() => {
+                Ok(Self(seconds))
+            }
+            _ => Err("must be a number of seconds above 0".to_owned()),
+        }
+    }
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.trim().parse::<usize>() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("must be a whole number above 0".to_owned()),
+    }
+}
+
+fn backend_help() -> String {
+    let names: Vec<&str> = backend::ALL.iter().map(|backend| backend.name).collect();
+    format!("Kind of server, which decides the endpoint and the format: {}", names.join(", "))
+}
+
+/// The whole command line, with the flags of every dataset.
+pub fn command() -> Command {
+    Cli::command().mut_subcommand("serve", |serve| {
+        dataset::ALL.iter().fold(serve, |command, entry| (entry.flags)(command))
+    })
+}
+
+/// Reads the words of a command line, the program's name first.
+///
+/// # Errors
+/// If they are not usable; clap's error prints itself and knows whether it is one.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Words, clap::Error> {
+    let mut command = command();
+    let words = abbreviation::expand(words.into_iter().collect(), &mut command)?;
+    let matches = command.try_get_matches_from_mut(words)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    match cli.command {
+        Subcommands::Mock(opts) => Ok(Words::Mock(opts)),
+        Subcommands::Serve(args) => {
+            let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
+            serve(*args, matches).map(|words| Words::Serve(Box::new(words)))
+        }
+    }
+}
+
+fn serve(args: ServeArgs, matches: &ArgMatches) -> Result<ServeWords, clap::Error> {
+    let entry = dataset::Entry::find(&args.dataset_name).unwrap_or(&dataset::ALL[0]);
+    let mut facts = Map::new();
+    for entry in dataset::ALL {
+        facts.extend((entry.facts)(matches));
+    }
+    Ok(ServeWords { dataset: (entry.build)(matches)?, args, facts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_table_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn headers_are_not_shown() {
+        let header: Header = "Authorization=Bearer=x".parse().unwrap();
+        assert_eq!((&*header.name, &*header.value), ("Authorization", "Bearer=x"));
+        assert_eq!(format!("{header:?}"), "Authorization=***");
+        for bad in ["plain", "=x", "x="] {
+            assert!(bad.parse::<Header>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Long flags of `rbench serve` may be shortened.
+//!
+//! Scripts shorten the flags of SGLang's client. A prefix is resolved against that client's whole flag set first,
+//! so that a flag which only rbench has can not make such a prefix ambiguous or change its meaning.
+
+use std::ffi::OsString;
+
+use clap::Command;
+use clap::error::ErrorKind;
+
+/// The flags that scripts shorten, those included that rbench does not have.
+const REFERENCE: &[&str] = &[
+    "agentic-max-turns",
+    "apply-chat-template",
+    "backend",
+    "base-url",
+    "cache-report",
+    "dataset-name",
+    "dataset-offset",
+    "dataset-path",
+    "disable-ignore-eos",
+    "disable-stream",
+    "disable-tqdm",
+    "extra-request-body",
+    "fake-prefill",
+    "flush-cache",
+    "flush-cache-timeout",
+    "goodput",
+    "gsp-fast-prepare",
+    "gsp-group-distribution",
+    "gsp-num-groups",
+    "gsp-num-turns",
+    "gsp-ordered",
+    "gsp-output-len",
+    "gsp-prompts-per-group",
+    "gsp-question-len",
+    "gsp-range-ratio",
+    "gsp-send-routing-key",
+    "gsp-system-prompt-len",
+    "gsp-zipf-alpha",
+    "header",
+    "help",
+    "host",
+    "image-content",
+    "image-count",
+    "image-format",
+    "image-resolution",
+    "logprob-start-len",
+    "lora-name",
+    "lora-request-distribution",
+    "lora-zipf-alpha",
+    "max-concurrency",
+    "model",
+    "mooncake-num-rounds",
+    "mooncake-slowdown-factor",
+    "mooncake-workload",
+    "num-prompts",
+    "output-details",
+    "output-file",
+    "pd-separated",
+    "plot-throughput",
+    "port",
+    "print-requests",
+    "profile",
+    "profile-activities",
+    "profile-by-stage",
+    "profile-decode-url",
+    "profile-num-steps",
+    "profile-output-dir",
+    "profile-prefill-url",
+    "profile-prefix",
+    "profile-stages",
+    "profile-start-step",
+    "profile-steps",
+    "prompt-suffix",
+    "random-image-count",
+    "random-input-len",
+    "random-output-len",
+    "random-range-ratio",
+    "ready-check-timeout-sec",
+    "request-rate",
+    "return-logprob",
+    "return-routed-experts",
+    "rust-client",
+    "rust-worker-threads",
+    "seed",
+    "served-model-name",
+    "sharegpt-context-len",
+    "sharegpt-output-len",
+    "speed-bench-category",
+    "speed-bench-output-len",
+    "tag",
+    "temperature",
+    "token-ids-logprob",
+    "tokenize-prompt",
+    "tokenizer",
+    "top-logprobs-num",
+    "top-p",
+    "use-trace-timestamps",
+    "warmup-requests",
+];
+
+/// Replaces shortened flags of `serve` by the whole ones.
+///
+/// # Errors
+/// If a prefix fits several flags; the message lists them.
+pub(super) fn expand(
+    mut words: Vec<OsString>,
+    command: &mut Command,
+) -> Result<Vec<OsString>, clap::Error> {
+    if words.get(1).is_none_or(|word| word != "serve") {
+        return Ok(words);
+    }
+    let Some(serve) = command.find_subcommand("serve") else { return Ok(words) };
+    let ours: Vec<&str> = serve.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let mut ambiguous = None;
+    for word in words.iter_mut().skip(2) {
+        let Some(text) = word.to_str() else { continue };
+        if text == "--" {
+            break;
+        }
+        let Some(flag) = text.strip_prefix("--") else { continue };
+        let (flag, value) = match flag.split_once('=') {
+            Some((flag, value)) => (flag, Some(value)),
+            None => (flag, None),
+        };
+        match resolve(flag, &ours) {
+            Resolved::Whole => {}
+            Resolved::Prefix(whole) => {
+                let value = value.map_or(String::new(), |value| format!("={value}"));
+                *word = format!("--{whole}{value}").into();
+            }
+            Resolved::Ambiguous(candidates) => {
+                ambiguous = Some(format!(
+                    "'--{flag}' is ambiguous: it could be {}",
+                    candidates.iter().map(|c| format!("--{c}")).collect::<Vec<_>>().join(", ")
+                ));
+                break;
+            }
+        }
+    }
+    match ambiguous {
+        Some(message) => {
+            let serve = command.find_subcommand_mut("serve");
+            Err(serve
+                .unwrap_or(&mut Command::new("rbench"))
+                .error(ErrorKind::UnknownArgument, message))
+        }
+        None => Ok(words),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Resolved<'a> {
+    /// A whole flag, or nothing that fits: left to the parser.
+    Whole,
+    /// The prefix of one flag.
+    Prefix(&'a str),
+    /// The prefix of several.
+    Ambiguous(Vec<&'a str>),
+}
+
+fn resolve<'a>(flag: &str, ours: &[&'a str]) -> Resolved<'a> {
+    if flag.is_empty() || ours.contains(&flag) || REFERENCE.contains(&flag) {
+        return Resolved::Whole;
+    }
+    for set in [REFERENCE, ours] {
+        let fits: Vec<&str> = set.iter().copied().filter(|whole| whole.starts_with(flag)).collect();
+        match fits[..] {
+            [] => {}
+            [whole] => return Resolved::Prefix(whole),
+            _ => return Resolved::Ambiguous(fits),
+        }
+    }
+    Resolved::Whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_that_scripts_use() {
+        let ours = ["num-prompts", "random-input-len", "worker-threads", "numa", "mock"];
+        for (typed, whole) in [
+            ("num-prompt", "num-prompts"),
+            ("n", "num-prompts"),
+            ("random-input", "random-input-len"),
+            ("random-in", "random-input-len"),
+            ("random-output", "random-output-len"),
+            ("random-o", "random-output-len"),
+            ("random-range", "random-range-ratio"),
+            ("random-r", "random-range-ratio"),
+            ("random-im", "random-image-count"),
+            ("max-conc", "max-concurrency"),
+            ("ma", "max-concurrency"),
+            ("req", "request-rate"),
+            ("sharegpt-output", "sharegpt-output-len"),
+            ("sharegpt-context", "sharegpt-context-len"),
+            ("warmup", "warmup-requests"),
+            ("w", "warmup-requests"),
+            ("temp", "temperature"),
+            ("te", "temperature"),
+            ("disable-ignore", "disable-ignore-eos"),
+            ("dataset-n", "dataset-name"),
+            ("dataset-p", "dataset-path"),
+            ("dataset-o", "dataset-offset"),
+            ("output-f", "output-file"),
+            ("output-d", "output-details"),
+            ("see", "seed"),
+            ("e", "extra-request-body"),
+            ("c", "cache-report"),
+            ("go", "goodput"),
+            ("hea", "header"),
+            ("gsp-num-g", "gsp-num-groups"),
+            ("gsp-num-t", "gsp-num-turns"),
+            ("gsp-or", "gsp-ordered"),
+            ("gsp-ou", "gsp-output-len"),
+            ("tokenize-", "tokenize-prompt"),
+            ("worker", "worker-threads"),
+            ("moc", "mock"),
+        ] {
+            assert_eq!(resolve(typed, &ours), Resolved::Prefix(whole), "{typed}");
+        }
+    }
+
+    #[test]
+    fn whole_flags_win_over_longer_ones() {
+        for flag in ["flush-cache", "profile", "numa", "unheard-of"] {
+            assert_eq!(resolve(flag, &["numa", "numa-nodes"]), Resolved::Whole, "{flag}");
+        }
+    }
+
+    #[test]
+    fn ambiguous_prefixes() {
+        for flag in [
+            "random",
+            "random-i",
+            "dataset",
+            "output",
+            "out",
+            "flush",
+            "profile-s",
+            "tokeniz",
+            "image-co",
+            "pro",
+            "h",
+        ] {
+            let Resolved::Ambiguous(candidates) = resolve(flag, &[]) else { panic!("{flag}") };
+            assert!(candidates.len() > 1, "{flag}");
+        }
+        let candidates = vec!["random-image-count", "random-input-len"];
+        assert_eq!(resolve("random-i", &[]), Resolved::Ambiguous(candidates));
+    }
+}

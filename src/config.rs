@@ -1,0 +1,254 @@
+//! What the words mean: resolved and checked, nothing left to parse.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+
+use crate::arrival::Rate;
+use crate::backend::Backend;
+use crate::bundled;
+use crate::cli::{ServeArgs, ServeWords};
+use crate::dataset::Dataset;
+use crate::error::{Error, Kind};
+
+/// A run of `rbench serve`.
+#[derive(Debug)]
+pub struct Serve {
+    /// Kind of server.
+    pub backend: &'static Backend,
+    /// Where it is.
+    pub target: Target,
+    /// `--model`.
+    pub model: Option<String>,
+    /// `--served-model-name`.
+    pub served_model_name: Option<String>,
+    /// `--tokenizer`.
+    pub tokenizer: Option<String>,
+    /// Source of prompts.
+    pub dataset: Box<dyn Dataset>,
+    /// Its name.
+    pub dataset_name: String,
+    /// `--dataset-path`.
+    pub dataset_path: Option<PathBuf>,
+    /// Number of requests.
+    pub num_prompts: usize,
+    /// Arrivals.
+    pub rate: Rate,
+    /// Requests in flight at most.
+    pub max_concurrency: Option<usize>,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Threads that send and read.
+    pub threads: usize,
+    /// Whether prompts are sent as token ids.
+    pub tokenize_prompt: bool,
+    /// Whether answers are streamed.
+    pub stream: bool,
+    /// Whether generation goes on after an end-of-sequence token.
+    pub ignore_eos: bool,
+    /// Keys for each body.
+    pub extra: Map<String, Value>,
+    /// How long to wait for the server; `None` does not look.
+    pub ready_timeout: Option<Duration>,
+    /// Warm-up requests.
+    pub warmup: usize,
+    /// How long the server may take to empty its cache, if it is to do so.
+    pub flush: Option<Duration>,
+    /// `--output-file`.
+    pub output_file: Option<PathBuf>,
+    /// Whether the result has arrays with one entry per request.
+    pub details: bool,
+    /// `--tag`.
+    pub tag: Option<String>,
+    /// Whether a progress bar is wanted.
+    pub progress: bool,
+    /// The flags as given, by the names that results use, without secrets.
+    pub facts: Map<String, Value>,
+}
+
+/// Where a server is, and what opens its doors.
+#[derive(Clone)]
+pub struct Target {
+    /// Its URL without a slash at the end.
+    pub base: String,
+    /// The same without a password.
+    pub shown: String,
+    /// Headers of control calls.
+    pub control: HeaderMap,
+    /// Headers of the load.
+    pub load: HeaderMap,
+}
+
+impl std::fmt::Debug for Target {
+    /// Leaves out what may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("shown", &self.shown).finish_non_exhaustive()
+    }
+}
+
+/// A key of the environment that opens a server.
+#[derive(Clone, Default)]
+pub struct Keys {
+    /// `OPENAI_API_KEY`, sent as a bearer token.
+    pub bearer: Option<String>,
+    /// `API_KEY`, sent as it is.
+    pub plain: Option<String>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(***)")
+    }
+}
+
+impl Keys {
+    /// Reads the environment.
+    pub fn from_env() -> Self {
+        let read = |name| std::env::var(name).ok().filter(|key| !key.is_empty());
+        Self { bearer: read("OPENAI_API_KEY"), plain: read("API_KEY") }
+    }
+
+    fn authorization(&self) -> Option<String> {
+        self.bearer.as_ref().map(|key| format!("Bearer {key}")).or_else(|| self.plain.clone())
+    }
+}
+
+/// Requests in flight per thread from which on another thread helps.
+const PER_THREAD: usize = 4096;
+
+/// Resolves the words of `rbench serve`; `mock` is the address of the server that `--mock` has started.
+///
+/// # Errors
+/// If flags contradict each other, or do not apply to the backend.
+pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error> {
+    let ServeWords { args, dataset, facts } = words;
+    let backend = backend(&args)?;
+    let target = target(&args, backend, keys, mock)?;
+    let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
+    let at_once = max_concurrency.unwrap_or(usize::MAX).min(args.num_prompts);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.worker_threads.unwrap_or_else(|| at_once.div_ceil(PER_THREAD).min(cores));
+    let bundled = || mock.map(|_| bundled::NAME.to_owned());
+    let mut all = match serde_json::to_value(&args) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    all.insert("base_url".into(), target.shown.clone().into());
+    all.insert("worker_threads".into(), threads.into());
+    all.extend(facts);
+    Ok(Serve {
+        backend,
+        target,
+        model: args.model,
+        served_model_name: args.served_model_name,
+        tokenizer: args.tokenizer.or_else(bundled),
+        dataset,
+        dataset_name: args.dataset_name,
+        dataset_path: args
+            .dataset_path
+            .filter(|path| !path.as_os_str().is_empty())
+            .or_else(|| bundled().map(PathBuf::from)),
+        num_prompts: args.num_prompts,
+        rate: args.request_rate,
+        max_concurrency,
+        seed: args.seed,
+        threads: threads.max(1),
+        tokenize_prompt: args.tokenize_prompt,
+        stream: !args.disable_stream,
+        ignore_eos: !args.disable_ignore_eos,
+        extra: args.extra_request_body.map(|object| object.0).unwrap_or_default(),
+        ready_timeout: (args.ready_check_timeout_sec > 0)
+            .then(|| Duration::from_secs(args.ready_check_timeout_sec)),
+        warmup: args.warmup_requests,
+        flush: args.flush_cache.then(|| Duration::from_secs_f64(args.flush_cache_timeout.0)),
+        output_file: args.output_file,
+        details: args.output_details,
+        tag: args.tag,
+        progress: !args.disable_tqdm,
+        facts: all,
+    })
+}
+
+fn usage(message: String) -> Error {
+    Error::new(Kind::Usage, message)
+}
+
+fn backend(args: &ServeArgs) -> Result<&'static Backend, Error> {
+    let name = &args.backend;
+    let backend = Backend::find(name).ok_or_else(|| usage(format!("no --backend {name}")))?;
+    if let Some(reason) = backend.refused {
+        return Err(usage(format!("--backend {name} can not be used: {reason}")));
+    }
+    if args.tokenize_prompt && !backend.accepts_ids {
+        return Err(usage(format!("--tokenize-prompt does not apply to --backend {name}"))
+            .hint("use it with --backend sglang, whose endpoint takes token ids"));
+    }
+    if args.disable_stream && !backend.can_disable_stream {
+        return Err(usage(format!(
+            "--disable-stream does not apply to --backend {name}, whose endpoint always streams"
+        )));
+    }
+    if !backend.lists_models && args.model.is_none() && !args.mock {
+        return Err(usage(format!(
+            "--backend {name} needs --model: its servers do not list models"
+        )));
+    }
+    Ok(backend)
+}
+
+fn target(
+    args: &ServeArgs,
+    backend: &Backend,
+    keys: &Keys,
+    mock: Option<&str>,
+) -> Result<Target, Error> {
+    let base = match (mock, &args.base_url) {
+        (Some(url), _) => url.to_owned(),
+        (None, Some(url)) => url.trim_end_matches('/').to_owned(),
+        (None, None) => {
+            let host = args.host.trim_start_matches('[').trim_end_matches(']');
+            let port = args.port.unwrap_or(backend.port);
+            if host.parse::<std::net::Ipv6Addr>().is_ok() {
+                format!("http://[{host}]:{port}")
+            } else {
+                format!("http://{host}:{port}")
+            }
+        }
+    };
+    let flag = if args.base_url.is_some() { "--base-url" } else { "--host" };
+    let example = "expected something like http://127.0.0.1:30000";
+    let mut url = reqwest::Url::parse(&base)
+        .map_err(|error| usage(format!("{flag} does not give a URL: {error}")).hint(example))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        return Err(usage(format!("{flag} is not an http or https URL")).hint(example));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(usage(format!("{flag} must not have a query or a fragment")).hint(example));
+    }
+    if url.password().is_some() || !url.username().is_empty() {
+        // Neither can fail on a URL that has a host.
+        let _ = url.set_password(None);
+        let _ = url.set_username("***");
+    }
+    let shown = url.as_str().trim_end_matches('/').to_owned();
+    let mut control = HeaderMap::new();
+    if let Some(key) = keys.authorization() {
+        let mut value = HeaderValue::from_str(key.trim()).map_err(|_| {
+            usage("OPENAI_API_KEY or API_KEY holds characters that no header can hold".to_owned())
+        })?;
+        value.set_sensitive(true);
+        control.insert(AUTHORIZATION, value);
+    }
+    let mut load = control.clone();
+    load.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for header in &args.header {
+        let refuse = |what| usage(format!("--header {}: the {what} can not be sent", header.name));
+        let name = HeaderName::try_from(&header.name).map_err(|_| refuse("name"))?;
+        let mut value = HeaderValue::from_str(&header.value).map_err(|_| refuse("value"))?;
+        value.set_sensitive(true);
+        load.insert(name, value);
+    }
+    Ok(Target { base, shown, control, load })
+}

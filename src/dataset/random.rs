@@ -1,0 +1,84 @@
+//! `random`: real text, cut or repeated to random lengths.
+
+use clap::{Args, FromArgMatches};
+use rayon::prelude::*;
+
+use super::lengths::{Opts, draw};
+use super::{Context, Dataset, Entry, Rows, corpus, exact, facts};
+use crate::error::{Error, Kind};
+use crate::model::{Prompt, Row};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "random",
+    about: "text of ShareGPT questions, cut or repeated to random lengths",
+    flags: Opts::augment_args,
+    build: |matches| Ok(Box::new(Random(Opts::from_arg_matches(matches)?))),
+    facts: |matches| facts(Opts::from_arg_matches(matches)),
+};
+
+/// Heading of the flags that this dataset shares with `random-ids`.
+pub(super) const HEADING: &str = "Dataset: random, random-ids";
+
+#[derive(Debug)]
+struct Random(Opts);
+
+impl Dataset for Random {
+    fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
+        let tokenizer = context.tokenizer;
+        let exchanges = corpus::load(context, "random/shuffle")?;
+        // Questions without a token would leave nothing to repeat.
+        let questions: Vec<&str> = exchanges
+            .iter()
+            .map(|exchange| exchange.question.as_str())
+            .filter(|question| !question.is_empty())
+            .collect();
+        if questions.len() < context.n {
+            return Err(Error::new(
+                Kind::Input,
+                format!(
+                    "--num-prompts {} asks for more prompts than the {} conversations of the dataset",
+                    context.n,
+                    questions.len(),
+                ),
+            )
+            .hint("lower --num-prompts, use a larger --dataset-path, or --dataset-name random-ids, which needs none"));
+        }
+        let rows: Vec<(Row, usize)> = (0..context.n)
+            .into_par_iter()
+            .map(|i| {
+                let (target, output_len) = targets(&self.0, context, i);
+                let ids = tokenizer.encode(questions[i]);
+                let cycle = |k: usize| ids.get(k % ids.len().max(1)).copied().unwrap_or_default();
+                if context.ids {
+                    let mut sent = tokenizer.encode_with_special(questions[i]);
+                    sent.truncate(target);
+                    let first = sent.len();
+                    sent.extend((first..target).map(|k| cycle(k - first)));
+                    let row = Row { prompt_len: sent.len(), prompt: Prompt::Ids(sent), output_len };
+                    return (row, target);
+                }
+                let wanted: Vec<u32> = (0..target).map(cycle).collect();
+                let (text, prompt_len) = exact::text(tokenizer, &wanted, |k| cycle(target + k));
+                (Row { prompt: Prompt::Text(text), prompt_len, output_len }, target)
+            })
+            .collect();
+        Ok(finish(rows))
+    }
+}
+
+/// The prompt and output length of row `i`.
+///
+/// The server adds the tokenizer's special tokens to text, so that much is left out of the prompt.
+pub(super) fn targets(opts: &Opts, context: &Context<'_>, i: usize) -> (usize, usize) {
+    let ratio = opts.random_range_ratio;
+    let input = draw(opts.random_input_len, ratio, context.seed, "random/input-len", i);
+    let output = draw(opts.random_output_len, ratio, context.seed, "random/output-len", i);
+    let special = if context.ids { 0 } else { context.tokenizer.special_tokens_added() };
+    (input.saturating_sub(special).max(1), output)
+}
+
+/// Rows with their targets, as a result that tells of lengths that were missed.
+pub(super) fn finish(rows: Vec<(Row, usize)>) -> Rows {
+    let note = exact::note(rows.iter().map(|(row, target)| (*target, row.prompt_len)));
+    Rows { rows: rows.into_iter().map(|(row, _)| row).collect(), notes: note.into_iter().collect() }
+}

@@ -1,0 +1,84 @@
+//! Errors that end the program, and its exit codes.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// Everything went well.
+pub const EXIT_OK: u8 = 0;
+/// The run failed: nothing succeeded, the server could not be used, or the program has a defect.
+pub const EXIT_FAILED: u8 = 1;
+/// The command line is not usable.
+pub const EXIT_USAGE: u8 = 2;
+
+/// What kind of thing went wrong; decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line asks for something that can not be done.
+    Usage,
+    /// A file or a download can not be used.
+    Input,
+    /// The server does not answer.
+    Unreachable,
+    /// The server answers with a refusal.
+    Rejected,
+    /// The operating system does not allow it.
+    System,
+    /// No request succeeded.
+    AllFailed,
+}
+
+impl Kind {
+    /// The exit code of errors of this kind.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => EXIT_USAGE,
+            _ => EXIT_FAILED,
+        }
+    }
+}
+
+/// An error that ends the program.
+#[derive(Debug)]
+pub struct Error {
+    /// What kind of thing went wrong.
+    pub kind: Kind,
+    /// One line: a lower-case fragment without a full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hints: Vec<String>,
+    /// The cause.
+    pub cause: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hints: Vec::new(), cause: None }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+    }
+}

@@ -1,0 +1,145 @@
+//! Metrics: what is computed from records.
+//!
+//! A metric is one file and one line of [`ALL`]. Its definition stands in its module documentation.
+
+mod concurrency;
+mod e2e;
+mod itl;
+mod peak;
+mod throughput;
+mod tokens;
+mod totals;
+mod tpot;
+mod ttft;
+
+use std::time::Duration;
+
+use crate::model::RequestRecord;
+use crate::stats::Sorted;
+
+pub use itl::split as split_itl;
+
+/// Every metric, in the order of results.
+pub static ALL: &[Metric] = &[
+    totals::METRIC,
+    tokens::METRIC,
+    throughput::METRIC,
+    e2e::METRIC,
+    ttft::METRIC,
+    tpot::METRIC,
+    itl::METRIC,
+    concurrency::METRIC,
+    peak::METRIC,
+];
+
+/// One metric.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Computes its figures.
+    pub stats: fn(&Run<'_>) -> Vec<Stat>,
+}
+
+/// What metrics are computed from.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// One record per request, in the order of the plan.
+    pub records: &'a [RequestRecord],
+    /// Tokens of each record's text by the local tokenizer, 0 where it failed; as long as `records`.
+    pub retokenized: &'a [u64],
+    /// Inter-token latencies in seconds with gaps shared by retokenized pieces, where the backend calls for it.
+    pub split_itl: Option<&'a [f64]>,
+    /// What the server told of speculative decoding.
+    pub accept_length: Option<f64>,
+    /// The gap that the arrival process drew after the last request.
+    pub last_gap: Duration,
+    /// What asking the server for its state after the run took.
+    pub server_info_time: Duration,
+}
+
+impl Run<'_> {
+    /// The records of requests that completed.
+    pub fn completed(&self) -> impl Iterator<Item = &RequestRecord> + '_ {
+        self.records.iter().filter(|record| record.completed())
+    }
+
+    /// From the start of the run to the last end of a request.
+    pub fn duration(&self) -> Duration {
+        self.records.iter().filter_map(|record| record.done).max().unwrap_or_default()
+    }
+}
+
+/// A figure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stat {
+    /// Its name in results.
+    pub key: String,
+    /// Its value.
+    pub value: Figure,
+}
+
+/// The value of a figure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Figure {
+    /// A whole number.
+    Count(u64),
+    /// A measured number; finite.
+    Real(f64),
+    /// Nothing to compute it from.
+    Absent,
+}
+
+impl Figure {
+    /// The figure as a number.
+    pub fn number(self) -> Option<f64> {
+        match self {
+            Self::Count(n) => Some(n as f64),
+            Self::Real(x) => Some(x),
+            Self::Absent => None,
+        }
+    }
+}
+
+impl From<Option<f64>> for Figure {
+    fn from(value: Option<f64>) -> Self {
+        value.filter(|x| x.is_finite()).map_or(Self::Absent, Self::Real)
+    }
+}
+
+/// All figures of all metrics.
+pub fn compute(run: &Run<'_>) -> Vec<Stat> {
+    ALL.iter().flat_map(|metric| (metric.stats)(run)).collect()
+}
+
+/// A whole number under `key`.
+fn count(key: &str, value: u64) -> Stat {
+    Stat { key: key.to_owned(), value: Figure::Count(value) }
+}
+
+/// A measured number under `key`.
+fn real(key: &str, value: Option<f64>) -> Stat {
+    Stat { key: key.to_owned(), value: value.into() }
+}
+
+/// Mean, median, deviation and upper percentiles of `seconds`, in ms.
+///
+/// Without samples the figures are 0 if something completed, as that is what other clients print for
+/// latencies that do not exist (such as the inter-token latency of one token), and absent if nothing did.
+fn distribution(run: &Run<'_>, name: &str, seconds: Vec<f64>) -> Vec<Stat> {
+    let ms = Sorted::new(seconds.into_iter().map(|s| s * 1e3).collect());
+    let none = run.completed().next().map(|_| 0.0);
+    let stat = |what: &str, value: Option<f64>| real(&format!("{what}_{name}_ms"), value.or(none));
+    vec![
+        stat("mean", ms.mean()),
+        stat("median", ms.percentile(50.0)),
+        stat("std", ms.std()),
+        stat("p90", ms.percentile(90.0)),
+        stat("p95", ms.percentile(95.0)),
+        stat("p99", ms.percentile(99.0)),
+        stat("max", ms.max()),
+    ]
+}
+
+#[cfg(test)]
+mod testing;

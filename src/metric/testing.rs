@@ -1,0 +1,49 @@
+//! Records for the tests of metrics.
+
+use std::time::Duration;
+
+use super::Run;
+use crate::model::{
+    Outcome, OutputTokens, PlannedRequest, RequestRecord, TokenEvents, TokenSource,
+};
+
+/// A completed request sent at `sent` ms, with a piece of text at each of `at` ms.
+pub(crate) fn record(sent: u64, at: &[u64], pieces: &[&str]) -> RequestRecord {
+    let request = PlannedRequest {
+        index: 0,
+        due: Duration::from_millis(sent),
+        body: bytes::Bytes::new(),
+        prompt_len: 5,
+        output_len: at.len(),
+    };
+    let mut events = TokenEvents::default();
+    let mut text = String::new();
+    for (at, piece) in at.iter().zip(pieces) {
+        text.push_str(piece);
+        events.at_ns.push(at * 1_000_000);
+        events.tokens.push(1);
+        events.text_ends.push(text.len());
+    }
+    RequestRecord {
+        sent: Some(request.due),
+        headers: Some(request.due),
+        done: at.last().map(|&ms| Duration::from_millis(ms)),
+        outcome: Outcome::Completed,
+        output_tokens: Some(OutputTokens { count: at.len() as u64, source: TokenSource::Server }),
+        events,
+        text,
+        ..RequestRecord::unsent(&request)
+    }
+}
+
+/// A run of `records`.
+pub(crate) fn run(records: &[RequestRecord]) -> Run<'_> {
+    Run {
+        records,
+        retokenized: &[],
+        split_itl: None,
+        accept_length: None,
+        last_gap: Duration::ZERO,
+        server_info_time: Duration::ZERO,
+    }
+}

@@ -1,0 +1,291 @@
+//! Plain data that every stage shares.
+//!
+//! Knows nothing of JSON, clocks, flags or printing.
+//! All instants are offsets from the start of the run, so that records of several threads compare.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// What a dataset asks a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// Text, which the server tokenizes.
+    Text(String),
+    /// Token ids, sent as they are.
+    Ids(Vec<u32>),
+}
+
+/// One row of a dataset: a prompt and the lengths that belong to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What is asked.
+    pub prompt: Prompt,
+    /// Prompt tokens as the dataset counts them with the local tokenizer.
+    pub prompt_len: usize,
+    /// Output tokens asked for.
+    pub output_len: usize,
+}
+
+/// A request that is ready to be sent: nothing about it is decided later.
+#[derive(Debug, Clone)]
+pub struct PlannedRequest {
+    /// Position in the plan.
+    pub index: usize,
+    /// When it is to be sent, from the start of the run.
+    pub due: Duration,
+    /// The HTTP body.
+    pub body: Bytes,
+    /// Prompt tokens, as in [`Row::prompt_len`].
+    pub prompt_len: usize,
+    /// Output tokens asked for.
+    pub output_len: usize,
+}
+
+/// How far a request had come when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Opening the connection or sending the request.
+    Connect,
+    /// Waiting for the response head.
+    Headers,
+    /// Head received, no token yet.
+    FirstToken,
+    /// After the first token.
+    Stream,
+}
+
+impl Phase {
+    /// The phase as one word for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Headers => "headers",
+            Self::FirstToken => "first_token",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FailureKind {
+    /// No connection could be opened.
+    Connect,
+    /// A time limit passed.
+    Timeout,
+    /// The status was not 200.
+    HttpStatus,
+    /// The server reported an error inside a 200 response.
+    ServerError,
+    /// An event or body that is not what the protocol says.
+    Malformed,
+    /// The response ended before its end.
+    EarlyEnd,
+    /// The response ended properly and held no token.
+    NoTokens,
+    /// The connection broke.
+    Transport,
+    /// A defect of the client itself.
+    Internal,
+}
+
+impl FailureKind {
+    /// The kind as one word for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::HttpStatus => "http_status",
+            Self::ServerError => "server_error",
+            Self::Malformed => "malformed",
+            Self::EarlyEnd => "early_end",
+            Self::NoTokens => "no_tokens",
+            Self::Transport => "transport",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// A failure with what is known about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Why.
+    pub kind: FailureKind,
+    /// When.
+    pub phase: Phase,
+    /// HTTP status, if a response head came.
+    pub status: Option<u16>,
+    /// One line that says what happened.
+    pub message: String,
+    /// The beginning of the response body, at most [`Failure::EXCERPT`] bytes.
+    pub excerpt: Option<String>,
+}
+
+impl Failure {
+    /// Longest body excerpt that is kept, in bytes.
+    pub const EXCERPT: usize = 1024;
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of the response arrived.
+    Completed,
+    /// It was sent, and failed.
+    Failed(Failure),
+    /// It was never sent.
+    NotSent,
+}
+
+/// Where an output token count comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TokenSource {
+    /// The server's own usage counter.
+    Server,
+    /// The number of events that carried output, one token each.
+    Events,
+    /// The local tokenizer's count of the received text.
+    Retokenized,
+}
+
+impl TokenSource {
+    /// The source as one word for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Events => "events",
+            Self::Retokenized => "retokenized",
+        }
+    }
+}
+
+/// An output token count and where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputTokens {
+    /// Tokens.
+    pub count: u64,
+    /// Origin of the count.
+    pub source: TokenSource,
+}
+
+/// The events of one response that carried output, as columns of equal length.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenEvents {
+    /// Arrival of each event in ns since the start of the run.
+    pub at_ns: Vec<u64>,
+    /// Tokens that each event stands for in inter-token latencies.
+    pub tokens: Vec<u32>,
+    /// End of each event's piece in [`RequestRecord::text`], in bytes.
+    /// Empty where the protocol repeats the whole text in each event.
+    pub text_ends: Vec<usize>,
+}
+
+impl TokenEvents {
+    /// Number of events.
+    pub fn len(&self) -> usize {
+        self.at_ns.len()
+    }
+
+    /// Whether no event carried output.
+    pub fn is_empty(&self) -> bool {
+        self.at_ns.is_empty()
+    }
+}
+
+/// Everything that is known of one request after it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestRecord {
+    /// Position in the plan.
+    pub index: usize,
+    /// When it was to be sent.
+    pub due: Duration,
+    /// When it was handed to the connection; `None` if that never happened.
+    pub sent: Option<Duration>,
+    /// When the response head was read.
+    pub headers: Option<Duration>,
+    /// When the last event or the whole body was read.
+    pub done: Option<Duration>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Arrivals of output.
+    pub events: TokenEvents,
+    /// The received text.
+    pub text: String,
+    /// Prompt tokens by the local tokenizer.
+    pub prompt_len: usize,
+    /// Output tokens asked for.
+    pub output_len: usize,
+    /// Prompt tokens that the server reported.
+    pub server_prompt_tokens: Option<u64>,
+    /// Output tokens; `None` for failures and for responses without output.
+    pub output_tokens: Option<OutputTokens>,
+}
+
+impl RequestRecord {
+    /// A record of a request that has not been sent.
+    pub fn unsent(request: &PlannedRequest) -> Self {
+        Self {
+            index: request.index,
+            due: request.due,
+            sent: None,
+            headers: None,
+            done: None,
+            outcome: Outcome::NotSent,
+            events: TokenEvents::default(),
+            text: String::new(),
+            prompt_len: request.prompt_len,
+            output_len: request.output_len,
+            server_prompt_tokens: None,
+            output_tokens: None,
+        }
+    }
+
+    /// Whether the whole response arrived.
+    pub fn completed(&self) -> bool {
+        self.outcome == Outcome::Completed
+    }
+
+    /// First output, from the start of the run.
+    pub fn first_token(&self) -> Option<Duration> {
+        self.events.at_ns.first().map(|&ns| Duration::from_nanos(ns))
+    }
+
+    /// Time from send to first output.
+    pub fn ttft(&self) -> Option<Duration> {
+        Some(self.first_token()?.saturating_sub(self.sent?))
+    }
+
+    /// Time from send to the last event.
+    pub fn e2e(&self) -> Option<Duration> {
+        Some(self.done?.saturating_sub(self.sent?))
+    }
+
+    /// Gaps between output in seconds, one entry per token after the first event.
+    ///
+    /// An event that stands for k tokens contributes k entries of its gap divided by k;
+    /// one that stands for none contributes nothing, and the next gap starts there.
+    pub fn itl(&self) -> impl Iterator<Item = f64> + '_ {
+        let at = &self.events.at_ns;
+        (1..at.len()).flat_map(move |i| {
+            let k = self.events.tokens[i];
+            let gap = Duration::from_nanos(at[i].saturating_sub(at[i - 1])).as_secs_f64();
+            std::iter::repeat_n(gap / f64::from(k.max(1)), k as usize)
+        })
+    }
+
+    /// Output tokens, 0 where none are known.
+    pub fn output_count(&self) -> u64 {
+        self.output_tokens.map_or(0, |tokens| tokens.count)
+    }
+
+    /// The text pieces of the events, in order; none where the protocol repeats the whole text.
+    pub fn pieces(&self) -> impl Iterator<Item = &str> + '_ {
+        let mut start = 0;
+        self.events.text_ends.iter().map(move |&end| {
+            let piece = self.text.get(start..end).unwrap_or("");
+            start = end;
+            piece
+        })
+    }
+}

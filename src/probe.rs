@@ -1,0 +1,222 @@
+//! What is asked of a server around the load: is it ready, what does it serve, empty your cache.
+//!
+//! These calls go their own way (`reqwest`, proxies of the environment honoured), never over the connections of the load.
+
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use crate::backend::{Backend, Flush};
+use crate::error::{Error, Kind};
+use crate::transport::{USER_AGENT, innermost};
+
+/// Longest wait for one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause between two looks at a server that is not ready.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A model that a server lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedModel {
+    /// The name to send in requests.
+    pub id: String,
+    /// Where its files come from, if the server tells.
+    pub root: Option<String>,
+}
+
+/// Asks one server.
+pub struct Probe {
+    client: reqwest::Client,
+    base: String,
+}
+
+impl std::fmt::Debug for Probe {
+    /// Leaves the URL out, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Probe").finish_non_exhaustive()
+    }
+}
+
+impl Probe {
+    /// A probe of the server at `base`, which does not end with a slash, sending `headers`.
+    ///
+    /// # Errors
+    /// If the TLS roots of the system can not be read.
+    pub fn new(base: &str, headers: HeaderMap) -> Result<Self, Error> {
+        let client = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .default_headers(headers)
+            .timeout(PATIENCE)
+            .build()
+            .map_err(|error| {
+                Error::new(Kind::System, "can not make an HTTP client").because(error)
+            })?;
+        Ok(Self { client, base: base.to_owned() })
+    }
+
+    /// Waits until the server answers, for at most `patience`; returns what its model list says, if that was asked.
+    ///
+    /// # Errors
+    /// If it does not answer in time, or refuses the key.
+    pub async fn ready(
+        &self,
+        backend: &Backend,
+        patience: Duration,
+        shown: &str,
+    ) -> Result<Option<Value>, Error> {
+        let start = Instant::now();
+        loop {
+            let reason = match self.look(backend).await {
+                Ok(list) => return Ok(list),
+                Err(Answer::Refused(error)) => return Err(error),
+                Err(Answer::NotYet(reason)) => reason,
+            };
+            let left = patience.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Err(Error::new(
+                    Kind::Unreachable,
+                    format!(
+                        "{shown} did not become ready within {} s: {reason}",
+                        patience.as_secs_f64()
+                    ),
+                )
+                .hint("check --host and --port or --base-url")
+                .hint(
+                    "--ready-check-timeout-sec sets how long to wait; 0 goes ahead without a check",
+                ));
+            }
+            tokio::time::sleep(left.min(PAUSE)).await;
+        }
+    }
+
+    /// One look: a model list where there is one, else any answer of the server.
+    async fn look(&self, backend: &Backend) -> Result<Option<Value>, Answer> {
+        let path = if backend.lists_models { "/v1/models" } else { "/" };
+        let url = format!("{}{path}", self.base);
+        let response = match self.client.get(url).send().await {
+            Ok(response) => response,
+            Err(error) => return Err(Answer::NotYet(innermost(&error))),
+        };
+        let status = response.status();
+        if !backend.lists_models {
+            return if status.is_server_error() {
+                Err(Answer::NotYet(format!("GET {path} answers {status}")))
+            } else {
+                Ok(None)
+            };
+        }
+        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+            return Err(Answer::Refused(
+                Error::new(Kind::Rejected, format!("the server refuses GET {path} with {status}"))
+                    .hint("set OPENAI_API_KEY, or API_KEY for a key that is sent as it is"),
+            ));
+        }
+        if status != StatusCode::OK {
+            return Err(Answer::NotYet(format!("GET {path} answers {status}")));
+        }
+        match response.json().await {
+            Ok(list) => Ok(Some(list)),
+            Err(_) => Err(Answer::NotYet(format!("GET {path} answers something that is not JSON"))),
+        }
+    }
+
+    /// The JSON of `GET path`, `None` if there is none to be had.
+    pub async fn json(&self, path: &str) -> Option<Value> {
+        let response = self.client.get(format!("{}{path}", self.base)).send().await.ok()?;
+        if response.status() != StatusCode::OK {
+            return None;
+        }
+        response.json().await.ok()
+    }
+
+    /// Empties the server's prefix cache.
+    ///
+    /// # Errors
+    /// If the server does not do so.
+    pub async fn flush(&self, how: Flush, timeout: Duration) -> Result<(), Error> {
+        let path = match how {
+            Flush::Sglang => format!("/flush_cache?timeout={:?}", timeout.as_secs_f64()),
+            Flush::Vllm => "/reset_prefix_cache".to_owned(),
+            Flush::Plain => "/flush_cache".to_owned(),
+        };
+        let request = self.client.post(format!("{}{path}", self.base));
+        // The server may use all of its time to become idle before it answers.
+        let response = request.timeout(timeout + PATIENCE).send().await.map_err(|error| {
+            Error::new(
+                Kind::Unreachable,
+                format!("--flush-cache: POST {path}: {}", innermost(&error)),
+            )
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let body = response.text().await.unwrap_or_default();
+        let body: String = body.trim().chars().take(200).collect();
+        let error = Error::new(
+            Kind::Rejected,
+            format!("--flush-cache: the server answers POST {path} with {status}: {body}"),
+        );
+        Err(match how {
+            Flush::Vllm => {
+                error.hint("vLLM has this endpoint only when started with VLLM_SERVER_DEV_MODE=1")
+            }
+            _ => error,
+        })
+    }
+}
+
+/// Why a look did not succeed.
+enum Answer {
+    NotYet(String),
+    Refused(Error),
+}
+
+/// The first model of an answer to `GET /v1/models`.
+pub fn first_model(list: &Value) -> Option<ListedModel> {
+    let model = list.get("data")?.get(0)?;
+    let text = |key: &str| model.get(key).and_then(Value::as_str).map(str::to_owned);
+    Some(ListedModel { id: text("id")?, root: text("root") })
+}
+
+/// The model of that name in an answer to `GET /v1/models`.
+pub fn find_model(list: &Value, id: &str) -> Option<ListedModel> {
+    let model = list.get("data")?.as_array()?.iter().find(|model| model["id"] == id)?;
+    let root = model.get("root").and_then(Value::as_str).map(str::to_owned);
+    Some(ListedModel { id: id.to_owned(), root })
+}
+
+/// The mean number of tokens accepted per step of speculative decoding, from an answer to `GET /server_info`.
+pub fn accept_length(info: &Value) -> Option<f64> {
+    let info = info.get("decode").and_then(|decode| decode.get(0)).unwrap_or(info);
+    info.get("internal_states")?.get(0)?.get("avg_spec_accept_length")?.as_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn models() {
+        let list = json!({"object": "list", "data": [{"id": "tiny", "root": "/models/tiny"}, {"id": "b"}]});
+        let tiny = ListedModel { id: "tiny".into(), root: Some("/models/tiny".into()) };
+        assert_eq!(first_model(&list), Some(tiny.clone()));
+        assert_eq!(find_model(&list, "tiny"), Some(tiny));
+        assert_eq!(find_model(&list, "c"), None);
+        assert_eq!(first_model(&json!({"data": []})), None);
+    }
+
+    #[test]
+    fn accept_lengths() {
+        let state = json!({"internal_states": [{"avg_spec_accept_length": 2.5}]});
+        assert_eq!(accept_length(&state), Some(2.5));
+        assert_eq!(accept_length(&json!({"prefill": [{}], "decode": [state]})), Some(2.5));
+        assert_eq!(accept_length(&json!({"internal_states": [{}]})), None);
+        assert_eq!(accept_length(&json!({})), None);
+    }
+}

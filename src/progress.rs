@@ -1,0 +1,131 @@
+//! Live counters of a run, and the line on the terminal that shows them.
+//!
+//! The stream path adds to counters; a thread of its own draws.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::model::RequestRecord;
+
+/// What has happened so far.
+#[derive(Debug)]
+pub struct Progress {
+    sent: AtomicU64,
+    done: AtomicU64,
+    failed: AtomicU64,
+    tokens: AtomicU64,
+    /// TTFT of completed requests in µs.
+    ttft: Option<Mutex<Histogram<u64>>>,
+}
+
+impl Progress {
+    /// Counters at zero.
+    pub fn new() -> Arc<Self> {
+        // One hour at three digits; longer ones count as one hour.
+        let ttft = Histogram::new_with_max(3_600_000_000, 3).ok();
+        Arc::new(Self {
+            sent: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            tokens: AtomicU64::new(0),
+            ttft: ttft.map(Mutex::new),
+        })
+    }
+
+    /// A request was sent.
+    pub fn sent(&self) {
+        self.sent.fetch_add(1, Relaxed);
+    }
+
+    /// Output tokens arrived.
+    pub fn tokens(&self, n: u64) {
+        self.tokens.fetch_add(n, Relaxed);
+    }
+
+    /// A request ended.
+    pub fn ended(&self, record: &RequestRecord) {
+        if record.completed() {
+            if let (Some(ttft), Some(Ok(mut histogram))) =
+                (record.ttft(), self.ttft.as_ref().map(Mutex::lock))
+            {
+                histogram.saturating_record(u64::try_from(ttft.as_micros()).unwrap_or(u64::MAX));
+            }
+        } else {
+            self.failed.fetch_add(1, Relaxed);
+        }
+        self.done.fetch_add(1, Relaxed);
+    }
+
+    fn message(&self, elapsed: Duration) -> String {
+        let seconds = elapsed.as_secs_f64().max(1e-3);
+        let (done, failed) = (self.done.load(Relaxed), self.failed.load(Relaxed));
+        let in_flight = self.sent.load(Relaxed).saturating_sub(done);
+        let mut text = format!(
+            "{in_flight} in flight, {failed} failed, {:.1} req/s, {:.0} tok/s",
+            done as f64 / seconds,
+            self.tokens.load(Relaxed) as f64 / seconds,
+        );
+        if let Some(Ok(ttft)) = self.ttft.as_ref().map(Mutex::lock)
+            && !ttft.is_empty()
+        {
+            let ms = |q| ttft.value_at_quantile(q) as f64 / 1e3;
+            text += &format!(", TTFT p50 {:.0} p99 {:.0} ms", ms(0.5), ms(0.99));
+        }
+        text
+    }
+}
+
+/// The line on the terminal; gone when dropped.
+#[derive(Debug)]
+pub struct Bar {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Bar {
+    /// Draws `progress` towards `total` requests on stderr until dropped.
+    ///
+    /// Draws nothing if stderr is no terminal.
+    pub fn start(progress: Arc<Progress>, total: usize, color: bool) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = stop.clone();
+        let thread = std::thread::Builder::new().name("rbench-progress".into()).spawn(move || {
+            let bar = ProgressBar::with_draw_target(
+                Some(total as u64),
+                ProgressDrawTarget::stderr_with_hz(10),
+            );
+            let template = if color {
+                "{elapsed_precise} [{bar:30.cyan/blue}] {pos}/{len} {wide_msg}"
+            } else {
+                "{elapsed_precise} [{bar:30}] {pos}/{len} {wide_msg}"
+            };
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            let start = Instant::now();
+            while !seen.load(Relaxed) {
+                bar.set_message(progress.message(start.elapsed()));
+                bar.set_position(progress.done.load(Relaxed));
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+            bar.finish_and_clear();
+        });
+        Self { stop, thread: thread.ok() }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A thread that panicked has nothing left to draw.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What a run found: facts, figures and failures, ready for any output.
+
+use serde_json::{Map, Value};
+
+use crate::arrival::Rate;
+use crate::metric::{Figure, Stat};
+use crate::model::{Failure, FailureKind, Outcome, Phase, RequestRecord, TokenSource};
+
+/// Everything that outputs may know.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// What the run was.
+    pub facts: Facts,
+    /// Figures in the order of the metrics.
+    pub stats: Vec<Stat>,
+    /// Failures by reason, the most frequent first.
+    pub failures: Vec<FailureGroup>,
+    /// Completed requests by the source of their output token count.
+    pub token_sources: Vec<(TokenSource, u64)>,
+    /// The server's own account of itself after the run.
+    pub server_info: Option<Value>,
+    /// One record per request, in the order of the plan.
+    pub records: &'a [RequestRecord],
+}
+
+/// What a run was.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// `--backend`.
+    pub backend: &'static str,
+    /// Whether its requests generate tokens.
+    pub generates: bool,
+    /// `--dataset-name`.
+    pub dataset_name: String,
+    /// Arrivals.
+    pub rate: Rate,
+    /// Requests in flight at most.
+    pub max_concurrency: Option<usize>,
+    /// `--tag`.
+    pub tag: Option<String>,
+    /// Model name that was sent.
+    pub model: String,
+    /// Tokenizer that counted.
+    pub tokenizer: String,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// When the run started, in RFC 3339.
+    pub date: String,
+    /// Flags as they took effect.
+    pub config: Map<String, Value>,
+}
+
+/// Failures with one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureGroup {
+    /// Why.
+    pub kind: FailureKind,
+    /// When.
+    pub phase: Phase,
+    /// HTTP status, if any.
+    pub status: Option<u16>,
+    /// What happened, as the first of them says it.
+    pub message: String,
+    /// The beginning of the first body that came with it.
+    pub excerpt: Option<String>,
+    /// How many.
+    pub count: u64,
+}
+
+impl Report<'_> {
+    /// The figure of that name; absent if no metric has it.
+    pub fn figure(&self, key: &str) -> Figure {
+        self.stats.iter().find(|stat| stat.key == key).map_or(Figure::Absent, |stat| stat.value)
+    }
+
+    /// Requests that completed.
+    pub fn completed(&self) -> usize {
+        self.records.iter().filter(|record| record.completed()).count()
+    }
+}
+
+/// Groups the failures of `records` by kind, phase, status and message.
+pub fn failures(records: &[RequestRecord]) -> Vec<FailureGroup> {
+    let mut groups: Vec<FailureGroup> = Vec::new();
+    for record in records {
+        let Outcome::Failed(failure) = &record.outcome else { continue };
+        let Failure { kind, phase, status, message, excerpt } = failure;
+        let known = groups.iter_mut().find(|group| {
+            (group.kind, group.phase, group.status, &group.message)
+                == (*kind, *phase, *status, message)
+        });
+        match known {
+            Some(group) => {
+                group.count += 1;
+                if group.excerpt.is_none() {
+                    group.excerpt.clone_from(excerpt);
+                }
+            }
+            None => groups.push(FailureGroup {
+                kind: *kind,
+                phase: *phase,
+                status: *status,
+                message: message.clone(),
+                excerpt: excerpt.clone(),
+                count: 1,
+            }),
+        }
+    }
+    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+    groups
+}
+
+/// Counts completed requests by the source of their output token count.
+pub fn token_sources(records: &[RequestRecord]) -> Vec<(TokenSource, u64)> {
+    let mut sources = std::collections::BTreeMap::new();
+    for record in records.iter().filter(|record| record.completed()) {
+        if let Some(tokens) = record.output_tokens {
+            *sources.entry(tokens.source).or_insert(0) += 1;
+        }
+    }
+    sources.into_iter().collect()
+}
+
+/// Lines of a table of failures for people.
+pub fn failure_lines(groups: &[FailureGroup], total: usize) -> Vec<String> {
+    const SHOWN: usize = 8;
+    let failed: u64 = groups.iter().map(|group| group.count).sum();
+    let mut lines = vec![format!("{failed} of {total} requests failed:")];
+    lines.push(format!("{:>7}  {:<13} {:<12} reason", "count", "kind", "phase"));
+    for group in groups.iter().take(SHOWN) {
+        lines.push(format!(
+            "{:>7}  {:<13} {:<12} {}",
+            group.count,
+            group.kind.name(),
+            group.phase.name(),
+            shorten(&group.message, 200),
+        ));
+        if let Some(excerpt) = &group.excerpt {
+            lines.push(format!("{:36}first body: {}", "", shorten(excerpt, 200)));
+        }
+    }
+    if groups.len() > SHOWN {
+        let rest: u64 = groups[SHOWN..].iter().map(|group| group.count).sum();
+        lines.push(format!("{rest:>7}  for {} other reasons", groups.len() - SHOWN));
+    }
+    lines
+}
+
+/// One line of at most `most` characters.
+fn shorten(text: &str, most: usize) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= most {
+        return line;
+    }
+    line.chars().take(most).chain("...".chars()).collect()
+}

@@ -1,0 +1,314 @@
+//! Builds the record of one response from its bytes and their arrival times.
+//!
+//! Has no clock: the caller says when each chunk arrived, so recorded streams give exact latencies.
+
+use std::time::Duration;
+
+use crate::backend::{DecodeError, Decoder, Delta, End, Step, TextMode};
+use crate::model::{
+    Failure, FailureKind, OutputTokens, Phase, RequestRecord, TokenEvents, TokenSource,
+};
+use crate::sse;
+
+/// How the body of a response is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events.
+    Events,
+    /// One JSON value.
+    Whole,
+}
+
+impl Framing {
+    /// The framing that the content type declares; without one, the framing that was asked for.
+    pub fn of(content_type: Option<&str>, streams: bool) -> Self {
+        let declared = content_type.unwrap_or("").to_ascii_lowercase();
+        if declared.contains("event-stream") {
+            Self::Events
+        } else if declared.contains("json") && !declared.contains("ndjson") {
+            Self::Whole
+        } else if streams {
+            Self::Events
+        } else {
+            Self::Whole
+        }
+    }
+}
+
+/// Whether a response must hold output tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// At least one.
+    Tokens,
+    /// None, as for embeddings.
+    NoTokens,
+}
+
+/// Collects one response.
+pub struct Collector {
+    framing: Framing,
+    expect: Expect,
+    sse: sse::Reader,
+    body: Vec<u8>,
+    seen: Seen,
+}
+
+impl std::fmt::Debug for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collector").field("framing", &self.framing).finish_non_exhaustive()
+    }
+}
+
+/// What the events so far have said.
+struct Seen {
+    decoder: Box<dyn Decoder>,
+    events: TokenEvents,
+    text: String,
+    /// Text of the first event, to tell repeated text from pieces.
+    first_len: usize,
+    /// The server sends pieces where the protocol says it repeats the text.
+    pieces: bool,
+    counted: Option<u64>,
+    /// Where [`Step::Total`] stood at the last event.
+    stepped: u64,
+    prompt_tokens: Option<u64>,
+    /// Whether the server has a field that marks the end, and whether it did.
+    marks_end: bool,
+    finished: Option<Duration>,
+    last: Option<Duration>,
+}
+
+impl Collector {
+    /// A collector for one response.
+    pub fn new(decoder: Box<dyn Decoder>, framing: Framing, expect: Expect) -> Self {
+        Self {
+            framing,
+            expect,
+            sse: sse::Reader::default(),
+            body: Vec::new(),
+            seen: Seen {
+                decoder,
+                events: TokenEvents::default(),
+                text: String::new(),
+                first_len: 0,
+                pieces: false,
+                counted: None,
+                stepped: 0,
+                prompt_tokens: None,
+                marks_end: false,
+                finished: None,
+                last: None,
+            },
+        }
+    }
+
+    /// Takes a chunk of the body that arrived at `at`, and tells how many new output tokens it brought.
+    ///
+    /// # Errors
+    /// If the server reports an error in it, or it is not what the protocol says.
+    pub fn chunk(&mut self, chunk: &[u8], at: Duration) -> Result<u64, Failure> {
+        match self.framing {
+            Framing::Whole => {
+                self.body.extend_from_slice(chunk);
+                Ok(0)
+            }
+            Framing::Events => {
+                let before = self.seen.tokens();
+                let seen = &mut self.seen;
+                self.sse.feed(chunk, &mut |event| seen.event(event, at))?;
+                Ok(self.seen.tokens().saturating_sub(before))
+            }
+        }
+    }
+
+    /// Ends the response, whose last byte arrived at `at`.
+    ///
+    /// # Errors
+    /// If the body is not what the protocol says, ended before its end, or holds no output.
+    pub fn finish(&mut self, at: Duration) -> Result<(), Failure> {
+        let seen = &mut self.seen;
+        match self.framing {
+            Framing::Events => self.sse.finish(&mut |event| seen.event(event, at))?,
+            Framing::Whole if self.body.trim_ascii().is_empty() => {}
+            Framing::Whole => {
+                let body = std::mem::take(&mut self.body);
+                let delta =
+                    seen.decoder.body(&body).map_err(|error| failure(&error, Phase::FirstToken))?;
+                let (events, text) = (&mut seen.events, &mut seen.text);
+                text.push_str(&delta.text);
+                if delta.step != Step::None {
+                    events.at_ns.push(nanos(at));
+                    events.tokens.push(1);
+                    events.text_ends.push(text.len());
+                }
+                seen.counted = delta.output_tokens;
+                seen.prompt_tokens = delta.prompt_tokens;
+                seen.finished = Some(at);
+                seen.last = Some(at);
+            }
+        }
+        seen.end(self.expect)
+    }
+
+    /// Moves what was collected into `record`, whatever became of the response.
+    pub fn store(self, record: &mut RequestRecord) {
+        let seen = self.seen;
+        let count = match seen.counted {
+            Some(count) => Some(OutputTokens { count, source: TokenSource::Server }),
+            None if self.framing == Framing::Events && !seen.events.is_empty() => {
+                Some(OutputTokens { count: seen.events.len() as u64, source: TokenSource::Events })
+            }
+            None => None,
+        };
+        record.output_tokens = count.filter(|_| self.expect == Expect::Tokens);
+        record.done = seen.last;
+        record.server_prompt_tokens = seen.prompt_tokens;
+        record.events = seen.events;
+        record.text = seen.text;
+    }
+
+    /// The phase that the response is in.
+    pub fn phase(&self) -> Phase {
+        self.seen.phase()
+    }
+}
+
+impl Seen {
+    fn phase(&self) -> Phase {
+        if self.events.is_empty() { Phase::FirstToken } else { Phase::Stream }
+    }
+
+    fn tokens(&self) -> u64 {
+        self.counted.unwrap_or(0).max(self.events.len() as u64)
+    }
+
+    fn event(&mut self, event: sse::Event<'_>, at: Duration) -> Result<(), Failure> {
+        let data = event.data.trim_ascii();
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.last = Some(at);
+        if data == b"[DONE]" {
+            self.finished.get_or_insert(at);
+            return Ok(());
+        }
+        let phase = self.phase();
+        if event.kind == b"error" {
+            let told = match self.decoder.event(data) {
+                Err(DecodeError::Server(message)) => message,
+                _ => String::from_utf8_lossy(data).into_owned(),
+            };
+            return Err(failure(&DecodeError::Server(told), phase));
+        }
+        let delta = match self.decoder.event(data) {
+            Ok(delta) => delta,
+            // Events of a named type that is not the protocol's own are extensions.
+            Err(DecodeError::Malformed(_))
+                if !event.kind.is_empty() && event.kind != b"message" =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(failure(&error, phase)),
+        };
+        self.delta(&delta, at);
+        Ok(())
+    }
+
+    fn delta(&mut self, delta: &Delta<'_>, at: Duration) {
+        self.counted = delta.output_tokens.or(self.counted);
+        self.prompt_tokens = delta.prompt_tokens.filter(|&n| n > 0).or(self.prompt_tokens);
+        match delta.end {
+            End::Unmarked => {}
+            End::Open => self.marks_end = true,
+            End::Finished => {
+                self.marks_end = true;
+                self.finished = Some(at);
+            }
+        }
+        let tokens = match delta.step {
+            Step::None => return,
+            Step::One => 1,
+            Step::Total(total) => {
+                let tokens = total.saturating_sub(self.stepped);
+                let unchanged = total == self.stepped && !self.events.is_empty();
+                self.stepped = total;
+                if unchanged {
+                    // The same tokens told again, as with a closing event: nothing arrived.
+                    self.take_text(delta);
+                    return;
+                }
+                u32::try_from(tokens).unwrap_or(u32::MAX)
+            }
+        };
+        self.take_text(delta);
+        self.events.at_ns.push(nanos(at));
+        self.events.tokens.push(tokens);
+        if delta.mode == TextMode::Append {
+            self.events.text_ends.push(self.text.len());
+        }
+    }
+
+    fn take_text(&mut self, delta: &Delta<'_>) {
+        if delta.mode == TextMode::Replace && !self.pieces {
+            // Repeated text always begins with the first event's; pieces do not.
+            let first = self.text.get(..self.first_len).unwrap_or("");
+            if self.events.is_empty() {
+                self.first_len = delta.text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
+            } else if !delta.text.starts_with(first) {
+                self.pieces = true;
+            }
+        }
+        if delta.mode == TextMode::Replace && !self.pieces {
+            self.text.clear();
+        }
+        self.text.push_str(&delta.text);
+    }
+
+    /// Judges a response that ended without a transport error.
+    fn end(&mut self, expect: Expect) -> Result<(), Failure> {
+        if expect == Expect::NoTokens && self.last.is_some() {
+            return Ok(());
+        }
+        let fail = |kind, message: &str, phase| {
+            Err(Failure {
+                kind,
+                phase,
+                status: Some(200),
+                message: message.to_owned(),
+                excerpt: None,
+            })
+        };
+        if self.last.is_none() {
+            return fail(FailureKind::NoTokens, "the response body was empty", Phase::FirstToken);
+        }
+        if self.marks_end && self.finished.is_none() {
+            let message = "the stream ended without a finish reason or [DONE]";
+            return fail(FailureKind::EarlyEnd, message, self.phase());
+        }
+        if self.events.is_empty() {
+            // Tokens without text, such as special tokens, are told by the counter alone:
+            // the latest instant at which the first can have arrived is the end.
+            let at = self.finished.or(self.last);
+            let (Some(1..), Some(at)) = (self.counted, at) else {
+                let message = "the response held no generated token";
+                return fail(FailureKind::NoTokens, message, Phase::FirstToken);
+            };
+            self.events.at_ns.push(nanos(at));
+            self.events.tokens.push(1);
+            self.events.text_ends.push(self.text.len());
+        }
+        Ok(())
+    }
+}
+
+fn failure(error: &DecodeError, phase: Phase) -> Failure {
+    let kind = match error {
+        DecodeError::Server(_) => FailureKind::ServerError,
+        DecodeError::Malformed(_) => FailureKind::Malformed,
+    };
+    Failure { kind, phase, status: Some(200), message: error.to_string(), excerpt: None }
+}
+
+fn nanos(at: Duration) -> u64 {
+    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
+}

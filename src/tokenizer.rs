@@ -1,0 +1,150 @@
+//! Loads a tokenizer, counts, cuts and joins. The only file that names the `tokenizers` crate, the mock apart.
+
+use std::path::{Path, PathBuf};
+
+use crate::bundled;
+use crate::error::{Error, Kind};
+use crate::hub::{Holds, Hub};
+
+/// A tokenizer and where it came from.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    name: String,
+    /// Whether a chat template lies beside it, where that can be seen.
+    has_template: Option<bool>,
+}
+
+impl Tokenizer {
+    /// The first of `names` that can be loaded: a `tokenizer.json`, a folder that holds one,
+    /// a repository of the Hub, or [`bundled::NAME`].
+    ///
+    /// # Errors
+    /// If none can; the message has what became of each.
+    pub fn load(names: &[String], hub: &Hub) -> Result<Self, Error> {
+        let mut tried: Vec<String> = Vec::new();
+        for name in names {
+            match Self::load_one(name, hub) {
+                Ok(tokenizer) => return Ok(tokenizer),
+                Err(error) => {
+                    let cause = error.cause.map_or(String::new(), |cause| format!(": {cause}"));
+                    tried.push(format!("{name} ({}{cause})", error.message));
+                }
+            }
+        }
+        Err(Error::new(
+            Kind::Input,
+            format!("no tokenizer could be loaded; tried {}", tried.join("; ")),
+        )
+        .hint("pass --tokenizer with a tokenizer.json, a folder that holds one, or a Hub id"))
+    }
+
+    fn load_one(name: &str, hub: &Hub) -> Result<Self, Error> {
+        if name == bundled::NAME {
+            return Self::parse(name, bundled::TOKENIZER, Some(true));
+        }
+        let path = Path::new(name);
+        let (file, beside) = if path.is_dir() {
+            (path.join("tokenizer.json"), Some(path.to_owned()))
+        } else if path.exists() {
+            (path.to_owned(), path.parent().map(Path::to_owned))
+        } else if Hub::is_id(name) {
+            (hub.file(Holds::Model, name, "tokenizer.json")?, None)
+        } else {
+            return Err(Error::new(Kind::Input, "no such file or folder"));
+        };
+        let text = std::fs::read(&file).map_err(|error| {
+            Error::new(Kind::Input, format!("can not read {}", file.display())).because(error)
+        })?;
+        Self::parse(name, &text, beside.map(|folder| has_template(&folder)))
+    }
+
+    fn parse(name: &str, text: &[u8], has_template: Option<bool>) -> Result<Self, Error> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(|error| {
+            Error::new(Kind::Input, format!("{name} is not a tokenizer.json that can be read"))
+                .because(error)
+        })?;
+        // Files may carry limits of training runs; a prompt is never cut or padded by them.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| {
+            Error::new(Kind::Input, format!("{name} can not be used without truncation"))
+                .because(error)
+        })?;
+        Ok(Self { inner, name: name.to_owned(), has_template })
+    }
+
+    /// The name that it was found by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it has a chat template; `None` if that can not be told.
+    pub fn has_template(&self) -> Option<bool> {
+        self.has_template
+    }
+
+    /// The crate's own type, for the mock's vocabulary.
+    pub fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
+    /// Token ids of `text`, without special tokens. Text that the model can not represent has none.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        self.ids(text, false)
+    }
+
+    /// Token ids of `text` with the special tokens that a server would add.
+    pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
+        self.ids(text, true)
+    }
+
+    fn ids(&self, text: &str, special: bool) -> Vec<u32> {
+        self.inner
+            .encode_fast(text, special)
+            .map_or_else(|_| Vec::new(), |encoding| encoding.get_ids().to_vec())
+    }
+
+    /// Number of tokens of `text`, without special tokens.
+    pub fn count(&self, text: &str) -> usize {
+        self.inner.encode_fast(text, false).map_or(0, |encoding| encoding.len())
+    }
+
+    /// Number of tokens of `text` with the special tokens that a server would add.
+    pub fn count_with_special(&self, text: &str) -> usize {
+        self.inner.encode_fast(text, true).map_or(0, |encoding| encoding.len())
+    }
+
+    /// The text of `ids`, special tokens included. Unknown ids have no text.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.inner.decode(ids, false).unwrap_or_default()
+    }
+
+    /// Number of special tokens that are added to each text.
+    pub fn special_tokens_added(&self) -> usize {
+        use tokenizers::PostProcessor as _;
+        self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
+    }
+
+    /// Ids of the base vocabulary, rising, without added and special tokens.
+    pub fn plain_ids(&self) -> Vec<u32> {
+        let added = self.inner.get_added_tokens_decoder();
+        let mut ids: Vec<u32> = self
+            .inner
+            .get_vocab(false)
+            .into_values()
+            .filter(|id| !added.contains_key(id))
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+/// Whether a folder holds a chat template in one of the places where models ship it.
+fn has_template(folder: &Path) -> bool {
+    let holds = |file: PathBuf| {
+        std::fs::read_to_string(file).is_ok_and(|text| text.contains("\"chat_template\""))
+    };
+    folder.join("chat_template.jinja").exists()
+        || folder.join("chat_template.json").exists()
+        || holds(folder.join("tokenizer_config.json"))
+}

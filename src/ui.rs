@@ -1,0 +1,92 @@
+//! The only door to stdout and stderr.
+//!
+//! Results go to stdout; everything else goes to stderr. Colour is for terminals, and never carries the meaning.
+
+use std::error::Error as _;
+use std::io::{self, IsTerminal, Write};
+
+use crate::error::Error;
+
+/// Writes to the two streams.
+#[derive(Debug, Clone, Copy)]
+pub struct Ui {
+    color: bool,
+    terminal: bool,
+}
+
+impl Ui {
+    /// Looks at the environment and at what stderr is.
+    pub fn new() -> Self {
+        let terminal = io::stderr().is_terminal();
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        Self { color: terminal && !plain, terminal }
+    }
+
+    /// Whether colour may be used on stderr.
+    pub fn color(self) -> bool {
+        self.color
+    }
+
+    /// Whether stderr is a terminal.
+    pub fn terminal(self) -> bool {
+        self.terminal
+    }
+
+    /// Writes a result to stdout.
+    ///
+    /// # Errors
+    /// If stdout can not be written to; a closed pipe is not an error.
+    pub fn data(self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Tells what is being done.
+    pub fn status(self, text: &str) {
+        self.line("", "", text);
+    }
+
+    /// Tells what may be wrong, with what to do about it.
+    pub fn warn(self, text: &str) {
+        self.line("\x1b[1;33m", "warning: ", text);
+    }
+
+    /// Tells what ends the program, why, and what to do about it.
+    pub fn error(self, error: &Error) {
+        self.line("\x1b[1;31m", "error: ", &error.message);
+        let mut said = error.message.clone();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            // Causes often repeat what stands above them.
+            if !said.contains(&text) {
+                self.line("", "  because: ", &text);
+                said = text;
+            }
+            source = cause.source();
+        }
+        for hint in &error.hints {
+            self.line("\x1b[1;36m", "hint: ", hint);
+        }
+    }
+
+    fn line(self, color: &str, label: &str, text: &str) {
+        let mut out = io::stderr().lock();
+        // Nobody is left to tell if stderr is gone.
+        let _ = if self.color && !color.is_empty() {
+            writeln!(out, "{color}{label}\x1b[0m{text}")
+        } else {
+            writeln!(out, "{label}{text}")
+        };
+    }
+}
+
+impl Default for Ui {
+    fn default() -> Self {
+        Self::new()
+    }
+}
