@@ -158,36 +158,51 @@ pub struct ServeArgs {
     pub disable_tqdm: bool,
 }
 
-/// A header of each request. Its value may be a key and is not shown.
+/// A word of `--header`. Its value may be a key and is not shown, and neither is a word that is no header:
+/// it may be a key that was typed in another form.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Header {
-    /// The name.
-    pub name: String,
-    /// The value.
-    pub value: String,
+pub enum Header {
+    /// `KEY=VALUE` with neither side empty.
+    Pair {
+        /// The key.
+        name: String,
+        /// The value.
+        value: String,
+    },
+    /// Anything else.
+    Malformed,
+}
+
+impl Header {
+    fn shown(&self) -> String {
+        match self {
+            Self::Pair { name, .. } => format!("{name}=***"),
+            Self::Malformed => "***".to_owned(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Header {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}=***", self.name)
+        f.write_str(&self.shown())
     }
 }
 
 impl FromStr for Header {
-    type Err = String;
+    type Err = std::convert::Infallible;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let rule = "must be KEY=VALUE with neither side empty";
-        let (name, value) = text.split_once('=').ok_or(rule)?;
-        if name.is_empty() || value.is_empty() {
-            return Err(rule.to_owned());
-        }
-        Ok(Self { name: name.to_owned(), value: value.to_owned() })
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+                Self::Pair { name: name.to_owned(), value: value.to_owned() }
+            }
+            _ => Self::Malformed,
+        })
     }
 }
 
 fn header_names<S: serde::Serializer>(headers: &[Header], out: S) -> Result<S::Ok, S::Error> {
-    out.collect_seq(headers.iter().map(|header| format!("{}=***", header.name)))
+    out.collect_seq(headers.iter().map(Header::shown))
 }
 
 /// A JSON object.
@@ -249,7 +264,10 @@ fn backend_help() -> String {
 /// The whole command line, with the flags of every dataset.
 pub fn command() -> Command {
     Cli::command().mut_subcommand("serve", |serve| {
-        dataset::ALL.iter().fold(serve, |command, entry| (entry.flags)(command))
+        // Adding flags also sets the description to that of their struct.
+        let about = serve.get_about().cloned();
+        let serve = dataset::ALL.iter().fold(serve, |command, entry| (entry.flags)(command));
+        serve.about(about.unwrap_or_default())
     })
 }
 
@@ -292,10 +310,11 @@ mod tests {
     #[test]
     fn headers_are_not_shown() {
         let header: Header = "Authorization=Bearer=x".parse().unwrap();
-        assert_eq!((&*header.name, &*header.value), ("Authorization", "Bearer=x"));
+        let pair = Header::Pair { name: "Authorization".into(), value: "Bearer=x".into() };
+        assert_eq!(header, pair);
         assert_eq!(format!("{header:?}"), "Authorization=***");
         for bad in ["plain", "=x", "x="] {
-            assert!(bad.parse::<Header>().is_err(), "{bad}");
+            assert_eq!(bad.parse(), Ok(Header::Malformed), "{bad}");
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::arrival::Rate;
 use crate::backend::Backend;
 use crate::bundled;
-use crate::cli::{ServeArgs, ServeWords};
+use crate::cli::{Header, ServeArgs, ServeWords};
 use crate::dataset::Dataset;
 use crate::error::{Error, Kind};
 
@@ -243,10 +243,17 @@ fn target(
     }
     let mut load = control.clone();
     load.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for header in &args.header {
-        let refuse = |what| usage(format!("--header {}: the {what} can not be sent", header.name));
-        let name = HeaderName::try_from(&header.name).map_err(|_| refuse("name"))?;
-        let mut value = HeaderValue::from_str(&header.value).map_err(|_| refuse("value"))?;
+    for (i, header) in args.header.iter().enumerate() {
+        let Header::Pair { name, value } = header else {
+            return Err(usage(format!(
+                "--header takes words of the form KEY=VALUE with neither side empty, and word {} is not one",
+                i + 1
+            ))
+            .hint("the word is not shown, as it may be a key"));
+        };
+        let refuse = |what| usage(format!("--header {name}: the {what} can not be sent"));
+        let name = HeaderName::try_from(name).map_err(|_| refuse("name"))?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| refuse("value"))?;
         value.set_sensitive(true);
         load.insert(name, value);
     }

@@ -66,7 +66,7 @@ impl Progress {
         let (done, failed) = (self.done.load(Relaxed), self.failed.load(Relaxed));
         let in_flight = self.sent.load(Relaxed).saturating_sub(done);
         let mut text = format!(
-            "{in_flight} in flight, {failed} failed, {:.1} req/s, {:.0} tok/s",
+            ", {failed} failed, {:.1} req/s, {:.0} tok/s",
             done as f64 / seconds,
             self.tokens.load(Relaxed) as f64 / seconds,
         );
@@ -76,6 +76,7 @@ impl Progress {
             let ms = |q| ttft.value_at_quantile(q) as f64 / 1e3;
             text += &format!(", TTFT p50 {:.0} p99 {:.0} ms", ms(0.5), ms(0.99));
         }
+        text += &format!(", {in_flight} in flight");
         text
     }
 }
@@ -100,9 +101,9 @@ impl Bar {
                 ProgressDrawTarget::stderr_with_hz(10),
             );
             let template = if color {
-                "{elapsed_precise} [{bar:30.cyan/blue}] {pos}/{len} {wide_msg}"
+                "{elapsed} [{bar:16.cyan/blue}] {pos}/{len}{wide_msg}"
             } else {
-                "{elapsed_precise} [{bar:30}] {pos}/{len} {wide_msg}"
+                "{elapsed} [{bar:16}] {pos}/{len}{wide_msg}"
             };
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));

@@ -141,6 +141,8 @@ pub(super) fn expand(
     }
     match ambiguous {
         Some(message) => {
+            // Names the program in the usage line of the error.
+            command.build();
             let serve = command.find_subcommand_mut("serve");
             Err(serve
                 .unwrap_or(&mut Command::new("rbench"))
