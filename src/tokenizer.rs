@@ -125,6 +125,19 @@ impl Tokenizer {
         self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
     }
 
+    /// Ids of plain tokens that stand for a space and a word of ASCII letters, rising.
+    ///
+    /// Byte-level vocabularies write the space as `Ġ`, those of the SentencePiece family as `▁`.
+    pub fn word_ids(&self) -> Vec<u32> {
+        let is_word = |id: &u32| {
+            self.inner.id_to_token(*id).is_some_and(|token| {
+                let word = token.strip_prefix(['Ġ', '▁']).unwrap_or("");
+                !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphabetic())
+            })
+        };
+        self.plain_ids().into_iter().filter(is_word).collect()
+    }
+
     /// Ids of the base vocabulary, rising, without added and special tokens.
     pub fn plain_ids(&self) -> Vec<u32> {
         let added = self.inner.get_added_tokens_decoder();

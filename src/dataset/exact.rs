@@ -3,6 +3,10 @@
 //! Decoding ids and encoding the text again does not always give the ids back: neighbours merge, and bytes that are no text
 //! become replacement characters. What matters to a benchmark is the number of tokens that the server will count.
 
+use rayon::prelude::*;
+
+use super::Rows;
+use crate::model::Row;
 use crate::tokenizer::Tokenizer;
 
 /// Rounds of cutting and extending before words are tried one by one.
@@ -56,8 +60,120 @@ pub(super) fn text(
     best
 }
 
+/// `unit`, which has `ids`, repeated and cut to `target` tokens, without encoding all of it.
+///
+/// Tokenizers look at a text locally. If two units in a row have the ids twice over, any number of units has,
+/// and if a unit and the cut piece behind it have the right count, so has a longer row with that piece.
+/// `None` if that does not hold for this text, or if it is no repetition.
+pub(super) fn repeated(
+    tokenizer: &Tokenizer,
+    unit: &str,
+    ids: &[u32],
+    target: usize,
+) -> Option<String> {
+    if ids.is_empty() || ids.len() >= target {
+        return None;
+    }
+    let twice = tokenizer.encode(&unit.repeat(2));
+    if twice.len() != 2 * ids.len() || twice[..ids.len()] != *ids || twice[ids.len()..] != *ids {
+        return None;
+    }
+    let (times, rest) = (target / ids.len(), target % ids.len());
+    let piece = tokenizer.decode(&ids[..rest]);
+    if rest > 0 && tokenizer.count(&format!("{unit}{piece}")) != ids.len() + rest {
+        return None;
+    }
+    let mut text = String::with_capacity(unit.len() * times + piece.len());
+    (0..times).for_each(|_| text.push_str(unit));
+    text.push_str(&piece);
+    Some(text)
+}
+
+/// A cycle of words, each one token wherever it stands in the cycle.
+#[derive(Debug)]
+pub(super) struct Words {
+    /// The words, each with the space before it.
+    words: Vec<String>,
+    /// Whether a text begins without that space, because the tokenizer adds one of its own.
+    bare: bool,
+}
+
+impl Words {
+    /// Fewest words that make a cycle worth drawing from.
+    const FEWEST: usize = 64;
+
+    /// The words of a tokenizer's vocabulary that keep their ids in a text of such words;
+    /// `None` if it has too few.
+    pub(super) fn of(tokenizer: &Tokenizer) -> Option<Self> {
+        Self::find(tokenizer, false).or_else(|| Self::find(tokenizer, true))
+    }
+
+    fn find(tokenizer: &Tokenizer, bare: bool) -> Option<Self> {
+        let ids = tokenizer.word_ids();
+        let words: Vec<String> =
+            ids.iter().map(|&id| format!(" {}", tokenizer.decode(&[id]).trim_start())).collect();
+        let mut cycle = Self { words, bare };
+        let mut ids = ids;
+        while ids.len() >= Self::FEWEST {
+            // Once around and on to the first word again: every word between its neighbours.
+            let around = tokenizer.encode(&cycle.text(0, ids.len() + 1));
+            let whole = around.len() == ids.len() + 1
+                && around.iter().zip(ids.iter().cycle()).all(|(got, id)| got == id);
+            // Every word at the beginning of a text, and behind another.
+            let stays = |k: usize| {
+                let next = (k + 1) % ids.len();
+                tokenizer.encode(&cycle.text(k, 2)) == [ids[k], ids[next]]
+            };
+            let stays: Vec<bool> = (0..ids.len()).into_par_iter().map(stays).collect();
+            if stays.iter().all(|&stays| stays) {
+                // Where the text as a whole behaves in another way than its parts, there is no such cycle.
+                return whole.then_some(cycle);
+            }
+            let kept = |k: &usize| stays[*k];
+            let order: Vec<usize> = (0..ids.len()).filter(kept).collect();
+            ids = order.iter().map(|&k| ids[k]).collect();
+            cycle.words = order.iter().map(|&k| std::mem::take(&mut cycle.words[k])).collect();
+        }
+        None
+    }
+
+    /// `n` words in a row, the first at `start`: a text of `n` tokens.
+    pub(super) fn text(&self, start: usize, n: usize) -> String {
+        let (first, rest) = self.words.split_at(start % self.words.len());
+        let mut text: String =
+            rest.iter().chain(first).cycle().take(n).map(String::as_str).collect();
+        if self.bare && text.starts_with(' ') {
+            text.remove(0);
+        }
+        text
+    }
+
+    /// Number of words.
+    pub(super) fn len(&self) -> usize {
+        self.words.len()
+    }
+}
+
+/// Of the prompts made without encoding them, one in so many is encoded all the same.
+const CHECKED: usize = 64;
+
+/// The token count to report for prompt `i`, whose text should have `target` tokens: counted for some, believed for others.
+pub(super) fn count(tokenizer: &Tokenizer, i: usize, text: &str, target: usize) -> usize {
+    if i.is_multiple_of(CHECKED) { tokenizer.count(text) } else { target }
+}
+
+/// Rows made in the short way, or, if a count among them is not its target, in the long way; each with its target.
+pub(super) fn checked(make: impl Fn(bool) -> Vec<(Row, usize)>) -> Rows {
+    let mut rows = make(true);
+    if rows.iter().any(|(row, target)| row.prompt_len != *target) {
+        rows = make(false);
+    }
+    let note = note(rows.iter().map(|(row, target)| (*target, row.prompt_len)));
+    Rows { rows: rows.into_iter().map(|(row, _)| row).collect(), notes: note.into_iter().collect() }
+}
+
 /// What to tell the user of prompts whose lengths missed their targets.
-pub(super) fn note(lengths: impl Iterator<Item = (usize, usize)>) -> Option<String> {
+fn note(lengths: impl Iterator<Item = (usize, usize)>) -> Option<String> {
     let missed: Vec<(usize, usize)> = lengths.filter(|(want, got)| want != got).collect();
     let worst = missed.iter().map(|(want, got)| want.abs_diff(*got)).max()?;
     Some(format!(

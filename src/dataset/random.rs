@@ -24,7 +24,6 @@ struct Random(Opts);
 
 impl Dataset for Random {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
-        let tokenizer = context.tokenizer;
         let exchanges = corpus::load(context, "random/shuffle")?;
         // Questions without a token would leave nothing to repeat.
         let questions: Vec<&str> = exchanges
@@ -43,26 +42,38 @@ impl Dataset for Random {
             )
             .hint("lower --num-prompts, use a larger --dataset-path, or --dataset-name random-ids, which needs none"));
         }
-        let rows: Vec<(Row, usize)> = (0..context.n)
-            .into_par_iter()
-            .map(|i| {
-                let (target, output_len) = targets(&self.0, context, i);
-                let ids = tokenizer.encode(questions[i]);
-                let cycle = |k: usize| ids.get(k % ids.len().max(1)).copied().unwrap_or_default();
-                if context.ids {
-                    let mut sent = tokenizer.encode_with_special(questions[i]);
-                    sent.truncate(target);
-                    let first = sent.len();
-                    sent.extend((first..target).map(|k| cycle(k - first)));
-                    let row = Row { prompt_len: sent.len(), prompt: Prompt::Ids(sent), output_len };
-                    return (row, target);
-                }
-                let wanted: Vec<u32> = (0..target).map(cycle).collect();
-                let (text, prompt_len) = exact::text(tokenizer, &wanted, |k| cycle(target + k));
-                (Row { prompt: Prompt::Text(text), prompt_len, output_len }, target)
-            })
-            .collect();
-        Ok(finish(rows))
+        let make = |short: bool| {
+            (0..context.n)
+                .into_par_iter()
+                .map(|i| self.row(context, i, questions[i], short))
+                .collect()
+        };
+        Ok(exact::checked(make))
+    }
+}
+
+impl Random {
+    /// Row `i` and the prompt length that it aims at.
+    fn row(&self, context: &Context<'_>, i: usize, question: &str, short: bool) -> (Row, usize) {
+        let tokenizer = context.tokenizer;
+        let (target, output_len) = targets(&self.0, context, i);
+        let ids = tokenizer.encode(question);
+        let cycle = |k: usize| ids.get(k % ids.len().max(1)).copied().unwrap_or_default();
+        let (prompt, prompt_len) = if context.ids {
+            let mut sent = tokenizer.encode_with_special(question);
+            sent.truncate(target);
+            let first = sent.len();
+            sent.extend((first..target).map(|k| cycle(k - first)));
+            (Prompt::Ids(sent), target)
+        } else if short && let Some(text) = exact::repeated(tokenizer, question, &ids, target) {
+            let len = exact::count(tokenizer, i, &text, target);
+            (Prompt::Text(text), len)
+        } else {
+            let wanted: Vec<u32> = (0..target).map(cycle).collect();
+            let (text, len) = exact::text(tokenizer, &wanted, |k| cycle(target + k));
+            (Prompt::Text(text), len)
+        };
+        (Row { prompt, prompt_len, output_len }, target)
     }
 }
 
@@ -75,10 +86,4 @@ pub(super) fn targets(opts: &Opts, context: &Context<'_>, i: usize) -> (usize, u
     let output = draw(opts.random_output_len, ratio, context.seed, "random/output-len", i);
     let special = if context.ids { 0 } else { context.tokenizer.special_tokens_added() };
     (input.saturating_sub(special).max(1), output)
-}
-
-/// Rows with their targets, as a result that tells of lengths that were missed.
-pub(super) fn finish(rows: Vec<(Row, usize)>) -> Rows {
-    let note = exact::note(rows.iter().map(|(row, target)| (*target, row.prompt_len)));
-    Rows { rows: rows.into_iter().map(|(row, _)| row).collect(), notes: note.into_iter().collect() }
 }

@@ -4,9 +4,10 @@ use clap::FromArgMatches;
 use rand::RngExt;
 use rayon::prelude::*;
 
+use super::exact::{self, Words};
 use super::lengths::Opts;
-use super::random::{finish, targets};
-use super::{Context, Dataset, Entry, Rows, exact, facts};
+use super::random::targets;
+use super::{Context, Dataset, Entry, Rows, facts};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -33,24 +34,46 @@ impl Dataset for RandomIds {
                 format!("the tokenizer {} has no plain tokens", context.tokenizer.name()),
             ));
         }
-        let size = vocabulary.len();
-        let rows: Vec<(Row, usize)> = (0..context.n)
-            .into_par_iter()
-            .map(|i| {
-                let (target, output_len) = targets(&self.0, context, i);
-                let mut rng = rng::stream(context.seed, "random-ids/offset", i as u64);
-                let offset: usize = rng.random_range(0..size);
-                let id = |k: usize| vocabulary[(offset + i + k) % size];
-                let wanted: Vec<u32> = (0..target).map(id).collect();
-                let (prompt, prompt_len) = if context.ids {
-                    (Prompt::Ids(wanted), target)
-                } else {
-                    let (text, len) = exact::text(context.tokenizer, &wanted, |k| id(target + k));
-                    (Prompt::Text(text), len)
-                };
-                (Row { prompt, prompt_len, output_len }, target)
-            })
-            .collect();
-        Ok(finish(rows))
+        let words = if context.ids { None } else { Words::of(context.tokenizer) };
+        let make = |short: bool| {
+            let words = words.as_ref().filter(|_| short);
+            let row = |i| self.row(context, i, &vocabulary, words);
+            (0..context.n).into_par_iter().map(row).collect()
+        };
+        Ok(exact::checked(make))
+    }
+}
+
+impl RandomIds {
+    /// Row `i` and the prompt length that it aims at.
+    ///
+    /// Text is made of whole words where the vocabulary has them: they keep their number when they are encoded again,
+    /// which runs of arbitrary tokens do not.
+    fn row(
+        &self,
+        context: &Context<'_>,
+        i: usize,
+        vocabulary: &[u32],
+        words: Option<&Words>,
+    ) -> (Row, usize) {
+        let (target, output_len) = targets(&self.0, context, i);
+        let mut rng = rng::stream(context.seed, "random-ids/offset", i as u64);
+        let mut offset = |size: usize| (rng.random_range(0..size) + i) % size;
+        let (prompt, prompt_len) = if let Some(words) = words {
+            let text = words.text(offset(words.len()), target);
+            let len = exact::count(context.tokenizer, i, &text, target);
+            (Prompt::Text(text), len)
+        } else {
+            let (size, start) = (vocabulary.len(), offset(vocabulary.len()));
+            let id = |k: usize| vocabulary[(start + k) % size];
+            let wanted: Vec<u32> = (0..target).map(id).collect();
+            if context.ids {
+                (Prompt::Ids(wanted), target)
+            } else {
+                let (text, len) = exact::text(context.tokenizer, &wanted, |k| id(target + k));
+                (Prompt::Text(text), len)
+            }
+        };
+        (Row { prompt, prompt_len, output_len }, target)
     }
 }
