@@ -248,6 +248,7 @@ fn prepare(
         stream: config.stream,
         ignore_eos: config.ignore_eos,
         extra: config.extra.clone(),
+        sampling: config.sampling.clone(),
     };
     let (due, last_gap) = arrival::due_times(config.rate, rows.rows.len(), config.seed);
     let plan = plan::build(&rows.rows, &due, config.backend.protocol, &common);

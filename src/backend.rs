@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use crate::model::Prompt;
+use crate::model::Row;
 
 /// Every `--backend` value, in the order of `--help`.
 pub static ALL: &[Backend] = &[
@@ -79,6 +79,8 @@ pub struct Backend {
     pub accepts_ids: bool,
     /// Whether `GET /v1/models` answers.
     pub lists_models: bool,
+    /// What its bodies can say.
+    pub takes: Takes,
     /// Whether the endpoint can answer without streaming.
     pub can_disable_stream: bool,
     /// How the prefix cache is emptied.
@@ -88,6 +90,17 @@ pub struct Backend {
     pub splits_itl: bool,
     /// Why this backend can not be used, if it can not.
     pub refused: Option<&'static str>,
+}
+
+/// What the bodies of a protocol can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Takes {
+    /// [`Sampling::temperature`] and [`Sampling::top_p`].
+    pub sampling: bool,
+    /// [`Sampling::return_logprob`] and [`Sampling::top_logprobs_num`].
+    pub logprobs: bool,
+    /// The rest of [`Sampling`].
+    pub native: bool,
 }
 
 impl Backend {
@@ -113,12 +126,68 @@ pub struct Common {
     pub ignore_eos: bool,
     /// Keys that the user adds to each body or replaces in it.
     pub extra: Map<String, Value>,
+    /// How tokens are drawn, and what is told of them.
+    pub sampling: Sampling,
+}
+
+/// How tokens are drawn, and what is to be told of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// Temperature; `None` leaves the protocol's greedy default.
+    pub temperature: Option<f64>,
+    /// Nucleus; 1 is not sent.
+    pub top_p: f64,
+    /// Whether log probabilities are to be returned.
+    pub return_logprob: bool,
+    /// Log probabilities of how many alternatives.
+    pub top_logprobs_num: u32,
+    /// Tokens whose log probabilities are to be returned. `/generate` only, as what follows.
+    pub token_ids_logprob: Vec<u32>,
+    /// Position from which prompt log probabilities are returned; -1 for none.
+    pub logprob_start_len: i64,
+    /// Whether the experts that each token was routed to are to be returned.
+    pub return_routed_experts: bool,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: None,
+            top_p: 1.0,
+            return_logprob: false,
+            top_logprobs_num: 0,
+            token_ids_logprob: Vec::new(),
+            logprob_start_len: -1,
+            return_routed_experts: false,
+        }
+    }
+}
+
+/// One request, to be encoded.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// What is asked.
+    pub row: &'a Row,
+    /// What it has in common with the others.
+    pub common: &'a Common,
+}
+
+impl Request<'_> {
+    /// The user's keys, those of the row winning over those of the run.
+    fn extra(&self) -> Cow<'_, Map<String, Value>> {
+        if self.row.extra.is_empty() {
+            return Cow::Borrowed(&self.common.extra);
+        }
+        let mut extra = self.common.extra.clone();
+        extra.extend(self.row.extra.clone());
+        Cow::Owned(extra)
+    }
 }
 
 /// One wire protocol.
 pub trait Protocol: Sync + std::fmt::Debug {
     /// The body of one request, its keys in the reference's order.
-    fn encode(&self, prompt: &Prompt, output_len: usize, common: &Common) -> Vec<u8>;
+    fn encode(&self, request: &Request<'_>) -> Vec<u8>;
 
     /// A decoder for one response.
     fn decoder(&self) -> Box<dyn Decoder>;
@@ -204,6 +273,28 @@ pub enum DecodeError {
     /// The event is not what the protocol says.
     #[error("{0}")]
     Malformed(String),
+}
+
+#[cfg(test)]
+mod testing {
+    use super::{Common, Sampling};
+    use crate::model::{Prompt, Row};
+
+    /// What the requests of these tests have in common.
+    pub(super) fn common(ignore_eos: bool) -> Common {
+        Common {
+            model: "m".into(),
+            stream: true,
+            ignore_eos,
+            extra: serde_json::Map::new(),
+            sampling: Sampling::default(),
+        }
+    }
+
+    /// A row with a short text.
+    pub(super) fn row() -> Row {
+        Row::new(Prompt::Text("hi".into()), 1, 8)
+    }
 }
 
 #[cfg(test)]

@@ -127,6 +127,27 @@ pub struct ServeArgs {
     /// Let generation end at an end-of-sequence token
     #[arg(long, help_heading = REQUEST)]
     pub disable_ignore_eos: bool,
+    /// Temperature; 0 is greedy
+    #[arg(long, value_name = "T", value_parser = temperature, allow_negative_numbers = true, help_heading = REQUEST)]
+    pub temperature: Option<f64>,
+    /// Draw from the smallest set of tokens with this probability
+    #[arg(long, value_name = "P", default_value = "1", value_parser = probability, allow_negative_numbers = true, help_heading = REQUEST)]
+    pub top_p: f64,
+    /// Have log probabilities returned
+    #[arg(long, help_heading = REQUEST)]
+    pub return_logprob: bool,
+    /// Have those of so many alternatives returned
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = REQUEST)]
+    pub top_logprobs_num: u32,
+    /// Have those of these tokens returned (/generate)
+    #[arg(long, value_name = "ID", num_args = 1.., help_heading = REQUEST)]
+    pub token_ids_logprob: Vec<u32>,
+    /// Have those of the prompt from this position on returned (/generate)
+    #[arg(long, value_name = "N", default_value_t = -1, value_parser = clap::value_parser!(i64).range(-1..), allow_negative_numbers = true, help_heading = REQUEST)]
+    pub logprob_start_len: i64,
+    /// Have the experts of each token returned (/generate)
+    #[arg(long, help_heading = REQUEST)]
+    pub return_routed_experts: bool,
     /// Keys to add to each body, or to replace in it
     #[arg(long, value_name = "JSON", help_heading = REQUEST)]
     pub extra_request_body: Option<Object>,
@@ -253,6 +274,20 @@ fn count(text: &str) -> Result<usize, String> {
     match text.trim().parse::<usize>() {
         Ok(n) if n > 0 => Ok(n),
         _ => Err("must be a whole number above 0".to_owned()),
+    }
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(t) if t.is_finite() && t >= 0.0 => Ok(t),
+        _ => Err("must be a number of 0 or more".to_owned()),
+    }
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(p) if p > 0.0 && p <= 1.0 => Ok(p),
+        _ => Err("must be a number above 0 and at most 1".to_owned()),
     }
 }
 

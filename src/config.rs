@@ -7,7 +7,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use serde_json::{Map, Value};
 
 use crate::arrival::Rate;
-use crate::backend::Backend;
+use crate::backend::{Backend, Sampling};
 use crate::bundled;
 use crate::cli::{Header, ServeArgs, ServeWords};
 use crate::dataset::Dataset;
@@ -48,6 +48,8 @@ pub struct Serve {
     pub stream: bool,
     /// Whether generation goes on after an end-of-sequence token.
     pub ignore_eos: bool,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
     /// Keys for each body.
     pub extra: Map<String, Value>,
     /// How long to wait for the server; `None` does not look.
@@ -158,6 +160,15 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         tokenize_prompt: args.tokenize_prompt,
         stream: !args.disable_stream,
         ignore_eos: !args.disable_ignore_eos,
+        sampling: Sampling {
+            temperature: args.temperature,
+            top_p: args.top_p,
+            return_logprob: args.return_logprob,
+            top_logprobs_num: args.top_logprobs_num,
+            token_ids_logprob: args.token_ids_logprob,
+            logprob_start_len: args.logprob_start_len,
+            return_routed_experts: args.return_routed_experts,
+        },
         extra: args.extra_request_body.map(|object| object.0).unwrap_or_default(),
         ready_timeout: (args.ready_check_timeout_sec > 0)
             .then(|| Duration::from_secs(args.ready_check_timeout_sec)),
@@ -189,6 +200,27 @@ fn backend(args: &ServeArgs) -> Result<&'static Backend, Error> {
         return Err(usage(format!(
             "--disable-stream does not apply to --backend {name}, whose endpoint always streams"
         )));
+    }
+    let native = [
+        ("--token-ids-logprob", !args.token_ids_logprob.is_empty()),
+        ("--logprob-start-len", args.logprob_start_len != -1),
+        ("--return-routed-experts", args.return_routed_experts),
+    ];
+    let logprobs = [
+        ("--return-logprob", args.return_logprob),
+        ("--top-logprobs-num", args.top_logprobs_num > 0),
+    ];
+    let sampling = [("--temperature", args.temperature.is_some()), ("--top-p", args.top_p < 1.0)];
+    for (applies, flags) in [
+        (backend.takes.native, &native[..]),
+        (backend.takes.logprobs, &logprobs[..]),
+        (backend.takes.sampling, &sampling[..]),
+    ] {
+        if let Some((flag, _)) = flags.iter().find(|(_, given)| *given && !applies) {
+            return Err(usage(format!("{flag} does not apply to --backend {name}")).hint(
+                "leave it out, or pass keys of the endpoint's own with --extra-request-body",
+            ));
+        }
     }
     if !backend.lists_models && args.model.is_none() && !args.mock {
         return Err(usage(format!(

@@ -1,11 +1,13 @@
 //! Plain data that every stage shares.
 //!
-//! Knows nothing of JSON, clocks, flags or printing.
+//! Knows nothing of clocks, flags or printing. JSON occurs only as values that are passed on unread.
 //! All instants are offsets from the start of the run, so that records of several threads compare.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::{Map, Value};
 
 /// What a dataset asks a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum Prompt {
     Text(String),
     /// Token ids, sent as they are.
     Ids(Vec<u32>),
+    /// Chat messages, sent as they are.
+    Messages(Vec<Value>),
 }
 
 /// One row of a dataset: a prompt and the lengths that belong to it.
@@ -25,6 +29,29 @@ pub struct Row {
     pub prompt_len: usize,
     /// Output tokens asked for.
     pub output_len: usize,
+    /// Images that go with the prompt, as data URIs.
+    pub images: Vec<Arc<str>>,
+    /// How many of the prompt tokens stand for images.
+    pub vision_len: usize,
+    /// Keys of this request's body, which win over those of the whole run.
+    pub extra: Map<String, Value>,
+    /// What a router is to route by, sent as a header.
+    pub routing_key: Option<Arc<str>>,
+}
+
+impl Row {
+    /// A row of a prompt and its lengths, and nothing else.
+    pub fn new(prompt: Prompt, prompt_len: usize, output_len: usize) -> Self {
+        Self {
+            prompt,
+            prompt_len,
+            output_len,
+            images: Vec::new(),
+            vision_len: 0,
+            extra: Map::new(),
+            routing_key: None,
+        }
+    }
 }
 
 /// A request that is ready to be sent: nothing about it is decided later.
@@ -38,6 +65,10 @@ pub struct PlannedRequest {
     pub body: Bytes,
     /// Prompt tokens, as in [`Row::prompt_len`].
     pub prompt_len: usize,
+    /// How many of them stand for images.
+    pub vision_len: usize,
+    /// As in [`Row::routing_key`].
+    pub routing_key: Option<Arc<str>>,
     /// Output tokens asked for.
     pub output_len: usize,
 }
@@ -214,6 +245,8 @@ pub struct RequestRecord {
     pub text: String,
     /// Prompt tokens by the local tokenizer.
     pub prompt_len: usize,
+    /// How many of them stand for images.
+    pub vision_len: usize,
     /// Output tokens asked for.
     pub output_len: usize,
     /// Prompt tokens that the server reported.
@@ -235,6 +268,7 @@ impl RequestRecord {
             events: TokenEvents::default(),
             text: String::new(),
             prompt_len: request.prompt_len,
+            vision_len: request.vision_len,
             output_len: request.output_len,
             server_prompt_tokens: None,
             output_tokens: None,

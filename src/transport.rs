@@ -6,7 +6,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::backend::Protocol;
@@ -19,6 +19,9 @@ pub const TOTAL_TIMEOUT: Duration = Duration::from_hours(6);
 
 /// How this client names itself.
 pub const USER_AGENT: &str = concat!("rbench/", env!("CARGO_PKG_VERSION"));
+
+/// The header that tells a router which requests belong together.
+const ROUTING_KEY: HeaderName = HeaderName::from_static("x-smg-routing-key");
 
 /// Where requests go, and what is common to their heads.
 #[derive(Clone)]
@@ -125,10 +128,16 @@ impl Transport {
         record: &mut RequestRecord,
     ) -> Result<(), Failure> {
         let endpoint = &*self.endpoint;
+        let mut headers = endpoint.headers.clone();
+        if let Some(key) =
+            request.routing_key.as_deref().and_then(|k| HeaderValue::from_str(k).ok())
+        {
+            headers.insert(ROUTING_KEY, key);
+        }
         let mut response = self
             .client
             .post(endpoint.url.clone())
-            .headers(endpoint.headers.clone())
+            .headers(headers)
             .body(request.body)
             .send()
             .await

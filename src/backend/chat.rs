@@ -3,13 +3,14 @@
 //! Reasoning (`reasoning_content` or `reasoning`) and tool calls are output like content.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::wire::{self, Finish, First, Text, Told, Usage};
-use super::{Backend, Common, DecodeError, Decoder, Delta, Flush, Protocol, Step};
-use crate::model::Prompt;
+use super::{Backend, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes};
+use crate::model::{Prompt, Row};
 
 pub(super) const BACKEND: Backend = Backend {
     name: "",
@@ -18,6 +19,7 @@ pub(super) const BACKEND: Backend = Backend {
     path: "/v1/chat/completions",
     accepts_ids: false,
     lists_models: true,
+    takes: Takes { sampling: true, logprobs: true, native: false },
     can_disable_stream: true,
     flush: Flush::Plain,
     splits_itl: false,
@@ -28,20 +30,42 @@ pub(super) const BACKEND: Backend = Backend {
 struct Chat;
 
 impl Protocol for Chat {
-    fn encode(&self, prompt: &Prompt, output_len: usize, common: &Common) -> Vec<u8> {
+    fn encode(&self, request: &Request<'_>) -> Vec<u8> {
+        let Request { row, common } = *request;
         let mut body = wire::object([
             ("model", common.model.as_str().into()),
-            ("messages", json!([{"role": "user", "content": wire::prompt_value(prompt)}])),
-            ("max_completion_tokens", output_len.into()),
+            ("messages", messages(row)),
+            ("max_completion_tokens", row.output_len.into()),
             ("stream", common.stream.into()),
         ]);
-        wire::add_defaults(&mut body, common);
-        wire::finish_body(body, common)
+        wire::add_defaults(&mut body, request);
+        if common.sampling.return_logprob {
+            body.insert("logprobs".into(), true.into());
+            if common.sampling.top_logprobs_num > 0 {
+                body.insert("top_logprobs".into(), common.sampling.top_logprobs_num.into());
+            }
+        }
+        wire::merge(&mut body, request);
+        wire::bytes(body)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(Reader)
     }
+}
+
+/// The messages of a row: its own, or one of the user, whose images come before the text.
+fn messages(row: &Row) -> Value {
+    let content = match &row.prompt {
+        Prompt::Messages(messages) => return messages.as_slice().into(),
+        prompt if row.images.is_empty() => wire::prompt_value(prompt),
+        prompt => {
+            let image = |uri: &Arc<str>| json!({"type": "image_url", "image_url": {"url": **uri}});
+            let text = json!({"type": "text", "text": wire::prompt_value(prompt)});
+            row.images.iter().map(image).chain([text]).collect()
+        }
+    };
+    json!([{"role": "user", "content": content}])
 }
 
 #[derive(Debug)]
@@ -139,16 +163,12 @@ mod tests {
 
     use super::*;
     use crate::backend::End;
+    use crate::backend::testing::{common, row};
 
     #[test]
     fn bodies() {
-        let common = Common {
-            model: "m".into(),
-            stream: true,
-            ignore_eos: false,
-            extra: serde_json::Map::new(),
-        };
-        let body = Chat.encode(&Prompt::Text("hi".into()), 8, &common);
+        let common = common(false);
+        let body = Chat.encode(&Request { row: &row(), common: &common });
         expect![[r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_completion_tokens":8,"stream":true,"temperature":0.0,"ignore_eos":false,"stream_options":{"include_usage":true}}"#]]
         .assert_eq(&String::from_utf8(body).unwrap());
     }

@@ -4,8 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::wire::{self, Finish, First, Text, Told, Usage};
-use super::{Backend, Common, DecodeError, Decoder, Delta, Flush, Protocol, Step};
-use crate::model::Prompt;
+use super::{Backend, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes};
 
 pub(super) const BACKEND: Backend = Backend {
     name: "",
@@ -14,6 +13,7 @@ pub(super) const BACKEND: Backend = Backend {
     path: "/v1/completions",
     accepts_ids: false,
     lists_models: true,
+    takes: Takes { sampling: true, logprobs: true, native: false },
     can_disable_stream: true,
     flush: Flush::Plain,
     splits_itl: false,
@@ -24,16 +24,24 @@ pub(super) const BACKEND: Backend = Backend {
 struct Completions;
 
 impl Protocol for Completions {
-    fn encode(&self, prompt: &Prompt, output_len: usize, common: &Common) -> Vec<u8> {
+    fn encode(&self, request: &Request<'_>) -> Vec<u8> {
+        let Request { row, common } = *request;
         let mut body = wire::object([
             ("model", common.model.as_str().into()),
-            ("prompt", wire::prompt_value(prompt)),
+            ("prompt", wire::prompt_value(&row.prompt)),
             ("best_of", 1.into()),
-            ("max_tokens", output_len.into()),
+            ("max_tokens", row.output_len.into()),
             ("stream", common.stream.into()),
         ]);
-        wire::add_defaults(&mut body, common);
-        wire::finish_body(body, common)
+        wire::add_defaults(&mut body, request);
+        if common.sampling.return_logprob && common.sampling.top_logprobs_num > 0 {
+            body.insert("logprobs".into(), common.sampling.top_logprobs_num.into());
+        }
+        wire::merge(&mut body, request);
+        if !row.images.is_empty() {
+            body.insert("image_data".into(), wire::images(row));
+        }
+        wire::bytes(body)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -93,22 +101,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::backend::End;
-
-    fn common() -> Common {
-        Common { model: "m".into(), stream: true, ignore_eos: true, extra: serde_json::Map::new() }
-    }
+    use crate::backend::testing::{common, row};
+    use crate::backend::{Common, End};
 
     fn encode(common: &Common) -> String {
-        let body = Completions.encode(&Prompt::Text("hi".into()), 8, common);
+        let body = Completions.encode(&Request { row: &row(), common });
         String::from_utf8(body).unwrap()
     }
 
     #[test]
     fn bodies() {
         expect![[r#"{"model":"m","prompt":"hi","best_of":1,"max_tokens":8,"stream":true,"temperature":0.0,"ignore_eos":true,"stream_options":{"include_usage":true}}"#]]
-        .assert_eq(&encode(&common()));
-        let no_stream = Common { stream: false, ..common() };
+        .assert_eq(&encode(&common(true)));
+        let no_stream = Common { stream: false, ..common(true) };
         expect![[r#"{"model":"m","prompt":"hi","best_of":1,"max_tokens":8,"stream":false,"temperature":0.0,"ignore_eos":true}"#]]
         .assert_eq(&encode(&no_stream));
     }
@@ -116,7 +121,7 @@ mod tests {
     #[test]
     fn what_the_user_sets_wins() {
         let extra = json!({"temperature": 0.7, "stream_options": {}, "max_tokens": 3, "x": 1});
-        let common = Common { extra: extra.as_object().unwrap().clone(), ..common() };
+        let common = Common { extra: extra.as_object().unwrap().clone(), ..common(true) };
         expect![[r#"{"model":"m","prompt":"hi","best_of":1,"max_tokens":3,"stream":true,"ignore_eos":true,"temperature":0.7,"stream_options":{},"x":1}"#]]
         .assert_eq(&encode(&common));
     }

@@ -7,8 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::wire::{self, First, Text, Told, Usage};
-use super::{Backend, Common, DecodeError, Decoder, Delta, End, Flush, Protocol};
-use crate::model::Prompt;
+use super::{Backend, DecodeError, Decoder, Delta, End, Flush, Protocol, Request, Takes};
 
 pub(super) const BACKEND: Backend = Backend {
     name: "",
@@ -17,6 +16,7 @@ pub(super) const BACKEND: Backend = Backend {
     path: "/v1/embeddings",
     accepts_ids: false,
     lists_models: true,
+    takes: Takes { sampling: false, logprobs: false, native: false },
     can_disable_stream: true,
     flush: Flush::Plain,
     splits_itl: false,
@@ -27,12 +27,14 @@ pub(super) const BACKEND: Backend = Backend {
 struct Embeddings;
 
 impl Protocol for Embeddings {
-    fn encode(&self, prompt: &Prompt, _output_len: usize, common: &Common) -> Vec<u8> {
-        let body = wire::object([
-            ("input", wire::prompt_value(prompt)),
+    fn encode(&self, request: &Request<'_>) -> Vec<u8> {
+        let Request { row, common } = *request;
+        let mut body = wire::object([
+            ("input", wire::prompt_value(&row.prompt)),
             ("model", common.model.as_str().into()),
         ]);
-        wire::finish_body(body, common)
+        wire::merge(&mut body, request);
+        wire::bytes(body)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

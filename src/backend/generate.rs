@@ -7,7 +7,9 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::wire::{self, Finish, First, Text, Told};
-use super::{Backend, Common, DecodeError, Decoder, Delta, Flush, Protocol, Step, TextMode};
+use super::{
+    Backend, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes, TextMode,
+};
 use crate::model::Prompt;
 
 pub(super) const BACKEND: Backend = Backend {
@@ -17,6 +19,7 @@ pub(super) const BACKEND: Backend = Backend {
     path: "/generate",
     accepts_ids: false,
     lists_models: true,
+    takes: Takes { sampling: true, logprobs: true, native: true },
     can_disable_stream: true,
     flush: Flush::Plain,
     splits_itl: false,
@@ -27,28 +30,44 @@ pub(super) const BACKEND: Backend = Backend {
 struct Generate;
 
 impl Protocol for Generate {
-    fn encode(&self, prompt: &Prompt, output_len: usize, common: &Common) -> Vec<u8> {
-        let key = match prompt {
+    fn encode(&self, request: &Request<'_>) -> Vec<u8> {
+        let Request { row, common } = *request;
+        let sampling = &common.sampling;
+        let key = match row.prompt {
             Prompt::Text(_) => "text",
-            Prompt::Ids(_) => "input_ids",
+            Prompt::Ids(_) | Prompt::Messages(_) => "input_ids",
         };
-        let body = wire::object([
-            (key, wire::prompt_value(prompt)),
+        let mut body = wire::object([
+            (key, wire::prompt_value(&row.prompt)),
             (
                 "sampling_params",
                 json!({
-                    "temperature": 0.0,
-                    "max_new_tokens": output_len,
+                    "temperature": sampling.temperature.unwrap_or(0.0),
+                    "max_new_tokens": row.output_len,
                     "ignore_eos": common.ignore_eos,
                 }),
             ),
             ("stream", common.stream.into()),
             ("lora_path", Value::Null),
-            ("return_logprob", false.into()),
-            ("return_routed_experts", false.into()),
-            ("logprob_start_len", (-1).into()),
+            ("return_logprob", sampling.return_logprob.into()),
+            ("return_routed_experts", sampling.return_routed_experts.into()),
+            ("logprob_start_len", sampling.logprob_start_len.into()),
         ]);
-        wire::finish_body(body, common)
+        if sampling.top_p < 1.0 {
+            body["sampling_params"]["top_p"] = sampling.top_p.into();
+        }
+        wire::merge(&mut body, request);
+        // These win over the user's keys, as in the reference.
+        if sampling.top_logprobs_num > 0 {
+            body.insert("top_logprobs_num".into(), sampling.top_logprobs_num.into());
+        }
+        if !sampling.token_ids_logprob.is_empty() {
+            body.insert("token_ids_logprob".into(), sampling.token_ids_logprob.as_slice().into());
+        }
+        if !row.images.is_empty() {
+            body.insert("image_data".into(), wire::images(row));
+        }
+        wire::bytes(body)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -111,16 +130,19 @@ impl Decoder for Reader {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use serde_json::Map;
 
     use super::*;
     use crate::backend::End;
+    use crate::backend::testing::{common, row};
+    use crate::model::Row;
 
     #[test]
     fn bodies() {
-        let common =
-            Common { model: "m".into(), stream: true, ignore_eos: true, extra: Map::new() };
-        let body = |prompt| String::from_utf8(Generate.encode(&prompt, 8, &common)).unwrap();
+        let common = common(true);
+        let body = |prompt| {
+            let row = Row { prompt, ..row() };
+            String::from_utf8(Generate.encode(&Request { row: &row, common: &common })).unwrap()
+        };
         expect![[r#"{"text":"hi","sampling_params":{"temperature":0.0,"max_new_tokens":8,"ignore_eos":true},"stream":true,"lora_path":null,"return_logprob":false,"return_routed_experts":false,"logprob_start_len":-1}"#]]
         .assert_eq(&body(Prompt::Text("hi".into())));
         expect![[r#"{"input_ids":[1,2],"sampling_params":{"temperature":0.0,"max_new_tokens":8,"ignore_eos":true},"stream":true,"lora_path":null,"return_logprob":false,"return_routed_experts":false,"logprob_start_len":-1}"#]]

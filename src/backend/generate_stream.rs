@@ -6,8 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::wire::{self, Text, Told};
-use super::{Backend, Common, DecodeError, Decoder, Delta, Flush, Protocol, Step};
-use crate::model::Prompt;
+use super::{Backend, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes};
 
 /// An id that no vocabulary reaches, so that generation does not stop.
 const NO_END_ID: u64 = 1_048_576;
@@ -19,6 +18,7 @@ pub(super) const BACKEND: Backend = Backend {
     path: "/v2/models/ensemble/generate_stream",
     accepts_ids: false,
     lists_models: false,
+    takes: Takes { sampling: true, logprobs: false, native: false },
     can_disable_stream: false,
     flush: Flush::Plain,
     splits_itl: false,
@@ -29,20 +29,22 @@ pub(super) const BACKEND: Backend = Backend {
 struct GenerateStream;
 
 impl Protocol for GenerateStream {
-    fn encode(&self, prompt: &Prompt, output_len: usize, common: &Common) -> Vec<u8> {
+    fn encode(&self, request: &Request<'_>) -> Vec<u8> {
+        let Request { row, common } = *request;
         let mut body = wire::object([
             ("accumulate_tokens", true.into()),
-            ("text_input", wire::prompt_value(prompt)),
-            ("temperature", 0.000_001.into()),
-            ("top_p", 1.0.into()),
-            ("max_tokens", output_len.into()),
+            ("text_input", wire::prompt_value(&row.prompt)),
+            ("temperature", common.sampling.temperature.unwrap_or(0.000_001).into()),
+            ("top_p", common.sampling.top_p.into()),
+            ("max_tokens", row.output_len.into()),
             ("stream", true.into()),
         ]);
         if common.ignore_eos {
-            body.insert("min_length".into(), output_len.into());
+            body.insert("min_length".into(), row.output_len.into());
             body.insert("end_id".into(), NO_END_ID.into());
         }
-        wire::finish_body(body, common)
+        wire::merge(&mut body, request);
+        wire::bytes(body)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -79,16 +81,16 @@ impl Decoder for Reader {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use serde_json::Map;
 
     use super::*;
+    use crate::backend::Common;
+    use crate::backend::testing::{common, row};
 
     #[test]
     fn bodies() {
-        let mut common =
-            Common { model: "m".into(), stream: true, ignore_eos: true, extra: Map::new() };
+        let mut common = common(true);
         let body = |common: &Common| {
-            String::from_utf8(GenerateStream.encode(&Prompt::Text("hi".into()), 8, common)).unwrap()
+            String::from_utf8(GenerateStream.encode(&Request { row: &row(), common })).unwrap()
         };
         expect![[r#"{"accumulate_tokens":true,"text_input":"hi","temperature":1e-6,"top_p":1.0,"max_tokens":8,"stream":true,"min_length":8,"end_id":1048576}"#]]
         .assert_eq(&body(&common));

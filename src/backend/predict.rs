@@ -1,7 +1,6 @@
 //! Baseten's Truss: `POST /v1/models/model:predict`, which answers as completions do.
 
-use super::{Backend, Common, Decoder, Flush, Protocol, completions, wire};
-use crate::model::Prompt;
+use super::{Backend, Decoder, Flush, Protocol, Request, Takes, completions, wire};
 
 pub(super) const BACKEND: Backend = Backend {
     name: "",
@@ -10,6 +9,7 @@ pub(super) const BACKEND: Backend = Backend {
     path: "/v1/models/model:predict",
     accepts_ids: false,
     lists_models: false,
+    takes: Takes { sampling: true, logprobs: false, native: false },
     can_disable_stream: true,
     flush: Flush::Plain,
     splits_itl: false,
@@ -20,17 +20,22 @@ pub(super) const BACKEND: Backend = Backend {
 struct Predict;
 
 impl Protocol for Predict {
-    fn encode(&self, prompt: &Prompt, output_len: usize, common: &Common) -> Vec<u8> {
-        let body = wire::object([
+    fn encode(&self, request: &Request<'_>) -> Vec<u8> {
+        let Request { row, common } = *request;
+        let mut body = wire::object([
             ("model", common.model.as_str().into()),
-            ("prompt", wire::prompt_value(prompt)),
-            ("temperature", 0.0.into()),
+            ("prompt", wire::prompt_value(&row.prompt)),
+            ("temperature", common.sampling.temperature.unwrap_or(0.0).into()),
             ("best_of", 1.into()),
-            ("max_tokens", output_len.into()),
+            ("max_tokens", row.output_len.into()),
             ("stream", common.stream.into()),
             ("ignore_eos", common.ignore_eos.into()),
         ]);
-        wire::finish_body(body, common)
+        if common.sampling.top_p < 1.0 {
+            body.insert("top_p".into(), common.sampling.top_p.into());
+        }
+        wire::merge(&mut body, request);
+        wire::bytes(body)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -41,15 +46,14 @@ impl Protocol for Predict {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use serde_json::Map;
 
     use super::*;
+    use crate::backend::testing::{common, row};
 
     #[test]
     fn bodies() {
-        let common =
-            Common { model: "m".into(), stream: true, ignore_eos: true, extra: Map::new() };
-        let body = Predict.encode(&Prompt::Text("hi".into()), 8, &common);
+        let common = common(true);
+        let body = Predict.encode(&Request { row: &row(), common: &common });
         expect![[r#"{"model":"m","prompt":"hi","temperature":0.0,"best_of":1,"max_tokens":8,"stream":true,"ignore_eos":true}"#]]
         .assert_eq(&String::from_utf8(body).unwrap());
     }

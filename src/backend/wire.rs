@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{Common, DecodeError, End};
-use crate::model::Prompt;
+use super::{DecodeError, End, Request};
+use crate::model::{Prompt, Row};
 
 /// A string that borrows from the event. (A bare `Option<Cow<str>>` would always copy.)
 #[derive(Debug, Deserialize)]
@@ -193,35 +193,49 @@ pub(super) fn refuse_error(
     Ok(())
 }
 
-/// The prompt as a JSON value: a string, or a list of ids.
+/// The prompt as a JSON value: a string, a list of ids, or a list of messages.
 pub(super) fn prompt_value(prompt: &Prompt) -> Value {
     match prompt {
         Prompt::Text(text) => Value::from(text.as_str()),
         Prompt::Ids(ids) => Value::from(ids.as_slice()),
+        Prompt::Messages(messages) => Value::from(messages.as_slice()),
     }
 }
 
-/// Adds the keys of OpenAI's generation endpoints that the user has not set: greedy decoding,
+/// The images of a row as a list of URIs.
+pub(super) fn images(row: &Row) -> Value {
+    row.images.iter().map(|image| Value::from(&**image)).collect()
+}
+
+/// Adds the keys of OpenAI's generation endpoints that the user has not set: how tokens are drawn,
 /// the end-of-sequence switch, and a usage report at the end of a stream.
-pub(super) fn add_defaults(body: &mut Map<String, Value>, common: &Common) {
-    if !common.extra.contains_key("temperature") {
-        body.insert("temperature".into(), Value::from(0.0));
+pub(super) fn add_defaults(body: &mut Map<String, Value>, request: &Request<'_>) {
+    let (common, extra) = (request.common, request.extra());
+    if !extra.contains_key("temperature") {
+        body.insert("temperature".into(), common.sampling.temperature.unwrap_or(0.0).into());
     }
-    if !common.extra.contains_key("ignore_eos") {
-        body.insert("ignore_eos".into(), Value::from(common.ignore_eos));
+    if common.sampling.top_p < 1.0 && !extra.contains_key("top_p") {
+        body.insert("top_p".into(), common.sampling.top_p.into());
+    }
+    if !extra.contains_key("ignore_eos") {
+        body.insert("ignore_eos".into(), common.ignore_eos.into());
     }
     // Servers reject `stream_options` in a request that does not stream.
-    let streams = common.extra.get("stream").and_then(Value::as_bool).unwrap_or(common.stream);
-    if streams && !common.extra.contains_key("stream_options") {
+    let streams = extra.get("stream").and_then(Value::as_bool).unwrap_or(common.stream);
+    if streams && !extra.contains_key("stream_options") {
         body.insert("stream_options".into(), serde_json::json!({"include_usage": true}));
     }
 }
 
-/// Merges the user's keys, one level deep, and writes the body.
-pub(super) fn finish_body(mut body: Map<String, Value>, common: &Common) -> Vec<u8> {
-    for (key, value) in &common.extra {
+/// Merges the user's keys into the body, one level deep.
+pub(super) fn merge(body: &mut Map<String, Value>, request: &Request<'_>) {
+    for (key, value) in request.extra().iter() {
         body.insert(key.clone(), value.clone());
     }
+}
+
+/// The bytes of a body.
+pub(super) fn bytes(body: Map<String, Value>) -> Vec<u8> {
     Value::Object(body).to_string().into_bytes()
 }
 

@@ -73,7 +73,7 @@ impl Random {
             let (text, len) = exact::text(tokenizer, &wanted, |k| cycle(target + k));
             (Prompt::Text(text), len)
         };
-        (Row { prompt, prompt_len, output_len }, target)
+        (Row::new(prompt, prompt_len, output_len), target)
     }
 }
 

@@ -74,6 +74,6 @@ impl RandomIds {
                 (Prompt::Text(text), len)
             }
         };
-        (Row { prompt, prompt_len, output_len }, target)
+        (Row::new(prompt, prompt_len, output_len), target)
     }
 }

@@ -88,6 +88,6 @@ impl Opts {
         if prompt_len < SHORTEST || output_len < SHORTEST || prompt_len + output_len > limit {
             return None;
         }
-        Some(Row { prompt: Prompt::Text(exchange.question.clone()), prompt_len, output_len })
+        Some(Row::new(Prompt::Text(exchange.question.clone()), prompt_len, output_len))
     }
 }

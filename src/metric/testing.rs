@@ -14,6 +14,8 @@ pub(crate) fn record(sent: u64, at: &[u64], pieces: &[&str]) -> RequestRecord {
         due: Duration::from_millis(sent),
         body: bytes::Bytes::new(),
         prompt_len: 5,
+        vision_len: 0,
+        routing_key: None,
         output_len: at.len(),
     };
     let mut events = TokenEvents::default();

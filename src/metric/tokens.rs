@@ -1,6 +1,6 @@
 //! Token totals over completed requests.
 //!
-//! - `total_input_tokens`: prompt tokens as the dataset counted them; all of them are text here.
+//! - `total_input_tokens`: prompt tokens as the dataset counted them, images included; the text and vision tokens are its parts.
 //! - `total_output_tokens`: output tokens by the best source of each request, see METHODOLOGY.md.
 //! - `total_output_tokens_retokenized`: tokens of the received text by the local tokenizer, without special tokens.
 //! - `server_input_tokens`: prompt tokens as the server counted them, absent if it told none.
@@ -11,6 +11,7 @@ pub(super) const METRIC: Metric = Metric { name: "tokens", stats };
 
 fn stats(run: &Run<'_>) -> Vec<Stat> {
     let input: u64 = run.completed().map(|record| record.prompt_len as u64).sum();
+    let vision: u64 = run.completed().map(|record| record.vision_len as u64).sum();
     let retokenized = run
         .records
         .iter()
@@ -22,8 +23,8 @@ fn stats(run: &Run<'_>) -> Vec<Stat> {
     let server = (!told.is_empty()).then(|| told.iter().sum::<u64>());
     vec![
         count("total_input_tokens", input),
-        count("total_input_text_tokens", input),
-        count("total_input_vision_tokens", 0),
+        count("total_input_text_tokens", input.saturating_sub(vision)),
+        count("total_input_vision_tokens", vision),
         count("total_output_tokens", total_output(run)),
         count("total_output_tokens_retokenized", retokenized),
         server
