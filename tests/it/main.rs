@@ -1,5 +1,14 @@
 //! Behaviour seen from outside: real sockets, the whole binary, files as users write them.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests may panic"
+)]
+
+mod output;
+
 #[test]
 fn the_program_is_built() {
     assert!(std::path::Path::new(env!("CARGO_BIN_EXE_rbench")).exists());
