@@ -7,6 +7,7 @@
     reason = "helpers of tests may panic"
 )]
 
+mod dispatch;
 mod output;
 
 #[test]
