@@ -9,6 +9,7 @@
 
 mod dispatch;
 mod output;
+mod records;
 
 #[test]
 fn the_program_is_built() {
