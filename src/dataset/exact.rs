@@ -44,8 +44,8 @@ pub(super) fn text(
             taken += 1;
         }
     }
-    // The text does not settle: cut a little more each time, and fill with words.
-    for cut in 0..target.min(8) {
+    // The text does not settle: cut a little more each time, a short one to nothing, and fill with words.
+    for cut in 0..=target.min(8) {
         let base = tokenizer.decode(&ids[..target - cut]);
         let count = tokenizer.count(&base);
         let Some(missing) = target.checked_sub(count) else { continue };
