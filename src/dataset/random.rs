@@ -7,6 +7,7 @@ use super::lengths::{Opts, draw};
 use super::{Context, Dataset, Entry, Rows, corpus, exact, facts};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
+use crate::tokenizer::Tokenizer;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "random",
@@ -29,7 +30,8 @@ impl Dataset for Random {
         let questions: Vec<&str> = exchanges
             .iter()
             .map(|exchange| exchange.question.as_str())
-            .filter(|question| !question.is_empty())
+            .filter(|question| has_token(context.tokenizer, question))
+            .take(context.n)
             .collect();
         if questions.len() < context.n {
             return Err(Error::new(
@@ -75,6 +77,12 @@ impl Random {
         };
         (Row::new(prompt, prompt_len, output_len), target)
     }
+}
+
+/// Whether `text` has a token; most texts show one at their beginning.
+fn has_token(tokenizer: &Tokenizer, text: &str) -> bool {
+    let start = text.char_indices().nth(64).map_or(text.len(), |(at, _)| at);
+    tokenizer.count(&text[..start]) > 0 || tokenizer.count(text) > 0
 }
 
 /// The prompt and output length of row `i`.
