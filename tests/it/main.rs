@@ -7,6 +7,7 @@
     reason = "helpers of tests may panic"
 )]
 
+mod datasets;
 mod dispatch;
 mod output;
 mod records;

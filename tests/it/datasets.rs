@@ -1,0 +1,541 @@
+//! Rows of every dataset, made with the bundled files and with tokenizers that are built here.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use expect_test::expect_file;
+use rbench::bundled;
+use rbench::cli::{self, Words};
+use rbench::dataset::{self, Context, Dataset, Rows};
+use rbench::error::{Error, Kind};
+use rbench::hub::Hub;
+use rbench::model::{Prompt, Row};
+use rbench::tokenizer::Tokenizer;
+use tempfile::TempDir;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::wordlevel::WordLevel;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, Tokenizer as Raw};
+
+// -- Tokenizers ------------------------------------------------------------------------------------------------------
+
+/// A tokenizer as a user would have it: in a file.
+fn through_a_file(raw: &Raw) -> Tokenizer {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    raw.save(&path, false).unwrap();
+    Tokenizer::load(&[path.display().to_string()], &Hub::from_env(false)).unwrap()
+}
+
+fn bundled() -> Tokenizer {
+    Tokenizer::load(&[bundled::NAME.to_owned()], &Hub::from_env(false)).unwrap()
+}
+
+/// Words that [`words`] knows; of other words it knows that they are one token.
+const KNOWN: [&str; 3] = ["<unk>", "alpha", "beta"];
+
+/// One token per word, known or not.
+fn words() -> Tokenizer {
+    let text = std::str::from_utf8(bundled::CONVERSATIONS).unwrap();
+    let mut known: Vec<&str> = text.split_whitespace().filter(|word| word.is_ascii()).collect();
+    known.sort_unstable();
+    known.dedup();
+    let known = known.into_iter().filter(|word| !KNOWN.contains(word)).take(500);
+    let vocabulary = KNOWN.into_iter().chain(known).zip(0..);
+    let model = WordLevel::builder()
+        .vocab(vocabulary.map(|(word, id)| (word.to_owned(), id)).collect())
+        .unk_token("<unk>".to_owned())
+        .build()
+        .unwrap();
+    let mut raw = Raw::new(model);
+    raw.with_pre_tokenizer(Some(WhitespaceSplit));
+    through_a_file(&raw)
+}
+
+/// Bytes and a few merges; each text begins with a special token.
+fn bytes_with_bos() -> Tokenizer {
+    let mut alphabet: Vec<String> = ByteLevel::alphabet().into_iter().map(String::from).collect();
+    alphabet.sort_unstable();
+    let merges = [("t", "h"), ("th", "e"), ("i", "n"), ("Ġ", "the"), ("e", "r"), ("Ġ", "a")]
+        .map(|(left, right)| (left.to_owned(), right.to_owned()));
+    let merged = merges.iter().map(|(left, right)| format!("{left}{right}"));
+    let vocabulary: Vocab =
+        alphabet.into_iter().chain(merged.collect::<Vec<_>>()).zip(0..).collect();
+    let model = BPE::builder().vocab_and_merges(vocabulary, merges.into()).build().unwrap();
+    let mut raw = Raw::new(model);
+    raw.add_special_tokens([AddedToken::from("<s>", true)]).unwrap();
+    let bos = raw.token_to_id("<s>").unwrap();
+    raw.with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(false)));
+    raw.with_decoder(Some(ByteLevel::default()));
+    let template = TemplateProcessing::builder()
+        .try_single("<s> $A")
+        .unwrap()
+        .special_tokens(vec![("<s>", bos)])
+        .build()
+        .unwrap();
+    raw.with_post_processor(Some(template));
+    through_a_file(&raw)
+}
+
+/// Each tokenizer and the special tokens that it adds.
+fn tokenizers() -> [(&'static str, Tokenizer, usize); 3] {
+    [("bundled", bundled(), 0), ("words", words(), 0), ("bytes with BOS", bytes_with_bos(), 1)]
+}
+
+// -- Loading ---------------------------------------------------------------------------------------------------------
+
+/// What a test wants.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    dataset: &'a str,
+    flags: &'a [&'a str],
+    path: &'a Path,
+    n: usize,
+    seed: u64,
+    ids: bool,
+}
+
+fn ask<'a>(dataset: &'a str, flags: &'a [&'a str]) -> Ask<'a> {
+    Ask { dataset, flags, path: Path::new(bundled::NAME), n: 40, seed: 42, ids: false }
+}
+
+/// The dataset as the command line builds it.
+fn parse(name: &str, flags: &[&str]) -> Box<dyn Dataset> {
+    let words =
+        ["rbench", "serve", "--dataset-name", name].into_iter().chain(flags.iter().copied());
+    match cli::parse(words.map(OsString::from)).unwrap() {
+        Words::Serve(words) => words.dataset,
+        Words::Mock(_) => panic!("not the words of serve"),
+    }
+}
+
+impl Ask<'_> {
+    fn load(&self, tokenizer: &Tokenizer) -> Result<Rows, Error> {
+        parse(self.dataset, self.flags).load(&Context {
+            tokenizer,
+            hub: &Hub::from_env(false),
+            path: Some(self.path),
+            n: self.n,
+            seed: self.seed,
+            ids: self.ids,
+        })
+    }
+
+    fn rows(&self, tokenizer: &Tokenizer) -> Vec<Row> {
+        self.load(tokenizer).unwrap().rows
+    }
+}
+
+fn text(row: &Row) -> &str {
+    match &row.prompt {
+        Prompt::Text(text) => text,
+        other => panic!("{other:?} where text was asked for"),
+    }
+}
+
+// -- Every dataset ---------------------------------------------------------------------------------------------------
+
+/// Short random prompts; a dataset ignores the flags of others.
+const SHORT: &[&str] = &["--random-input-len", "60", "--random-output-len", "30"];
+
+#[test]
+fn the_seed_alone_decides_the_rows() {
+    let tokenizer = bundled();
+    for entry in dataset::ALL {
+        let ask = ask(entry.name, SHORT);
+        let rows = ask.rows(&tokenizer);
+        assert_eq!(rows.len(), ask.n, "{}", entry.name);
+        assert_eq!(ask.rows(&tokenizer), rows, "{}", entry.name);
+        let other = Ask { seed: 43, ..ask }.rows(&tokenizer);
+        let same = rows.iter().zip(&other).filter(|(a, b)| a == b).count();
+        assert!(same < ask.n / 4, "{}: {same} rows are the same with another seed", entry.name);
+    }
+}
+
+#[test]
+fn rows_do_not_depend_on_how_many_are_asked_for() {
+    let tokenizer = bundled();
+    for entry in dataset::ALL {
+        let ask = ask(entry.name, SHORT);
+        let few = Ask { n: 20, ..ask }.rows(&tokenizer);
+        let many = Ask { n: 50, ..ask }.rows(&tokenizer);
+        assert_eq!(few[..], many[..20], "{}", entry.name);
+    }
+}
+
+#[test]
+fn prompts_are_no_copies_of_each_other() {
+    let tokenizer = bundled();
+    for entry in dataset::ALL {
+        let rows = ask(entry.name, SHORT).rows(&tokenizer);
+        let mut texts: Vec<&str> = rows.iter().map(text).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        assert_eq!(texts.len(), rows.len(), "{}", entry.name);
+    }
+}
+
+/// FNV-1a over prompts and lengths.
+fn fingerprint(rows: &[Row]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut take = |bytes: &[u8]| {
+        for &byte in bytes {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    };
+    for row in rows {
+        match &row.prompt {
+            Prompt::Text(text) => take(text.as_bytes()),
+            Prompt::Ids(ids) => ids.iter().for_each(|id| take(&id.to_le_bytes())),
+            Prompt::Messages(messages) => {
+                for message in messages {
+                    take(message.to_string().as_bytes());
+                }
+            }
+        }
+        take(&[0xff]);
+        take(&(row.prompt_len as u64).to_le_bytes());
+        take(&(row.output_len as u64).to_le_bytes());
+    }
+    hash
+}
+
+#[test]
+fn generated_bytes_change_only_by_intent() {
+    let tokenizer = bundled();
+    let mut found = String::new();
+    let mut add = |name: &str, ask: Ask<'_>| {
+        let rows = ask.rows(&tokenizer);
+        found += &format!("{name:<15} {:>3} rows  {:016x}\n", rows.len(), fingerprint(&rows));
+    };
+    for entry in dataset::ALL {
+        add(entry.name, Ask { n: 100, ..ask(entry.name, SHORT) });
+    }
+    for name in ["random", "random-ids"] {
+        add(&format!("{name} ids"), Ask { n: 100, ids: true, ..ask(name, SHORT) });
+    }
+    expect_file!["../data/fingerprints.txt"].assert_eq(&found);
+}
+
+// -- random and random-ids -------------------------------------------------------------------------------------------
+
+const RANDOM: [&str; 2] = ["random", "random-ids"];
+
+#[test]
+fn random_prompts_have_the_length_that_they_claim() {
+    for (kind, tokenizer, special) in tokenizers() {
+        for dataset in RANDOM {
+            for (ratio, shortest) in [("0", 1), ("0.5", 64), ("1", 128)] {
+                let flags = ["--random-input-len", "128", "--random-range-ratio", ratio];
+                let loaded = ask(dataset, &flags).load(&tokenizer).unwrap();
+                let what = format!("{dataset}, {kind}, ratio {ratio}");
+                assert_eq!(loaded.notes, [""; 0], "{what}");
+                assert_eq!(loaded.rows.len(), 40, "{what}");
+                for row in &loaded.rows {
+                    assert_eq!(row.prompt_len, tokenizer.count(text(row)), "{what}");
+                    let with_special = tokenizer.count_with_special(text(row));
+                    assert_eq!(with_special, row.prompt_len + special, "{what}");
+                    let asked = shortest.max(1 + special)..=128;
+                    let one = row.prompt_len == 1;
+                    assert!(asked.contains(&with_special) || one, "{what}: {with_special}");
+                    assert!(ratio != "1" || row.prompt_len == 128 - special, "{what}");
+                }
+                if ratio == "0" {
+                    let mean = loaded.rows.iter().map(|r| r.prompt_len).sum::<usize>() / 40;
+                    assert!((32..96).contains(&mean), "{what}: mean {mean}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_prompts_of_one_token_are_possible() {
+    for (kind, tokenizer, special) in tokenizers() {
+        for dataset in RANDOM {
+            for len in [1, 2, 3] {
+                let len_text = len.to_string();
+                let flags = ["--random-input-len", &len_text, "--random-range-ratio", "1"];
+                let want = (len - special.min(len)).max(1);
+                for row in ask(dataset, &flags).rows(&tokenizer) {
+                    let count = tokenizer.count(text(&row));
+                    assert_eq!((row.prompt_len, count), (want, want), "{dataset} {kind}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ids_have_the_whole_length_and_lie_in_the_vocabulary() {
+    for (kind, tokenizer, special) in tokenizers() {
+        for dataset in RANDOM {
+            let flags = ["--random-input-len", "128", "--random-range-ratio", "1"];
+            let plain = tokenizer.plain_ids();
+            for row in (Ask { ids: true, ..ask(dataset, &flags) }).rows(&tokenizer) {
+                let Prompt::Ids(ids) = &row.prompt else { panic!("{dataset}: text") };
+                assert_eq!((ids.len(), row.prompt_len), (128, 128), "{dataset} {kind}");
+                let strange = ids.iter().filter(|id| plain.binary_search(id).is_err()).count();
+                // Real text is sent as the server would have tokenized it, with its special tokens.
+                let allowed = if dataset == "random" { special } else { 0 };
+                assert_eq!(strange, allowed, "{dataset} {kind}");
+            }
+        }
+    }
+}
+
+#[test]
+fn output_lengths_follow_the_ratio_and_may_be_zero() {
+    let tokenizer = words();
+    for dataset in RANDOM {
+        for (len, ratio, want) in
+            [("50", "1", 50..=50), ("50", "0.5", 25..=50), ("50", "0", 1..=50), ("0", "0", 0..=0)]
+        {
+            let flags = [
+                "--random-input-len",
+                "20",
+                "--random-output-len",
+                len,
+                "--random-range-ratio",
+                ratio,
+            ];
+            for row in ask(dataset, &flags).rows(&tokenizer) {
+                assert!(want.contains(&row.output_len), "{dataset} {len} {ratio}: {row:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn random_text_is_that_of_questions() {
+    let folder = TempDir::new().unwrap();
+    let path =
+        write(&folder, r#"[{"conversations": [{"value": "one two three"}, {"value": "x"}]}]"#);
+    let flags = ["--random-input-len", "7", "--random-range-ratio", "1"];
+    let rows = Ask { path: &path, n: 1, ..ask("random", &flags) }.rows(&bundled());
+    assert!(text(&rows[0]).starts_with("one two three"), "{rows:?}");
+    let flags = ["--random-input-len", "2", "--random-range-ratio", "1"];
+    let rows = Ask { path: &path, n: 1, ..ask("random", &flags) }.rows(&bundled());
+    assert_eq!(text(&rows[0]), "one two");
+}
+
+#[test]
+fn questions_without_a_token_are_left_out_of_random() {
+    let folder = TempDir::new().unwrap();
+    let path = write(
+        &folder,
+        r#"[{"conversations": [{"value": "   "}, {"value": "x"}]},
+            {"conversations": [{"value": ""}, {"value": "x"}]},
+            {"conversations": [{"value": "alpha beta"}, {"value": "x"}]}]"#,
+    );
+    // To this tokenizer blanks are nothing.
+    let tokenizer = words();
+    let flags = ["--random-input-len", "3", "--random-range-ratio", "1"];
+    let ask = Ask { path: &path, n: 1, ..ask("random", &flags) };
+    for seed in 0..8 {
+        let rows = Ask { seed, ..ask }.rows(&tokenizer);
+        assert_eq!(text(&rows[0]), "alpha beta alpha", "seed {seed}");
+    }
+    let error = Ask { n: 2, ..ask }.load(&tokenizer).unwrap_err();
+    assert!(error.message.contains("2 asks") && error.message.contains("the 1 "), "{error}");
+}
+
+#[test]
+fn too_few_conversations_for_random_name_both_counts() {
+    let folder = TempDir::new().unwrap();
+    let one = r#"{"conversations": [{"value": "a question"}, {"value": "an answer"}]}"#;
+    let path = write(&folder, &format!("[{}]", [one; 13].join(",")));
+    let ask = Ask { path: &path, n: 14, ..ask("random", &[]) };
+    let error = ask.load(&bundled()).unwrap_err();
+    assert_eq!(error.kind, Kind::Input);
+    assert!(error.message.contains("14") && error.message.contains("13"), "{error}");
+    assert!(!error.hints.is_empty());
+    assert_eq!(Ask { n: 13, ..ask }.rows(&bundled()).len(), 13);
+}
+
+// -- sharegpt --------------------------------------------------------------------------------------------------------
+
+fn write(folder: &TempDir, text: &str) -> PathBuf {
+    let path = folder.path().join("conversations.json");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Questions and answers of one, two and more words, and items that are not conversations of two turns.
+const CONVERSATIONS: &str = r#"[
+    {"conversations": [{"from": "human", "value": "three words here"}, {"value": "two words"}]},
+    {"conversations": [{"value": "alone"}, {"value": "its question has one token"}]},
+    {"conversations": [{"value": "its answer has one"}, {"value": "token"}]},
+    {"conversations": [{"value": "nobody answers this"}]},
+    {"conversations": []},
+    {"id": "no turns at all"},
+    {"conversations": null},
+    {"conversation": [{"value": "the other spelling"}, {"value": "is read as well"}, {"value": "third"}]},
+    {"conversations": [{"value": "a question of six words exactly"}, {"value": "and five words of answer"}]},
+    {"conversations": [{"from": "human"}, {"value": "to a turn without text"}]}
+]"#;
+
+/// The rows of the file above under `flags`, as question, prompt and output length, in the order of their texts.
+fn sharegpt(flags: &[&str]) -> Vec<(String, usize, usize)> {
+    let folder = TempDir::new().unwrap();
+    let path = write(&folder, CONVERSATIONS);
+    let rows = Ask { path: &path, ..ask("sharegpt", flags) }.rows(&words());
+    let mut rows: Vec<_> =
+        rows.iter().map(|row| (text(row).to_owned(), row.prompt_len, row.output_len)).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn sharegpt_leaves_out_what_is_short_and_what_is_not_two_turns() {
+    let want = [
+        ("a question of six words exactly", 6, 5),
+        ("the other spelling", 3, 4),
+        ("three words here", 3, 2),
+    ];
+    assert_eq!(sharegpt(&[]), want.map(|(text, prompt, output)| (text.to_owned(), prompt, output)));
+}
+
+#[test]
+fn sharegpt_takes_a_fixed_output_length() {
+    let rows = sharegpt(&["--sharegpt-output-len", "9"]);
+    assert!(rows.iter().all(|(_, _, output)| *output == 9), "{rows:?}");
+    // The answer's own length no longer matters.
+    let texts: Vec<&str> = rows.iter().map(|(text, ..)| text.as_str()).collect();
+    let want = [
+        "a question of six words exactly",
+        "its answer has one",
+        "the other spelling",
+        "three words here",
+    ];
+    assert_eq!(texts, want);
+}
+
+#[test]
+fn sharegpt_leaves_out_what_exceeds_the_context() {
+    let texts = |limit: &str| -> Vec<String> {
+        let rows = sharegpt(&["--sharegpt-context-len", limit]);
+        rows.into_iter().map(|(text, ..)| text).collect()
+    };
+    let all = ["a question of six words exactly", "the other spelling", "three words here"];
+    assert_eq!(texts("11"), all);
+    assert_eq!(texts("10"), all[1..]);
+    assert_eq!(texts("6"), all[2..]);
+    // No limit, as in the reference.
+    assert_eq!(texts("0"), all);
+}
+
+#[test]
+fn sharegpt_tells_of_rows_that_it_could_not_make() {
+    let folder = TempDir::new().unwrap();
+    let path = write(&folder, CONVERSATIONS);
+    let ask = Ask { path: &path, n: 3, ..ask("sharegpt", &[]) };
+    let loaded = ask.load(&words()).unwrap();
+    assert_eq!((loaded.rows.len(), loaded.notes.len()), (3, 0));
+    let loaded = Ask { n: 70, ..ask }.load(&words()).unwrap();
+    assert_eq!((loaded.rows.len(), loaded.notes.len()), (3, 1));
+    let note = &loaded.notes[0];
+    assert!(note.starts_with("3 of 6 ") && note.contains("70"), "{note}");
+    let flags = ["--sharegpt-context-len", "3"];
+    let error = Ask { flags: &flags, ..ask }.load(&words()).unwrap_err();
+    assert!(error.message.contains("none of the 6"), "{error}");
+}
+
+#[test]
+fn sharegpt_counts_what_the_server_will_count() {
+    // A server adds the BOS token to a prompt that comes as text.
+    let tokenizer = bytes_with_bos();
+    for row in ask("sharegpt", &[]).rows(&tokenizer) {
+        assert_eq!(row.prompt_len, tokenizer.count(text(&row)) + 1);
+    }
+}
+
+#[test]
+fn sharegpt_has_no_ids() {
+    let error = Ask { ids: true, ..ask("sharegpt", &[]) }.load(&bundled()).unwrap_err();
+    assert_eq!(error.kind, Kind::Usage);
+    assert!(error.message.contains("--tokenize-prompt"), "{error}");
+}
+
+// -- Files that can not be used --------------------------------------------------------------------------------------
+
+/// The error with its cause, as the user reads it.
+fn told(error: &Error) -> String {
+    format!("{} {}", error.message, error.cause.as_ref().map_or(String::new(), ToString::to_string))
+}
+
+#[test]
+fn files_that_can_not_be_read_are_named_with_the_place() {
+    let folder = TempDir::new().unwrap();
+    for dataset in ["sharegpt", "random"] {
+        for (content, place) in [
+            ("[\n{\"conversations\": [}\n]", "line 2 column"),
+            ("", "line 1 column 0"),
+            ("[{\"conversations\": 3}]", "line 1 column"),
+            ("{\"conversations\": []}", "line 1 column"),
+            ("[{\"conversations\": [{\"value\": 3}, {}]}]", "line 1 column"),
+        ] {
+            let path = write(&folder, content);
+            let error = Ask { path: &path, ..ask(dataset, &[]) }.load(&bundled()).unwrap_err();
+            let said = told(&error);
+            assert_eq!(error.kind, Kind::Input, "{said}");
+            assert!(said.contains("conversations.json") && said.contains(place), "{said}");
+        }
+        let path = folder.path().join("nowhere.json");
+        let error = Ask { path: &path, ..ask(dataset, &[]) }.load(&bundled()).unwrap_err();
+        assert!(told(&error).contains("nowhere.json"), "{error}");
+        let path = write(&folder, r#"[{"conversations": [{"value": "alone"}]}]"#);
+        let error = Ask { path: &path, ..ask(dataset, &[]) }.load(&bundled()).unwrap_err();
+        assert!(error.message.contains("two turns"), "{error}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_an_error() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("latin1.json");
+    std::fs::write(
+        &path,
+        b"[{\"conversations\": [{\"value\": \"caf\xe9 two\"}, {\"value\": \"a b\"}]}]",
+    )
+    .unwrap();
+    let error = Ask { path: &path, ..ask("sharegpt", &[]) }.load(&bundled()).unwrap_err();
+    assert!(told(&error).contains("latin1.json"), "{error}");
+}
+
+#[test]
+fn tokenizers_that_can_not_be_read_are_named() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    std::fs::write(&path, "{}").unwrap();
+    let names = [path.display().to_string(), "/no/such/folder".to_owned()];
+    let error = Tokenizer::load(&names, &Hub::from_env(false)).unwrap_err();
+    for name in &names {
+        assert!(error.message.contains(name), "{error}");
+    }
+    // The first that works is taken.
+    let names = [names[0].clone(), bundled::NAME.to_owned()];
+    assert_eq!(Tokenizer::load(&names, &Hub::from_env(false)).unwrap().name(), bundled::NAME);
+}
+
+#[test]
+fn limits_in_a_tokenizer_file_do_not_cut_or_pad() {
+    let mut raw = Raw::from_bytes(bundled::TOKENIZER).unwrap();
+    raw.with_padding(Some(tokenizers::PaddingParams {
+        strategy: tokenizers::PaddingStrategy::Fixed(64),
+        ..tokenizers::PaddingParams::default()
+    }));
+    raw.with_truncation(Some(tokenizers::TruncationParams {
+        max_length: 8,
+        ..tokenizers::TruncationParams::default()
+    }))
+    .unwrap();
+    let limited = through_a_file(&raw);
+    for text in
+        ["short", "a text that has certainly more than eight tokens in any vocabulary, or so"]
+    {
+        assert_eq!(limited.count(text), bundled().count(text));
+    }
+}
