@@ -11,6 +11,7 @@ mod datasets;
 mod dispatch;
 mod output;
 mod records;
+mod tidy;
 
 #[test]
 fn the_program_is_built() {

@@ -1,0 +1,428 @@
+//! The rules of the source tree that no compiler checks.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rbench::{backend, dataset, metric, output};
+
+/// What each module may use of ours, beside what lies in its own folder.
+/// An entry with `::` allows that item of the module alone.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("arrival", &["rng"]),
+    ("backend", &["model"]),
+    ("bundled", &[]),
+    ("cli", &["arrival", "backend", "dataset", "mock", "output"]),
+    ("config", &["arrival", "backend", "bundled", "cli", "dataset", "error", "output"]),
+    ("dataset", &["bundled", "error", "hub", "model", "rng", "tokenizer"]),
+    ("dispatch", &["model", "progress", "transport"]),
+    ("error", &[]),
+    ("hub", &["error"]),
+    ("limits", &["error"]),
+    ("metric", &["model", "stats"]),
+    ("mock", &[]),
+    ("model", &[]),
+    ("output", &["arrival::Rate", "metric::Figure", "model", "report"]),
+    ("plan", &["backend", "model"]),
+    ("probe", &["backend", "error", "transport"]),
+    ("progress", &["model"]),
+    ("report", &["arrival", "metric", "model"]),
+    ("response", &["backend", "model", "sse"]),
+    ("rng", &[]),
+    ("sse", &[]),
+    ("stats", &[]),
+    ("tokenizer", &["bundled", "error", "hub"]),
+    ("transport", &["backend", "model", "progress", "response"]),
+    ("ui", &["error"]),
+];
+
+/// Crates that only the modules beside them may name.
+const CRATES: &[(&str, &[&str])] = &[
+    ("axum", &["mock"]),
+    ("clap", &["cli", "dataset", "mock"]),
+    ("hf_hub", &["hub"]),
+    ("indicatif", &["progress"]),
+    ("rand_distr", &["arrival", "mock"]),
+    ("reqwest", &["config", "probe", "transport"]),
+    ("rustix", &["limits"]),
+    ("tokenizers", &["mock", "tokenizer"]),
+    ("tokio", &["app", "dispatch", "mock", "probe", "transport"]),
+];
+
+/// Modules that may look at a clock.
+const CLOCKS: &[&str] = &["app", "dispatch", "mock", "probe", "progress", "transport"];
+
+/// The registries: their folder, and what a file declares that belongs on the list.
+const REGISTRIES: &[(&str, &str)] = &[
+    ("backend", "const BACKEND"),
+    ("dataset", "const ENTRY"),
+    ("metric", "const METRIC"),
+    ("output", "impl Dialect for"),
+];
+
+const LONGEST: usize = 600;
+
+// -- Reading the tree ------------------------------------------------------------------------------------------------
+
+struct Source {
+    /// Below `src`, such as `backend/chat.rs`.
+    name: String,
+    /// The modules from the root, such as `["backend", "chat"]`; none for `lib.rs` and `main.rs`.
+    module: Vec<String>,
+    text: String,
+    /// The text without comments.
+    code: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    let folder = root().join(folder);
+    let mut files = Vec::new();
+    rust_files(&folder, &mut files);
+    files.sort();
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(&folder).unwrap().to_str().unwrap().replace('\\', "/");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.lines().map(uncommented).collect::<Vec<_>>().join("\n");
+        let stem = name.trim_end_matches(".rs");
+        let module = match stem {
+            "lib" | "main" => Vec::new(),
+            stem => stem.split('/').map(str::to_owned).collect(),
+        };
+        Source { name, module, text, code }
+    };
+    files.into_iter().map(read).collect()
+}
+
+/// A line without its comment. A `//` inside a string is no comment if it follows a colon, as in a URL.
+fn uncommented(line: &str) -> &str {
+    let starts = line.match_indices("//").map(|(at, _)| at);
+    let mut comments = starts.filter(|&at| !line[..at].ends_with(':'));
+    comments.next().map_or(line, |at| &line[..at])
+}
+
+impl Source {
+    /// The module right below the root that the file belongs to.
+    fn top(&self) -> &str {
+        self.module.first().map_or("", String::as_str)
+    }
+
+    /// Everything of ours that the file names, as paths from the root.
+    fn uses(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (at, _) in self.code.match_indices("crate::") {
+            // Not the end of a longer word.
+            if !self.code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
+                expand(&self.code[at + "crate::".len()..], "", &mut found);
+            }
+        }
+        for (at, _) in self.code.match_indices("super::") {
+            if self.code[..at].ends_with("super::") {
+                continue;
+            }
+            let mut rest = &self.code[at..];
+            let mut depth = self.module.len() + usize::from(in_inline_module(&self.code[..at]));
+            while let Some(after) = rest.strip_prefix("super::") {
+                rest = after;
+                depth = depth.saturating_sub(1);
+            }
+            if depth == 0 {
+                expand(rest, "", &mut found);
+            }
+        }
+        found
+    }
+}
+
+/// Whether a module with a body is open where `code` ends.
+fn in_inline_module(code: &str) -> bool {
+    code.lines().fold(false, |inside, line| {
+        let opens = line.ends_with('{') && line.split_whitespace().any(|word| word == "mod");
+        (inside || opens) && line != "}"
+    })
+}
+
+/// Writes out the paths of a use tree such as `a::{b, c::{self, d}}`, and returns what follows it.
+fn expand<'a>(tree: &'a str, prefix: &str, found: &mut Vec<String>) -> &'a str {
+    let tree = tree.trim_start();
+    if let Some(mut list) = tree.strip_prefix('{') {
+        loop {
+            list = list.trim_start().trim_start_matches(',').trim_start();
+            match list.strip_prefix('}') {
+                Some(rest) => return rest,
+                None if list.is_empty() => return list,
+                None => list = expand(list, prefix, found),
+            }
+        }
+    }
+    let end = tree
+        .find(|c: char| !c.is_alphanumeric() && c != '_' && c != '*')
+        .unwrap_or(tree.len())
+        .max(usize::from(!tree.is_empty() && !tree.starts_with(['}', ','])));
+    let (word, rest) = tree.split_at(end);
+    let path = format!("{prefix}{word}");
+    if let Some(deeper) = rest.strip_prefix("::") {
+        return expand(deeper, &format!("{path}::"), found);
+    }
+    found.push(path.trim_end_matches("::self").to_owned());
+    // A new name is of no interest.
+    match rest.trim_start().strip_prefix("as ") {
+        Some(renamed) => {
+            renamed.trim_start().trim_start_matches(|c: char| c.is_alphanumeric() || c == '_')
+        }
+        None => rest,
+    }
+}
+
+#[test]
+fn use_trees_are_read() {
+    let mut found = Vec::new();
+    let rest = expand("a::{self, b::C, d::{e as f, g}, h::*}; rest", "", &mut found);
+    assert_eq!(found, ["a", "a::b::C", "a::d::e", "a::d::g", "a::h::*"]);
+    assert_eq!(rest, "; rest");
+    let source = |name: &str, code: &str| Source {
+        name: String::new(),
+        module: name.split("::").map(str::to_owned).collect(),
+        text: String::new(),
+        code: code.to_owned(),
+    };
+    let code = "use super::{x, y};\nuse super::super::sse::Reader;\nmod tests {\nuse super::super::z;\n}\nuse super::super::w;";
+    assert_eq!(source("backend::chat", code).uses(), ["sse::Reader", "w"]);
+    assert_eq!(source("plan", "use super::model::Row;").uses(), ["model::Row"]);
+    assert_eq!(source("plan", "f(crate::model::Row::new)").uses(), ["model::Row::new"]);
+    assert_eq!(uncommented("let url = \"http://x\"; // crate::app"), "let url = \"http://x\"; ");
+}
+
+// -- The rules -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn modules_know_only_what_they_may() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        let top = source.top();
+        if top == "app" {
+            continue;
+        }
+        let allowed = match MAY_USE.iter().find(|(module, _)| *module == top) {
+            Some((_, allowed)) => *allowed,
+            // The roots declare modules and call `run`.
+            None if top.is_empty() => &[],
+            None => panic!("{} has no line in the table of dependencies", source.name),
+        };
+        for path in source.uses() {
+            let used = path.split("::").next().unwrap();
+            let permits = |entry: &str| {
+                used == entry || path == entry || path.starts_with(&format!("{entry}::"))
+            };
+            if used != top && !allowed.iter().any(|entry| permits(entry)) {
+                wrong.push(format!("{} uses {path}", source.name));
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn the_table_of_dependencies_has_no_dead_lines() {
+    let sources = sources("src");
+    for (module, allowed) in MAY_USE {
+        assert!(sources.iter().any(|source| source.top() == *module), "no module {module}");
+        for entry in *allowed {
+            let used = entry.split("::").next().unwrap();
+            assert!(sources.iter().any(|source| source.top() == used), "no module {used}");
+            assert_ne!(used, "app", "nobody imports app");
+        }
+    }
+}
+
+#[test]
+fn crates_stay_behind_their_modules() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        for (name, modules) in CRATES {
+            let named = source.code.match_indices(&format!("{name}::")).any(|(at, _)| {
+                !source.code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+            });
+            if named && !modules.contains(&source.top()) {
+                wrong.push(format!("{} names {name}", source.name));
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn few_modules_look_at_a_clock() {
+    for source in sources("src") {
+        let looks = ["Instant::now", "SystemTime::now", "UNIX_EPOCH.elapsed", ".elapsed()"]
+            .iter()
+            .any(|call| source.code.contains(call));
+        assert!(!looks || CLOCKS.contains(&source.top()), "{} looks at a clock", source.name);
+    }
+}
+
+/// The modules that a file declares in files of their own.
+fn declared(source: &Source) -> impl Iterator<Item = &str> {
+    source.code.lines().filter_map(|line| {
+        let line = line.trim();
+        let line =
+            line.strip_prefix("pub ").or_else(|| line.strip_prefix("pub(crate) ")).unwrap_or(line);
+        line.strip_prefix("mod ")?.strip_suffix(';')
+    })
+}
+
+#[test]
+fn every_file_is_part_of_the_program() {
+    let sources = sources("src");
+    let mut reached: BTreeSet<String> = ["lib.rs".to_owned(), "main.rs".to_owned()].into();
+    let mut left: Vec<&Source> = sources.iter().filter(|s| reached.contains(&s.name)).collect();
+    while let Some(source) = left.pop() {
+        for child in declared(source) {
+            let folder = source.module.iter().fold(String::new(), |path, part| path + part + "/");
+            let name = format!("{folder}{child}.rs");
+            let file = sources.iter().find(|other| other.name == name);
+            left.push(file.unwrap_or_else(|| panic!("{} declares {name}", source.name)));
+            reached.insert(name);
+        }
+    }
+    let lost: Vec<&str> = sources
+        .iter()
+        .map(|source| source.name.as_str())
+        .filter(|name| !reached.contains(*name))
+        .collect();
+    assert_eq!(lost, [""; 0]);
+}
+
+#[test]
+fn every_test_file_is_part_of_the_tests() {
+    let sources = sources("tests/it");
+    let main = sources.iter().find(|source| source.name == "main.rs").unwrap();
+    let declared: Vec<&str> = declared(main).collect();
+    for source in &sources {
+        let top = source.name.split('/').next().unwrap().trim_end_matches(".rs");
+        assert!(top == "main" || declared.contains(&top), "{} is not declared", source.name);
+    }
+}
+
+#[test]
+fn registries_name_every_file_of_their_folders() {
+    for (folder, marker) in REGISTRIES {
+        let sources = sources("src");
+        let registry = sources.iter().find(|source| source.name == format!("{folder}.rs")).unwrap();
+        let children: Vec<&Source> = sources
+            .iter()
+            .filter(|source| source.module.len() == 2 && source.top() == *folder)
+            .collect();
+        assert!(!children.is_empty(), "{folder}");
+        for source in children {
+            let name = &source.module[1];
+            assert!(declared(registry).any(|module| module == name), "{folder}.rs: {name}");
+            if source.code.contains(marker) {
+                let listed = registry.code.contains(&format!("{name}::"));
+                assert!(listed, "{} is on no list of {folder}.rs", source.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn files_stay_short() {
+    for source in sources("src") {
+        let lines = source.text.lines().count();
+        assert!(lines <= LONGEST, "{} has {lines} lines", source.name);
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for folder in ["src", "tests/it", "benches"] {
+        for source in sources(folder) {
+            assert!(source.text.starts_with("//! "), "{folder}/{}", source.name);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_half_done() {
+    // Put together, so that this file does not hold them.
+    let banned = [
+        concat!("to", "do!"),
+        concat!("unimple", "mented!"),
+        concat!("FIX", "ME"),
+        concat!("TO", "DO"),
+    ];
+    for source in sources("src") {
+        for word in banned {
+            assert!(!source.text.contains(word), "{} has {word}", source.name);
+        }
+    }
+}
+
+#[test]
+fn tests_neither_wait_nor_hide() {
+    let banned = [concat!("#[ig", "nore"), concat!("fn te", "st_"), concat!("thread::sl", "eep(")];
+    for folder in ["src", "tests/it"] {
+        for source in sources(folder) {
+            for word in banned {
+                assert!(!source.code.contains(word), "{folder}/{} has {word}", source.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_version_is_in_the_changelog() {
+    // Until the first release there may be none.
+    if let Ok(text) = std::fs::read_to_string(root().join("CHANGELOG.md")) {
+        assert!(text.contains(env!("CARGO_PKG_VERSION")), "no {}", env!("CARGO_PKG_VERSION"));
+    }
+}
+
+fn unique_words<'a>(kind: &str, names: impl Iterator<Item = &'a str>) {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        let word =
+            name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c));
+        assert!(word && !name.is_empty(), "{kind} {name:?}");
+        assert!(seen.insert(name.to_owned()), "two of {kind} {name}");
+    }
+    assert!(!seen.is_empty(), "{kind}");
+}
+
+#[test]
+fn registered_names_are_words_and_unique() {
+    unique_words("backend", backend::ALL.iter().map(|backend| backend.name));
+    unique_words("dataset", dataset::ALL.iter().map(|entry| entry.name));
+    unique_words("metric", metric::ALL.iter().map(|metric| metric.name));
+    unique_words("output", output::ALL.iter().map(|dialect| dialect.name()));
+    for entry in dataset::ALL {
+        let about = entry.about;
+        assert!(!about.is_empty() && !about.ends_with('.') && !about.contains('\n'), "{about}");
+    }
+}
+
+#[test]
+fn no_two_metrics_give_the_same_figure() {
+    let stats = metric::compute(&metric::Run {
+        records: &[],
+        retokenized: &[],
+        split_itl: None,
+        accept_length: None,
+        last_gap: std::time::Duration::ZERO,
+        server_info_time: std::time::Duration::ZERO,
+    });
+    unique_words("figure", stats.iter().map(|stat| stat.key.as_str()));
+}
