@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::Rows;
-use crate::model::Row;
+use crate::model::{Prompt, Row};
 use crate::tokenizer::Tokenizer;
 
 /// Rounds of cutting and extending before words are tried one by one.
@@ -162,11 +162,15 @@ pub(super) fn count(tokenizer: &Tokenizer, i: usize, text: &str, target: usize) 
     if i.is_multiple_of(CHECKED) { tokenizer.count(text) } else { target }
 }
 
-/// Rows made in the short way, or, if a count among them is not its target, in the long way; each with its target.
-pub(super) fn checked(make: impl Fn(bool) -> Vec<(Row, usize)>) -> Rows {
-    let mut rows = make(true);
+/// Rows made with their targets. If one that was counted is not what it should be, all are counted;
+/// their texts stay, as a row must not depend on other rows.
+pub(super) fn checked(tokenizer: &Tokenizer, mut rows: Vec<(Row, usize)>) -> Rows {
     if rows.iter().any(|(row, target)| row.prompt_len != *target) {
-        rows = make(false);
+        rows.par_iter_mut().for_each(|(row, _)| {
+            if let Prompt::Text(text) = &row.prompt {
+                row.prompt_len = tokenizer.count(text);
+            }
+        });
     }
     let note = note(rows.iter().map(|(row, target)| (*target, row.prompt_len)));
     Rows { rows: rows.into_iter().map(|(row, _)| row).collect(), notes: note.into_iter().collect() }

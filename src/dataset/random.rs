@@ -44,19 +44,15 @@ impl Dataset for Random {
             )
             .hint("lower --num-prompts, use a larger --dataset-path, or --dataset-name random-ids, which needs none"));
         }
-        let make = |short: bool| {
-            (0..context.n)
-                .into_par_iter()
-                .map(|i| self.row(context, i, questions[i], short))
-                .collect()
-        };
-        Ok(exact::checked(make))
+        let row = |i| self.row(context, i, questions[i]);
+        let rows = (0..context.n).into_par_iter().map(row).collect();
+        Ok(exact::checked(context.tokenizer, rows))
     }
 }
 
 impl Random {
     /// Row `i` and the prompt length that it aims at.
-    fn row(&self, context: &Context<'_>, i: usize, question: &str, short: bool) -> (Row, usize) {
+    fn row(&self, context: &Context<'_>, i: usize, question: &str) -> (Row, usize) {
         let tokenizer = context.tokenizer;
         let (target, output_len) = targets(&self.0, context, i);
         let ids = tokenizer.encode(question);
@@ -67,7 +63,7 @@ impl Random {
             let first = sent.len();
             sent.extend((first..target).map(|k| cycle(k - first)));
             (Prompt::Ids(sent), target)
-        } else if short && let Some(text) = exact::repeated(tokenizer, question, &ids, target) {
+        } else if let Some(text) = exact::repeated(tokenizer, question, &ids, target) {
             let len = exact::count(tokenizer, i, &text, target);
             (Prompt::Text(text), len)
         } else {

@@ -35,12 +35,9 @@ impl Dataset for RandomIds {
             ));
         }
         let words = if context.ids { None } else { Words::of(context.tokenizer) };
-        let make = |short: bool| {
-            let words = words.as_ref().filter(|_| short);
-            let row = |i| self.row(context, i, &vocabulary, words);
-            (0..context.n).into_par_iter().map(row).collect()
-        };
-        Ok(exact::checked(make))
+        let row = |i| self.row(context, i, &vocabulary, words.as_ref());
+        let rows = (0..context.n).into_par_iter().map(row).collect();
+        Ok(exact::checked(context.tokenizer, rows))
     }
 }
 
