@@ -5,6 +5,7 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -93,6 +94,7 @@ fn streams(criterion: &mut Criterion) {
         body: bytes::Bytes::new(),
         prompt_len: 512,
         output_len: EVENTS,
+        conversation: None,
         vision_len: 0,
         routing_key: None,
     };
@@ -147,13 +149,13 @@ fn plans(criterion: &mut Criterion) {
         };
         dataset.load(&context).unwrap().rows
     };
-    let common = Common {
+    let common = Arc::new(Common {
         model: "some/model".to_owned(),
         stream: true,
         ignore_eos: true,
         extra: serde_json::Map::new(),
         sampling: Sampling::default(),
-    };
+    });
     let backend = Backend::find("sglang-oai-chat").unwrap();
     let due = vec![Duration::ZERO; PROMPTS];
     let rows = load();

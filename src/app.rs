@@ -11,9 +11,10 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::arrival::{self, Rate};
-use crate::backend::Common;
+use crate::backend::{self, Common};
 use crate::cli::{self, ServeWords, Words};
 use crate::config::{self, Keys, Serve};
+use crate::conversation;
 use crate::dataset::{Context, Rows};
 use crate::dispatch;
 use crate::error::{EXIT_OK, Error, Kind};
@@ -21,7 +22,9 @@ use crate::hub::Hub;
 use crate::limits;
 use crate::metric::{self, Run, split_itl};
 use crate::mock;
-use crate::model::{Failure, Outcome, OutputTokens, PlannedRequest, RequestRecord, TokenSource};
+use crate::model::{
+    Failure, Outcome, OutputTokens, PlannedRequest, Prompt, RequestRecord, TokenSource,
+};
 use crate::output::{self, Dialect};
 use crate::plan;
 use crate::probe::{self, Probe};
@@ -125,9 +128,10 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
     }
     let date = jiff::Zoned::now();
     let progress = Progress::new();
+    let requests = plan.iter().map(PlannedRequest::rounds).sum();
     let bar = (config.progress && ui.terminal())
-        .then(|| Bar::start(progress.clone(), plan.len(), ui.color()));
-    let (mut records, _clock) = dispatch::run(plan, &endpoint, &options, &progress)
+        .then(|| Bar::start(progress.clone(), requests, ui.color()));
+    let (mut records, _clock) = dispatch::run(plan.clone(), &endpoint, &options, &progress)
         .map_err(|error| Error::new(Kind::System, "can not start the run").because(error))?;
     drop(bar);
     let asked = Instant::now();
@@ -137,6 +141,7 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         if config.backend.is_sglang() { asked.elapsed() } else { Duration::ZERO };
     drop(engine);
 
+    conversation::set_prompt_lengths(&plan, &mut records, &tokenizer);
     let retokenized = retokenize(&mut records, &tokenizer, config.backend.protocol.generates());
     let accept_length =
         server_info.as_ref().filter(|_| config.backend.is_sglang()).and_then(probe::accept_length);
@@ -229,7 +234,7 @@ fn prepare(
     served: &Served,
     tokenizer: &Tokenizer,
     ui: Ui,
-) -> Result<(Arc<[PlannedRequest]>, Duration, Common, Rows), Error> {
+) -> Result<(Arc<[PlannedRequest]>, Duration, Arc<Common>, Rows), Error> {
     let started = Instant::now();
     let hub = Hub::from_env(ui.terminal());
     let rows = config.dataset.load(&Context {
@@ -240,16 +245,32 @@ fn prepare(
         seed: config.seed,
         ids: config.tokenize_prompt,
     })?;
+    if !config.backend.accepts_messages
+        && rows.rows.iter().any(|row| matches!(row.prompt, Prompt::Messages(_) | Prompt::Rounds(_)))
+    {
+        let chat = backend::ALL.iter().filter(|backend| backend.accepts_messages);
+        return Err(Error::new(
+            Kind::Usage,
+            format!(
+                "--dataset-name {} gives chat messages, which --backend {} does not take",
+                config.dataset_name, config.backend.name
+            ),
+        )
+        .hint(format!(
+            "use --backend {}",
+            chat.map(|backend| backend.name).collect::<Vec<_>>().join(", ")
+        )));
+    }
     for note in &rows.notes {
         ui.warn(note);
     }
-    let common = Common {
+    let common = Arc::new(Common {
         model: served.model.clone(),
         stream: config.stream,
         ignore_eos: config.ignore_eos,
         extra: config.extra.clone(),
         sampling: config.sampling.clone(),
-    };
+    });
     let (due, last_gap) = arrival::due_times(config.rate, rows.rows.len(), config.seed);
     let plan = plan::build(&rows.rows, &due, config.backend.protocol, &common);
     let total = |len: fn(&PlannedRequest) -> usize| plan.iter().map(len).sum::<usize>();
@@ -268,7 +289,7 @@ fn prepare(
 fn warm_up(
     config: &Serve,
     rows: &Rows,
-    common: &Common,
+    common: &Arc<Common>,
     endpoint: &Arc<Endpoint>,
     options: &dispatch::Options,
     ui: Ui,

@@ -77,6 +77,8 @@ pub struct Backend {
     pub path: &'static str,
     /// Whether `--tokenize-prompt` works.
     pub accepts_ids: bool,
+    /// Whether prompts can be chat messages, and so conversations.
+    pub accepts_messages: bool,
     /// Whether `GET /v1/models` answers.
     pub lists_models: bool,
     /// What its bodies can say.

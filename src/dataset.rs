@@ -2,6 +2,7 @@
 //!
 //! A dataset is one file with its own flags and one line of [`ALL`].
 
+mod agentic_trace;
 mod corpus;
 mod exact;
 mod lengths;
@@ -14,13 +15,14 @@ use std::path::Path;
 use clap::{ArgMatches, Command};
 use serde_json::{Map, Value};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::hub::Hub;
 use crate::model::Row;
 use crate::tokenizer::Tokenizer;
 
 /// Every `--dataset-name` value, in the order of `--help`.
-pub static ALL: &[Entry] = &[sharegpt::ENTRY, random::ENTRY, random_ids::ENTRY];
+pub static ALL: &[Entry] =
+    &[sharegpt::ENTRY, random::ENTRY, random_ids::ENTRY, agentic_trace::ENTRY];
 
 /// What a `--dataset-name` value stands for.
 #[derive(Debug)]
@@ -77,6 +79,20 @@ pub trait Dataset: std::fmt::Debug {
     /// # Errors
     /// If a file can not be read, or holds too little.
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error>;
+}
+
+/// Refuses `--tokenize-prompt` for a dataset whose prompts are text or messages.
+fn refuse_ids(context: &Context<'_>, name: &str) -> Result<(), Error> {
+    if !context.ids {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Usage,
+        format!(
+            "--tokenize-prompt does not apply to --dataset-name {name}, whose prompts are text"
+        ),
+    )
+    .hint("use --dataset-name random or random-ids"))
 }
 
 /// Flags as results name them; nothing if they could not be read, which the parser has told by then.

@@ -35,12 +35,13 @@ impl Shared {
 
 /// Works on the plan until nothing is left to claim, then waits for what was sent.
 ///
+/// `exchange` gives the records of a request: one, or one per round of a conversation, whose permit it holds throughout.
 /// A request waits for its due time first and for a permit second; both waits are in its record,
 /// as the difference between due and sent.
 pub async fn work<F, Fut>(shared: &Shared, clock: Clock, exchange: F) -> Vec<RequestRecord>
 where
     F: Fn(PlannedRequest) -> Fut,
-    Fut: Future<Output = RequestRecord> + Send + 'static,
+    Fut: Future<Output = Vec<RequestRecord>> + Send + 'static,
 {
     let mut records = Vec::new();
     let mut tasks = JoinSet::new();
@@ -54,32 +55,32 @@ where
         };
         let exchange = exchange(request.clone());
         let handle = tasks.spawn(async move {
-            let record = exchange.await;
+            let records = exchange.await;
             drop(permit);
-            record
+            records
         });
         names.insert(handle.id(), request.index);
         // What has ended is taken in passing, so that the set holds what is in flight and no more.
         while let Some(ended) = tasks.try_join_next_with_id() {
-            records.push(settle(ended, &mut names, &shared.plan));
+            records.extend(settle(ended, &mut names, &shared.plan));
         }
     }
     while let Some(ended) = tasks.join_next_with_id().await {
-        records.push(settle(ended, &mut names, &shared.plan));
+        records.extend(settle(ended, &mut names, &shared.plan));
     }
     records
 }
 
-/// A task's record; that of a task that panicked says so.
+/// A task's records; that of a task that panicked says so.
 fn settle(
-    ended: Result<(Id, RequestRecord), JoinError>,
+    ended: Result<(Id, Vec<RequestRecord>), JoinError>,
     names: &mut HashMap<Id, usize>,
     plan: &[PlannedRequest],
-) -> RequestRecord {
+) -> Vec<RequestRecord> {
     match ended {
-        Ok((id, record)) => {
+        Ok((id, records)) => {
             names.remove(&id);
-            record
+            records
         }
         Err(error) => {
             let index = names.remove(&error.id()).unwrap_or(0);
@@ -91,7 +92,7 @@ fn settle(
                 message: format!("the client failed: {error}"),
                 excerpt: None,
             });
-            record
+            vec![record]
         }
     }
 }
@@ -105,7 +106,7 @@ pub struct Options {
     pub max_in_flight: Option<usize>,
 }
 
-/// Runs `plan` on threads of their own and returns one record per request, in the order of the plan,
+/// Runs `plan` on threads of their own and returns one record per request and round, in the order of the plan,
 /// and the clock that their instants refer to.
 ///
 /// # Errors
@@ -145,6 +146,6 @@ pub fn run(
         let ended = worker.join();
         records.extend(ended.map_err(|_| std::io::Error::other("a client thread panicked"))?);
     }
-    records.sort_by_key(|record| record.index);
+    records.sort_by_key(|record| (record.index, record.round));
     Ok((records, clock))
 }

@@ -21,6 +21,7 @@ pub mod backend;
 pub mod bundled;
 pub mod cli;
 pub mod config;
+pub mod conversation;
 pub mod dataset;
 pub mod dispatch;
 pub mod error;

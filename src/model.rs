@@ -18,6 +18,9 @@ pub enum Prompt {
     Ids(Vec<u32>),
     /// Chat messages, sent as they are.
     Messages(Vec<Value>),
+    /// A conversation: the new messages of each round, at least one round.
+    /// Each round is sent after the answer to the one before, with all that was said until then.
+    Rounds(Vec<Vec<Value>>),
 }
 
 /// One row of a dataset: a prompt and the lengths that belong to it.
@@ -54,7 +57,30 @@ impl Row {
     }
 }
 
-/// A request that is ready to be sent: nothing about it is decided later.
+/// A message of the user.
+pub fn user_message(text: &str) -> Value {
+    serde_json::json!({"role": "user", "content": text})
+}
+
+/// The rounds of a conversation, and how each is encoded.
+///
+/// This is the one thing that is encoded during a run: what a round sends depends on the answers before it.
+/// It is encoded before the round's `sent` instant.
+pub struct Conversation {
+    /// New messages of each round; the first is also the planned body.
+    pub rounds: Vec<Vec<Value>>,
+    /// Makes a body from all messages so far.
+    pub encode: Box<dyn Fn(Vec<Value>) -> Bytes + Send + Sync>,
+}
+
+impl std::fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conversation").field("rounds", &self.rounds.len()).finish_non_exhaustive()
+    }
+}
+
+/// A request that is ready to be sent: nothing about it is decided later, the later rounds of a
+/// conversation apart.
 #[derive(Debug, Clone)]
 pub struct PlannedRequest {
     /// Position in the plan.
@@ -69,8 +95,17 @@ pub struct PlannedRequest {
     pub vision_len: usize,
     /// As in [`Row::routing_key`].
     pub routing_key: Option<Arc<str>>,
-    /// Output tokens asked for.
+    /// Output tokens asked for, in each round.
     pub output_len: usize,
+    /// The rounds, if this begins a conversation.
+    pub conversation: Option<Arc<Conversation>>,
+}
+
+impl PlannedRequest {
+    /// Number of HTTP requests that it stands for.
+    pub fn rounds(&self) -> usize {
+        self.conversation.as_ref().map_or(1, |conversation| conversation.rounds.len())
+    }
 }
 
 /// How far a request had come when it failed.
@@ -229,7 +264,9 @@ impl TokenEvents {
 pub struct RequestRecord {
     /// Position in the plan.
     pub index: usize,
-    /// When it was to be sent.
+    /// Round of its conversation, from 0.
+    pub round: usize,
+    /// When it was to be sent; for a later round, when the round before it ended.
     pub due: Duration,
     /// When it was handed to the connection; `None` if that never happened.
     pub sent: Option<Duration>,
@@ -260,6 +297,7 @@ impl RequestRecord {
     pub fn unsent(request: &PlannedRequest) -> Self {
         Self {
             index: request.index,
+            round: 0,
             due: request.due,
             sent: None,
             headers: None,

@@ -104,8 +104,34 @@ impl Transport {
         Self { client, endpoint, clock, progress }
     }
 
+    /// Sends a request, and the later rounds of its conversation, each when the one before it has ended.
+    ///
+    /// A round that failed does not end the conversation: the next one follows an empty answer.
+    pub async fn exchange(self, mut request: PlannedRequest) -> Vec<RequestRecord> {
+        let Some(conversation) = request.conversation.clone() else {
+            return vec![self.send(request).await];
+        };
+        let mut records: Vec<RequestRecord> = Vec::with_capacity(conversation.rounds.len());
+        let mut said = Vec::new();
+        for (round, messages) in conversation.rounds.iter().enumerate() {
+            if let Some(last) = records.last() {
+                let answer = if last.completed() { last.text.as_str() } else { "" };
+                said.push(serde_json::json!({"role": "assistant", "content": answer}));
+            }
+            said.extend(messages.iter().cloned());
+            if let Some(last) = records.last() {
+                request.due = last.done.unwrap_or(request.due);
+                request.body = (conversation.encode)(said.clone());
+            }
+            let mut record = self.send(request.clone()).await;
+            record.round = round;
+            records.push(record);
+        }
+        records
+    }
+
     /// Sends one request and records what becomes of it; a failure is part of the record.
-    pub async fn exchange(self, request: PlannedRequest) -> RequestRecord {
+    async fn send(&self, request: PlannedRequest) -> RequestRecord {
         let mut record = RequestRecord::unsent(&request);
         let sent = self.clock.now();
         record.sent = Some(sent);

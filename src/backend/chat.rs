@@ -18,6 +18,7 @@ pub(super) const BACKEND: Backend = Backend {
     port: 8000,
     path: "/v1/chat/completions",
     accepts_ids: false,
+    accepts_messages: true,
     lists_models: true,
     takes: Takes { sampling: true, logprobs: true, native: false },
     can_disable_stream: true,
@@ -57,7 +58,7 @@ impl Protocol for Chat {
 /// The messages of a row: its own, or one of the user, whose images come before the text.
 fn messages(row: &Row) -> Value {
     let content = match &row.prompt {
-        Prompt::Messages(messages) => return messages.as_slice().into(),
+        Prompt::Messages(_) | Prompt::Rounds(_) => return wire::prompt_value(&row.prompt),
         prompt if row.images.is_empty() => wire::prompt_value(prompt),
         prompt => {
             let image = |uri: &Arc<str>| json!({"type": "image_url", "image_url": {"url": **uri}});

@@ -12,6 +12,7 @@ pub(super) const BACKEND: Backend = Backend {
     port: 8000,
     path: "/v1/completions",
     accepts_ids: false,
+    accepts_messages: false,
     lists_models: true,
     takes: Takes { sampling: true, logprobs: true, native: false },
     can_disable_stream: true,

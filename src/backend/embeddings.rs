@@ -15,6 +15,7 @@ pub(super) const BACKEND: Backend = Backend {
     port: 8000,
     path: "/v1/embeddings",
     accepts_ids: false,
+    accepts_messages: false,
     lists_models: true,
     takes: Takes { sampling: false, logprobs: false, native: false },
     can_disable_stream: true,

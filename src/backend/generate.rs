@@ -18,6 +18,7 @@ pub(super) const BACKEND: Backend = Backend {
     port: 30000,
     path: "/generate",
     accepts_ids: false,
+    accepts_messages: false,
     lists_models: true,
     takes: Takes { sampling: true, logprobs: true, native: true },
     can_disable_stream: true,
@@ -35,7 +36,7 @@ impl Protocol for Generate {
         let sampling = &common.sampling;
         let key = match row.prompt {
             Prompt::Text(_) => "text",
-            Prompt::Ids(_) | Prompt::Messages(_) => "input_ids",
+            Prompt::Ids(_) | Prompt::Messages(_) | Prompt::Rounds(_) => "input_ids",
         };
         let mut body = wire::object([
             (key, wire::prompt_value(&row.prompt)),

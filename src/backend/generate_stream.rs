@@ -17,6 +17,7 @@ pub(super) const BACKEND: Backend = Backend {
     port: 8000,
     path: "/v2/models/ensemble/generate_stream",
     accepts_ids: false,
+    accepts_messages: false,
     lists_models: false,
     takes: Takes { sampling: true, logprobs: false, native: false },
     can_disable_stream: false,

@@ -8,6 +8,7 @@ pub(super) const BACKEND: Backend = Backend {
     port: 8080,
     path: "/v1/models/model:predict",
     accepts_ids: false,
+    accepts_messages: false,
     lists_models: false,
     takes: Takes { sampling: true, logprobs: false, native: false },
     can_disable_stream: true,

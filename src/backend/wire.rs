@@ -199,6 +199,9 @@ pub(super) fn prompt_value(prompt: &Prompt) -> Value {
         Prompt::Text(text) => Value::from(text.as_str()),
         Prompt::Ids(ids) => Value::from(ids.as_slice()),
         Prompt::Messages(messages) => Value::from(messages.as_slice()),
+        Prompt::Rounds(rounds) => {
+            rounds.first().map_or(Value::Null, |first| first.as_slice().into())
+        }
     }
 }
 

@@ -36,13 +36,7 @@ struct Opts {
 
 impl Dataset for Opts {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
-        if context.ids {
-            return Err(Error::new(
-                Kind::Usage,
-                "--tokenize-prompt does not apply to --dataset-name sharegpt, whose prompts are text",
-            )
-            .hint("use --dataset-name random or random-ids"));
-        }
+        super::refuse_ids(context, ENTRY.name)?;
         let exchanges = corpus::load(context, "sharegpt/shuffle")?;
         let mut rows = Vec::with_capacity(context.n);
         // Batches a little larger than what is missing, so that the rows left out cost no second pass.

@@ -17,6 +17,7 @@ pub(crate) fn record(sent: u64, at: &[u64], pieces: &[&str]) -> RequestRecord {
         vision_len: 0,
         routing_key: None,
         output_len: at.len(),
+        conversation: None,
     };
     let mut events = TokenEvents::default();
     let mut text = String::new();

@@ -135,6 +135,19 @@ fn text(row: &Row) -> &str {
     }
 }
 
+/// The file that a dataset needs of its own, in its true format, if it can not be made from the bundled ones.
+fn fixture(name: &str) -> Option<PathBuf> {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/datasets"));
+    ["json", "jsonl"]
+        .map(|end| folder.join(format!("{name}.{end}")))
+        .into_iter()
+        .find(|p| p.exists())
+}
+
+fn on_bundled_data() -> impl Iterator<Item = &'static dataset::Entry> {
+    dataset::ALL.iter().filter(|entry| fixture(entry.name).is_none())
+}
+
 // -- Every dataset ---------------------------------------------------------------------------------------------------
 
 /// Short random prompts; a dataset ignores the flags of others.
@@ -143,7 +156,7 @@ const SHORT: &[&str] = &["--random-input-len", "60", "--random-output-len", "30"
 #[test]
 fn the_seed_alone_decides_the_rows() {
     let tokenizer = bundled();
-    for entry in dataset::ALL {
+    for entry in on_bundled_data() {
         let ask = ask(entry.name, SHORT);
         let rows = ask.rows(&tokenizer);
         assert_eq!(rows.len(), ask.n, "{}", entry.name);
@@ -157,7 +170,7 @@ fn the_seed_alone_decides_the_rows() {
 #[test]
 fn rows_do_not_depend_on_how_many_are_asked_for() {
     let tokenizer = bundled();
-    for entry in dataset::ALL {
+    for entry in on_bundled_data() {
         let ask = ask(entry.name, SHORT);
         let few = Ask { n: 20, ..ask }.rows(&tokenizer);
         let many = Ask { n: 50, ..ask }.rows(&tokenizer);
@@ -168,12 +181,25 @@ fn rows_do_not_depend_on_how_many_are_asked_for() {
 #[test]
 fn prompts_are_no_copies_of_each_other() {
     let tokenizer = bundled();
-    for entry in dataset::ALL {
+    for entry in on_bundled_data() {
         let rows = ask(entry.name, SHORT).rows(&tokenizer);
         let mut texts: Vec<&str> = rows.iter().map(text).collect();
         texts.sort_unstable();
         texts.dedup();
         assert_eq!(texts.len(), rows.len(), "{}", entry.name);
+    }
+}
+
+#[test]
+fn files_of_their_own_give_these_rows() {
+    let tokenizer = bundled();
+    for entry in dataset::ALL {
+        let Some(path) = fixture(entry.name) else { continue };
+        let ask = Ask { path: &path, n: 3, ..ask(entry.name, &[]) };
+        let rows = ask.rows(&tokenizer);
+        assert_eq!(ask.rows(&tokenizer), rows, "{}", entry.name);
+        let golden = format!("../data/datasets/{}.rows.txt", entry.name);
+        expect_file![golden].assert_eq(&format!("{rows:#?}\n"));
     }
 }
 
@@ -194,6 +220,9 @@ fn fingerprint(rows: &[Row]) -> u64 {
                     take(message.to_string().as_bytes());
                 }
             }
+            Prompt::Rounds(rounds) => {
+                rounds.iter().flatten().for_each(|message| take(message.to_string().as_bytes()));
+            }
         }
         take(&[0xff]);
         take(&(row.prompt_len as u64).to_le_bytes());
@@ -210,7 +239,7 @@ fn generated_bytes_change_only_by_intent() {
         let rows = ask.rows(&tokenizer);
         found += &format!("{name:<15} {:>3} rows  {:016x}\n", rows.len(), fingerprint(&rows));
     };
-    for entry in dataset::ALL {
+    for entry in on_bundled_data() {
         add(entry.name, Ask { n: 100, ..ask(entry.name, SHORT) });
     }
     for name in ["random", "random-ids"] {

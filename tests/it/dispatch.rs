@@ -65,6 +65,7 @@ fn plan(due: &[u64]) -> Arc<[PlannedRequest]> {
             body: bytes::Bytes::new(),
             prompt_len: 100 + index,
             output_len: 1,
+            conversation: None,
             vision_len: 0,
             routing_key: None,
         })
@@ -91,7 +92,7 @@ async fn run(load: &Load, panics: &'static [usize]) -> Outcomes {
                 tokio::time::sleep(half).await;
                 record.done = Some(clock.now());
                 record.outcome = Outcome::Completed;
-                record
+                vec![record]
             }
         }
     };

@@ -28,6 +28,7 @@ fn unsent(index: usize, due: u64) -> RequestRecord {
         body: bytes::Bytes::new(),
         prompt_len: 10 + index,
         output_len: 4,
+        conversation: None,
         vision_len: 0,
         routing_key: None,
     })

@@ -74,6 +74,7 @@ fn read_cut(name: &str, backend: &str, sent: u64, cuts: Cuts<'_>) -> RequestReco
         body: bytes::Bytes::new(),
         prompt_len: 8,
         output_len: 16,
+        conversation: None,
         vision_len: 0,
         routing_key: None,
     });
