@@ -157,6 +157,7 @@ fn plans(criterion: &mut Criterion) {
         sampling: Sampling::default(),
     });
     let backend = Backend::find("sglang-oai-chat").unwrap();
+    let encoder = plan::Encoder { protocol: backend.protocol, common, render: None };
     let due = vec![Duration::ZERO; PROMPTS];
     let rows = load();
     let mut group = criterion.benchmark_group("plan");
@@ -165,7 +166,7 @@ fn plans(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements((PROMPTS * PROMPT_LEN) as u64));
     group.bench_function("rows", |bencher| bencher.iter(load));
     group.bench_function("bodies", |bencher| {
-        bencher.iter(|| plan::build(black_box(&rows), &due, backend.protocol, &common));
+        bencher.iter(|| plan::build(black_box(&rows), &due, &encoder));
     });
     group.finish();
 }

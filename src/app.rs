@@ -26,7 +26,7 @@ use crate::model::{
     Failure, Outcome, OutputTokens, PlannedRequest, Prompt, RequestRecord, TokenSource,
 };
 use crate::output::{self, Dialect};
-use crate::plan;
+use crate::plan::{self, Encoder, Render};
 use crate::probe::{self, Probe};
 use crate::progress::{Bar, Progress};
 use crate::report::{self, Facts, Report};
@@ -110,18 +110,19 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
             tokenizer.name()
         ));
     }
-    let (plan, last_gap, common, rows) = prepare(&config, &served, &tokenizer, ui)?;
+    let Prepared { plan, rate, last_gap, encoder, rows } =
+        prepare(&config, &served, &tokenizer, ui)?;
     let endpoint = Arc::new(Endpoint {
         url: format!("{}{}", config.target.base, config.backend.path)
             .parse()
             .map_err(|_| Error::new(Kind::Usage, "--base-url does not give a URL"))?,
         headers: config.target.load.clone(),
         protocol: config.backend.protocol,
-        streams: common.stream,
+        streams: encoder.common.stream,
     });
     let options =
         dispatch::Options { threads: config.threads, max_in_flight: config.max_concurrency };
-    warm_up(&config, &rows, &common, &endpoint, &options, ui)?;
+    warm_up(&config, &rows, &encoder, &endpoint, &options, ui)?;
     if let Some(timeout) = config.flush {
         runtime.block_on(probe.flush(config.backend.flush, timeout))?;
         ui.status("prefix cache emptied");
@@ -162,7 +163,7 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         server_info_time,
     });
     let report = Report {
-        facts: facts(&config, &served, &tokenizer, &date),
+        facts: facts(&config, rate, &served, &tokenizer, &date),
         stats,
         failures: report::failures(&records),
         token_sources: report::token_sources(&records),
@@ -227,14 +228,71 @@ async fn discover(config: &Serve, probe: &Probe, ui: Ui) -> Result<Served, Error
     Ok(Served { model, tokenizers })
 }
 
-/// Makes the rows and the plan; also returns the gap after the last arrival, and what all requests share.
-#[expect(clippy::type_complexity, reason = "handed on at once, to one caller")]
+/// What is ready before the first request.
+struct Prepared {
+    plan: Arc<[PlannedRequest]>,
+    /// How the requests arrive.
+    rate: Rate,
+    /// The gap that would follow the last of them.
+    last_gap: Duration,
+    encoder: Encoder,
+    rows: Rows,
+}
+
+/// Refuses messages that are no conversation where only text can be sent, and both for embeddings.
+fn check_messages(config: &Serve, rows: &Rows) -> Result<(), Error> {
+    if config.backend.accepts_messages {
+        return Ok(());
+    }
+    let refused = |prompt: &Prompt| match prompt {
+        Prompt::Messages(_) => true,
+        Prompt::Rounds(_) => !config.backend.protocol.generates(),
+        Prompt::Text(_) | Prompt::Ids(_) => false,
+    };
+    if !rows.rows.iter().any(|row| refused(&row.prompt)) {
+        return Ok(());
+    }
+    let chat = backend::ALL.iter().filter(|backend| backend.accepts_messages);
+    Err(Error::new(
+        Kind::Usage,
+        format!(
+            "--dataset-name {} gives chat messages, which --backend {} does not take",
+            config.dataset_name, config.backend.name
+        ),
+    )
+    .hint(format!(
+        "use --backend {}",
+        chat.map(|backend| backend.name).collect::<Vec<_>>().join(", ")
+    )))
+}
+
+/// When requests are due, by the dataset's own times if it always has them or the user asks for them, else by the rate.
+fn arrivals(config: &Serve, rows: &Rows) -> Result<(Rate, Vec<Duration>, Duration), Error> {
+    if rows.replay || config.trace {
+        let times: Option<Vec<Duration>> = rows.rows.iter().map(|row| row.at).collect();
+        let times = times.ok_or_else(|| {
+            Error::new(
+                Kind::Usage,
+                format!(
+                    "--use-trace-timestamps does not apply to --dataset-name {}, whose rows have no times",
+                    config.dataset_name
+                ),
+            )
+            .hint("use --request-rate, or a dataset with times such as mooncake")
+        })?;
+        return Ok((Rate::Trace, times, Duration::ZERO));
+    }
+    let (due, last_gap) = arrival::due_times(config.rate, rows.rows.len(), config.seed);
+    Ok((config.rate, due, last_gap))
+}
+
+/// Makes the rows and the plan.
 fn prepare(
     config: &Serve,
     served: &Served,
     tokenizer: &Tokenizer,
     ui: Ui,
-) -> Result<(Arc<[PlannedRequest]>, Duration, Arc<Common>, Rows), Error> {
+) -> Result<Prepared, Error> {
     let started = Instant::now();
     let hub = Hub::from_env(ui.terminal());
     let rows = config.dataset.load(&Context {
@@ -245,34 +303,24 @@ fn prepare(
         seed: config.seed,
         ids: config.tokenize_prompt,
     })?;
-    if !config.backend.accepts_messages
-        && rows.rows.iter().any(|row| matches!(row.prompt, Prompt::Messages(_) | Prompt::Rounds(_)))
-    {
-        let chat = backend::ALL.iter().filter(|backend| backend.accepts_messages);
-        return Err(Error::new(
-            Kind::Usage,
-            format!(
-                "--dataset-name {} gives chat messages, which --backend {} does not take",
-                config.dataset_name, config.backend.name
-            ),
-        )
-        .hint(format!(
-            "use --backend {}",
-            chat.map(|backend| backend.name).collect::<Vec<_>>().join(", ")
-        )));
-    }
     for note in &rows.notes {
         ui.warn(note);
     }
-    let common = Arc::new(Common {
-        model: served.model.clone(),
-        stream: config.stream,
-        ignore_eos: config.ignore_eos,
-        extra: config.extra.clone(),
-        sampling: config.sampling.clone(),
-    });
-    let (due, last_gap) = arrival::due_times(config.rate, rows.rows.len(), config.seed);
-    let plan = plan::build(&rows.rows, &due, config.backend.protocol, &common);
+    let encoder = Encoder {
+        protocol: config.backend.protocol,
+        common: Arc::new(Common {
+            model: served.model.clone(),
+            stream: config.stream,
+            ignore_eos: config.ignore_eos,
+            extra: config.extra.clone(),
+            sampling: config.sampling.clone(),
+        }),
+        render: (!config.backend.accepts_messages)
+            .then(|| Arc::new(conversation::as_text) as Render),
+    };
+    check_messages(config, &rows)?;
+    let (rate, due, last_gap) = arrivals(config, &rows)?;
+    let plan = plan::build(&rows.rows, &due, &encoder);
     let total = |len: fn(&PlannedRequest) -> usize| plan.iter().map(len).sum::<usize>();
     ui.status(&format!(
         "{} requests of {}: {} input tokens, {} output tokens asked for, prepared in {:.2} s",
@@ -282,20 +330,20 @@ fn prepare(
         total(|request| request.output_len),
         started.elapsed().as_secs_f64(),
     ));
-    Ok((plan, last_gap, common, rows))
+    Ok(Prepared { plan, rate, last_gap, encoder, rows })
 }
 
 /// Sends the warm-up requests and stops the program if none succeeds.
 fn warm_up(
     config: &Serve,
     rows: &Rows,
-    common: &Arc<Common>,
+    encoder: &Encoder,
     endpoint: &Arc<Endpoint>,
     options: &dispatch::Options,
     ui: Ui,
 ) -> Result<(), Error> {
     let Some(row) = rows.rows.first().filter(|_| config.warmup > 0) else { return Ok(()) };
-    let plan = plan::warmup(row, config.warmup, config.backend.protocol, common);
+    let plan = plan::warmup(row, config.warmup, encoder);
     let options = dispatch::Options { threads: 1, ..options.clone() };
     let (records, _) = dispatch::run(plan, endpoint, &options, &Progress::new())
         .map_err(|error| Error::new(Kind::System, "can not start the warm-up").because(error))?;
@@ -354,12 +402,18 @@ fn retokenize(records: &mut [RequestRecord], tokenizer: &Tokenizer, generates: b
         .collect()
 }
 
-fn facts(config: &Serve, served: &Served, tokenizer: &Tokenizer, date: &jiff::Zoned) -> Facts {
+fn facts(
+    config: &Serve,
+    rate: Rate,
+    served: &Served,
+    tokenizer: &Tokenizer,
+    date: &jiff::Zoned,
+) -> Facts {
     Facts {
         backend: config.backend.name,
         generates: config.backend.protocol.generates(),
         dataset_name: config.dataset_name.clone(),
-        rate: config.rate,
+        rate,
         max_concurrency: config.max_concurrency,
         tag: config.tag.clone(),
         model: served.model.clone(),

@@ -14,6 +14,8 @@ pub enum Rate {
     Unlimited,
     /// A Poisson process with this mean rate in requests/s; finite and above 0.
     PerSecond(f64),
+    /// When a trace says; not a value of `--request-rate`.
+    Trace,
 }
 
 impl FromStr for Rate {
@@ -30,11 +32,12 @@ impl FromStr for Rate {
 }
 
 impl serde::Serialize for Rate {
-    /// A number, or the string `"inf"`: JSON has no infinity.
+    /// A number, or the string `"inf"`, as JSON has no infinity, or `"trace"`.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Unlimited => serializer.serialize_str("inf"),
             Self::PerSecond(rate) => serializer.serialize_f64(*rate),
+            Self::Trace => serializer.serialize_str("trace"),
         }
     }
 }

@@ -101,6 +101,9 @@ pub struct ServeArgs {
     /// Requests per second, arriving as a Poisson process; inf sends all at once
     #[arg(long, value_name = "RATE", default_value = "inf", allow_negative_numbers = true, help_heading = LOAD)]
     pub request_rate: Rate,
+    /// Send each request when the trace of the dataset says, instead of by --request-rate
+    #[arg(long, help_heading = LOAD)]
+    pub use_trace_timestamps: bool,
     /// Requests in flight at most; others wait [default: no limit]
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = LOAD)]
     pub max_concurrency: Option<usize>,

@@ -36,6 +36,8 @@ pub struct Serve {
     pub num_prompts: usize,
     /// Arrivals.
     pub rate: Rate,
+    /// Whether the dataset's own times are the arrivals.
+    pub trace: bool,
     /// Requests in flight at most.
     pub max_concurrency: Option<usize>,
     /// Seed of every draw.
@@ -154,6 +156,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
             .or_else(|| bundled().map(PathBuf::from)),
         num_prompts: args.num_prompts,
         rate: args.request_rate,
+        trace: args.use_trace_timestamps,
         max_concurrency,
         seed: args.seed,
         threads: threads.max(1),

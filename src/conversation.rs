@@ -47,3 +47,17 @@ pub fn text_len(message: &Value, tokenizer: &Tokenizer) -> usize {
         _ => 0,
     }
 }
+
+/// Messages as text for a server that takes no messages: a line for each, its role before it.
+pub fn as_text(messages: &[Value]) -> String {
+    let line = |message: &Value| {
+        let role = message["role"].as_str().unwrap_or("user");
+        let content = match &message["content"] {
+            Value::String(text) => text.clone(),
+            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+            _ => String::new(),
+        };
+        format!("{role}: {content}")
+    };
+    messages.iter().map(line).collect::<Vec<_>>().join("\n")
+}

@@ -6,6 +6,7 @@ mod agentic_trace;
 mod corpus;
 mod exact;
 mod lengths;
+mod mooncake;
 mod random;
 mod random_ids;
 mod sharegpt;
@@ -22,7 +23,7 @@ use crate::tokenizer::Tokenizer;
 
 /// Every `--dataset-name` value, in the order of `--help`.
 pub static ALL: &[Entry] =
-    &[sharegpt::ENTRY, random::ENTRY, random_ids::ENTRY, agentic_trace::ENTRY];
+    &[sharegpt::ENTRY, random::ENTRY, random_ids::ENTRY, agentic_trace::ENTRY, mooncake::ENTRY];
 
 /// What a `--dataset-name` value stands for.
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub struct Rows {
     pub rows: Vec<Row>,
     /// What the user should know of how they were made.
     pub notes: Vec<String>,
+    /// Whether the rows are a replay, which their own times drive whatever the rate.
+    pub replay: bool,
 }
 
 /// A source of prompts.

@@ -24,6 +24,7 @@ pub mod config;
 pub mod conversation;
 pub mod dataset;
 pub mod dispatch;
+pub mod download;
 pub mod error;
 pub mod hub;
 pub mod limits;

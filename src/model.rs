@@ -40,6 +40,8 @@ pub struct Row {
     pub extra: Map<String, Value>,
     /// What a router is to route by, sent as a header.
     pub routing_key: Option<Arc<str>>,
+    /// When a trace says that it arrives, from the trace's beginning.
+    pub at: Option<Duration>,
 }
 
 impl Row {
@@ -53,6 +55,7 @@ impl Row {
             vision_len: 0,
             extra: Map::new(),
             routing_key: None,
+            at: None,
         }
     }
 }

@@ -173,7 +173,11 @@ pub(super) fn checked(tokenizer: &Tokenizer, mut rows: Vec<(Row, usize)>) -> Row
         });
     }
     let note = note(rows.iter().map(|(row, target)| (*target, row.prompt_len)));
-    Rows { rows: rows.into_iter().map(|(row, _)| row).collect(), notes: note.into_iter().collect() }
+    Rows {
+        rows: rows.into_iter().map(|(row, _)| row).collect(),
+        notes: note.into_iter().collect(),
+        replay: false,
+    }
 }
 
 /// What to tell the user of prompts whose lengths missed their targets.

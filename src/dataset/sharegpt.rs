@@ -66,7 +66,7 @@ impl Dataset for Opts {
                 rows.len(),
             ));
         }
-        Ok(Rows { rows, notes })
+        Ok(Rows { rows, notes, replay: false })
     }
 }
 

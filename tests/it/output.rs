@@ -840,11 +840,11 @@ fn the_flags_of_a_real_command_line_reach_the_line() {
     let rbench::cli::Words::Serve(words) = rbench::cli::parse(words).unwrap() else {
         panic!("not the words of serve");
     };
-    let config =
-        rbench::config::resolve(*words, &rbench::config::Keys::default(), None).unwrap().facts;
+    let config = rbench::config::resolve(*words, &rbench::config::Keys::default(), None).unwrap();
     let case = case("plain");
     let mut report = case.report();
-    report.facts.config = config;
+    report.facts.rate = config.rate;
+    report.facts.config = config.facts;
     let line: Value = serde_json::from_str(&dialect().line(&report, false)).unwrap();
     let want = [
         ("request_rate", json!(7.5)),

@@ -14,8 +14,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["arrival", "backend", "dataset", "mock", "output"]),
     ("config", &["arrival", "backend", "bundled", "cli", "dataset", "error", "output"]),
     ("conversation", &["model", "tokenizer"]),
-    ("dataset", &["bundled", "conversation", "error", "hub", "model", "rng", "tokenizer"]),
+    (
+        "dataset",
+        &["bundled", "conversation", "download", "error", "hub", "model", "rng", "tokenizer"],
+    ),
     ("dispatch", &["model", "progress", "transport"]),
+    ("download", &["error", "transport"]),
     ("error", &[]),
     ("hub", &["error"]),
     ("limits", &["error"]),
@@ -43,10 +47,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hf_hub", &["hub"]),
     ("indicatif", &["progress"]),
     ("rand_distr", &["arrival", "mock"]),
-    ("reqwest", &["config", "probe", "transport"]),
+    ("reqwest", &["config", "download", "probe", "transport"]),
     ("rustix", &["limits"]),
     ("tokenizers", &["mock", "tokenizer"]),
-    ("tokio", &["app", "dispatch", "mock", "probe", "transport"]),
+    ("tokio", &["app", "dispatch", "download", "mock", "probe", "transport"]),
 ];
 
 /// Modules that may look at a clock.

@@ -42,7 +42,7 @@ pub(super) fn render(report: &Report<'_>, details: bool) -> String {
     put("tag", facts.tag.clone().into());
     put("backend", facts.backend.into());
     put("dataset_name", facts.dataset_name.clone().into());
-    put("request_rate", flag("request_rate"));
+    put("request_rate", serde_json::to_value(facts.rate).unwrap_or(Value::Null));
     put("max_concurrency", facts.max_concurrency.into());
     put("sharegpt_output_len", flag("sharegpt_output_len"));
     put("random_input_len", flag("random_input_len"));

@@ -39,6 +39,7 @@ const ROWS: &[Row] = &[
     Fact("Traffic request rate:", |report| match report.facts.rate {
         Rate::Unlimited => "inf".to_owned(),
         Rate::PerSecond(rate) => python_float(rate),
+        Rate::Trace => "trace".to_owned(),
     }),
     Fact("Max request concurrency:", |report| {
         report.facts.max_concurrency.map_or_else(|| "not set".to_owned(), |n| n.to_string())
