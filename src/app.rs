@@ -25,7 +25,6 @@ use crate::mock;
 use crate::model::{
     Failure, Outcome, OutputTokens, PlannedRequest, Prompt, RequestRecord, TokenSource,
 };
-use crate::output::{self, Dialect};
 use crate::plan::{self, Encoder, Render};
 use crate::probe::{self, Probe};
 use crate::progress::{Bar, Progress};
@@ -95,7 +94,6 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         ),
         Ok(()) => {}
     }
-    let dialect = output::ALL[0];
     save::check(config.output_file.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -170,7 +168,7 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         server_info,
         records: &records,
     };
-    publish(&report, &config, dialect, &date, ui)
+    publish(&report, &config, &date, ui)
 }
 
 /// What was learnt of the server before the run.
@@ -425,27 +423,20 @@ fn facts(
 }
 
 /// Prints the table, tells of failures, and appends the line.
-fn publish(
-    report: &Report<'_>,
-    config: &Serve,
-    dialect: &dyn Dialect,
-    date: &jiff::Zoned,
-    ui: Ui,
-) -> Result<(), Error> {
+fn publish(report: &Report<'_>, config: &Serve, date: &jiff::Zoned, ui: Ui) -> Result<(), Error> {
     let total = report.records.len();
     let printed = ui
-        .data(&dialect.table(report))
+        .data(&config.table.table(report))
         .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
     if !report.failures.is_empty() {
         for line in report::failure_lines(&report.failures, total) {
             ui.status(&line);
         }
     }
-    let path = config
-        .output_file
-        .clone()
-        .unwrap_or_else(|| dialect.file_name(report, &date.strftime("%m%d").to_string()).into());
-    let line = dialect.line(report, config.details);
+    let path = config.output_file.clone().unwrap_or_else(|| {
+        config.jsonl.file_name(report, &date.strftime("%m%d").to_string()).into()
+    });
+    let line = config.jsonl.line(report, config.details);
     if let Err(error) = save::append(&path, &line) {
         // What was measured is not lost with the file.
         ui.status(line.trim_end());

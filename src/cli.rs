@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::arrival::Rate;
-use crate::{backend, dataset, mock};
+use crate::{backend, dataset, mock, output};
 
 /// A serving benchmark for large language models
 #[derive(Debug, Parser)]
@@ -168,6 +168,12 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SECONDS", default_value = "60", allow_negative_numbers = true, help_heading = FLOW)]
     pub flush_cache_timeout: Seconds,
 
+    /// Layout of the table: that of a tool, or of an older release of it
+    #[arg(long, value_name = "NAME[@VERSION]", default_value = "sglang", help_heading = OUTPUT)]
+    pub table: output::Choice,
+    /// Keys of the JSONL line, likewise
+    #[arg(long, value_name = "NAME[@VERSION]", default_value = "sglang", help_heading = OUTPUT)]
+    pub jsonl: output::Choice,
     /// JSONL file to append the result to [default: a name made from the flags]
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub output_file: Option<PathBuf>,

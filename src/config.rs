@@ -12,6 +12,7 @@ use crate::bundled;
 use crate::cli::{Header, ServeArgs, ServeWords};
 use crate::dataset::Dataset;
 use crate::error::{Error, Kind};
+use crate::output;
 
 /// A run of `rbench serve`.
 #[derive(Debug)]
@@ -60,6 +61,10 @@ pub struct Serve {
     pub warmup: usize,
     /// How long the server may take to empty its cache, if it is to do so.
     pub flush: Option<Duration>,
+    /// Layout of the table.
+    pub table: output::Choice,
+    /// Keys of the JSONL line.
+    pub jsonl: output::Choice,
     /// `--output-file`.
     pub output_file: Option<PathBuf>,
     /// Whether the result has arrays with one entry per request.
@@ -177,6 +182,8 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
             .then(|| Duration::from_secs(args.ready_check_timeout_sec)),
         warmup: args.warmup_requests,
         flush: args.flush_cache.then(|| Duration::from_secs_f64(args.flush_cache_timeout.0)),
+        table: args.table,
+        jsonl: args.jsonl,
         output_file: args.output_file,
         details: args.output_details,
         tag: args.tag,

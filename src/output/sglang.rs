@@ -1,10 +1,21 @@
-//! The table and the JSONL line of SGLang's `bench_serving` 0.5.23.
+//! The table and the JSONL line of SGLang's `bench_serving`, from 0.2.15 to 0.5.23.
 
 mod line;
 mod table;
 
 use super::Dialect;
+use super::release::Version;
 use crate::report::Report;
+
+const V0_2_15: Version = Version::new(0, 2, 15);
+const V0_4_1: Version = Version::new(0, 4, 1);
+const V0_4_6: Version = Version::new(0, 4, 6);
+const V0_5_1: Version = Version::new(0, 5, 1);
+const V0_5_6: Version = Version::new(0, 5, 6);
+const V0_5_8: Version = Version::new(0, 5, 8);
+const V0_5_10: Version = Version::new(0, 5, 10);
+const V0_5_15: Version = Version::new(0, 5, 15);
+const V0_5_23: Version = Version::new(0, 5, 23);
 
 /// The dialect.
 #[derive(Debug)]
@@ -15,19 +26,26 @@ impl Dialect for Sglang {
         "sglang"
     }
 
-    fn table(&self, report: &Report<'_>) -> String {
-        table::render(report)
+    fn versions(&self) -> &'static [Version] {
+        &[V0_2_15, V0_4_1, V0_4_6, V0_5_1, V0_5_6, V0_5_8, V0_5_10, V0_5_15, V0_5_23]
     }
 
-    fn line(&self, report: &Report<'_>, details: bool) -> String {
-        line::render(report, details)
+    fn table(&self, report: &Report<'_>, version: Version) -> String {
+        table::render(report, version)
     }
 
-    fn file_name(&self, report: &Report<'_>, date: &str) -> String {
+    fn line(&self, report: &Report<'_>, version: Version, details: bool) -> String {
+        line::render(report, version, details)
+    }
+
+    fn file_name(&self, report: &Report<'_>, version: Version, date: &str) -> String {
         let facts = &report.facts;
         let flag = |key: &str| facts.config.get(key).map(ToString::to_string).unwrap_or_default();
         let rest = if facts.dataset_name.starts_with("random") {
             format!("{}_{}", flag("random_input_len"), flag("random_output_len"))
+        } else if version <= V0_5_1 {
+            // Whatever the dataset was.
+            "sharegpt".to_owned()
         } else {
             facts.dataset_name.clone()
         };

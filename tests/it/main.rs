@@ -11,6 +11,7 @@ mod datasets;
 mod dispatch;
 mod output;
 mod records;
+mod tables;
 mod tidy;
 
 #[test]

@@ -10,7 +10,7 @@ use rbench::model::{
     Failure, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest, RequestRecord, TokenEvents,
     TokenSource,
 };
-use rbench::output::{self, Dialect};
+use rbench::output::Choice;
 use rbench::report::{self, Facts, Report};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -275,8 +275,8 @@ impl Case {
     }
 }
 
-fn dialect() -> &'static dyn Dialect {
-    *output::ALL.iter().find(|dialect| dialect.name() == "sglang").unwrap()
+fn dialect() -> Choice {
+    "sglang".parse().unwrap()
 }
 
 // -- Golden files ----------------------------------------------------------------------------------------------------

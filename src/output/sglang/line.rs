@@ -1,72 +1,134 @@
-//! The JSONL line: the reference's keys in its order, then the object `rbench` with what is ours.
+//! The JSONL line: the keys of a release in its order, then the object `rbench` with what is ours.
 
 use serde_json::{Map, Value, json};
 
 use super::super::json;
+use super::super::release::{ALL, Releases, Version, since};
+use super::{V0_4_1, V0_5_6, V0_5_8, V0_5_15};
 use crate::metric::Figure;
 use crate::model::{Outcome, RequestRecord};
 use crate::report::Report;
 
-/// Figures between the arguments and the latencies.
-const TOTALS: &[&str] = &[
-    "duration",
-    "completed",
-    "total_input_tokens",
-    "total_input_text_tokens",
-    "total_input_vision_tokens",
-    "total_output_tokens",
-    "total_output_tokens_retokenized",
-    "request_throughput",
-    "input_throughput",
-    "output_throughput",
-    "total_throughput",
+/// Where the value of a key comes from.
+#[derive(Debug, Clone, Copy)]
+enum Key {
+    /// A fact of the run.
+    Fact(&'static str, fn(&Report<'_>) -> Value),
+    /// A flag as it took effect.
+    Flag(&'static str),
+    /// A figure; they have the names of the keys.
+    Stat(&'static str),
+}
+
+use Key::{Fact, Flag, Stat};
+
+const BACKEND: Key = Fact("backend", |report| report.facts.backend.into());
+const DATASET: Key = Fact("dataset_name", |report| report.facts.dataset_name.clone().into());
+const RATE: Key =
+    Fact("request_rate", |report| serde_json::to_value(report.facts.rate).unwrap_or(Value::Null));
+const LIMIT: Key = Fact("max_concurrency", |report| report.facts.max_concurrency.into());
+
+/// The keys up to 0.4.1, in their order.
+const EARLY: &[(Releases, Key)] = &[
+    (ALL, BACKEND),
+    (ALL, DATASET),
+    (ALL, RATE),
+    (since(V0_4_1), LIMIT),
+    (ALL, Stat("total_input_tokens")),
+    (ALL, Stat("total_output_tokens")),
+    (ALL, Stat("total_output_tokens_retokenized")),
+    (ALL, Stat("mean_e2e_latency_ms")),
+    (ALL, Stat("median_e2e_latency_ms")),
+    (ALL, Stat("median_ttft_ms")),
+    (ALL, Stat("median_itl_ms")),
+    (ALL, Stat("output_throughput")),
+    (ALL, Flag("sharegpt_output_len")),
+    (ALL, Flag("random_input_len")),
+    (ALL, Flag("random_output_len")),
+    (ALL, Flag("random_range_ratio")),
+    (ALL, Stat("duration")),
+    (ALL, Stat("completed")),
 ];
 
-/// The latencies and their statistics.
-const LATENCIES: &[&str] = &["e2e_latency", "ttft", "tpot", "itl"];
-const STATISTICS: &[&str] = &["mean", "median", "std", "p90", "p95", "p99"];
-
-/// Figures after the latencies.
-const LOAD: &[&str] =
-    &["concurrency", "accept_length", "max_output_tokens_per_s", "max_concurrent_requests"];
+/// The keys since 0.4.6, in their order.
+const KEYS: &[(Releases, Key)] = &[
+    (since(V0_5_6), Fact("tag", |report| report.facts.tag.clone().into())),
+    (ALL, BACKEND),
+    (ALL, DATASET),
+    (ALL, RATE),
+    (ALL, LIMIT),
+    (ALL, Flag("sharegpt_output_len")),
+    (ALL, Flag("random_input_len")),
+    (ALL, Flag("random_output_len")),
+    (ALL, Flag("random_range_ratio")),
+    (since(V0_5_6), Fact("server_info", |report| report.server_info.clone().into())),
+    (ALL, Stat("duration")),
+    (ALL, Stat("completed")),
+    (ALL, Stat("total_input_tokens")),
+    (since(V0_5_6), Stat("total_input_text_tokens")),
+    (since(V0_5_6), Stat("total_input_vision_tokens")),
+    (ALL, Stat("total_output_tokens")),
+    (ALL, Stat("total_output_tokens_retokenized")),
+    (ALL, Stat("request_throughput")),
+    (ALL, Stat("input_throughput")),
+    (ALL, Stat("output_throughput")),
+    (since(V0_5_6), Stat("total_throughput")),
+    (ALL, Stat("mean_e2e_latency_ms")),
+    (ALL, Stat("median_e2e_latency_ms")),
+    (ALL, Stat("std_e2e_latency_ms")),
+    (since(V0_5_8), Stat("p90_e2e_latency_ms")),
+    (since(V0_5_15), Stat("p95_e2e_latency_ms")),
+    (ALL, Stat("p99_e2e_latency_ms")),
+    (ALL, Stat("mean_ttft_ms")),
+    (ALL, Stat("median_ttft_ms")),
+    (ALL, Stat("std_ttft_ms")),
+    (since(V0_5_15), Stat("p90_ttft_ms")),
+    (since(V0_5_15), Stat("p95_ttft_ms")),
+    (ALL, Stat("p99_ttft_ms")),
+    (ALL, Stat("mean_tpot_ms")),
+    (ALL, Stat("median_tpot_ms")),
+    (ALL, Stat("std_tpot_ms")),
+    (since(V0_5_15), Stat("p90_tpot_ms")),
+    (since(V0_5_15), Stat("p95_tpot_ms")),
+    (ALL, Stat("p99_tpot_ms")),
+    (ALL, Stat("mean_itl_ms")),
+    (ALL, Stat("median_itl_ms")),
+    (ALL, Stat("std_itl_ms")),
+    (since(V0_5_15), Stat("p90_itl_ms")),
+    (ALL, Stat("p95_itl_ms")),
+    (ALL, Stat("p99_itl_ms")),
+    (ALL, Stat("concurrency")),
+    (ALL, Stat("accept_length")),
+    (since(V0_5_6), Stat("max_output_tokens_per_s")),
+    (since(V0_5_6), Stat("max_concurrent_requests")),
+];
 
 /// Prefix of figures that only say what SGLang's client would have reported.
 const REFERENCE: &str = "reference_";
 
-/// The line, with its line end.
-pub(super) fn render(report: &Report<'_>, details: bool) -> String {
-    let facts = &report.facts;
-    let flag = |key: &str| facts.config.get(key).cloned().unwrap_or(Value::Null);
+/// The line of `version`, with its line end.
+pub(super) fn render(report: &Report<'_>, version: Version, details: bool) -> String {
+    let config = &report.facts.config;
     let mut line = Map::new();
     let mut put = |key: &str, value: Value| line.insert(key.to_owned(), value);
-    put("tag", facts.tag.clone().into());
-    put("backend", facts.backend.into());
-    put("dataset_name", facts.dataset_name.clone().into());
-    put("request_rate", serde_json::to_value(facts.rate).unwrap_or(Value::Null));
-    put("max_concurrency", facts.max_concurrency.into());
-    put("sharegpt_output_len", flag("sharegpt_output_len"));
-    put("random_input_len", flag("random_input_len"));
-    put("random_output_len", flag("random_output_len"));
-    put("random_range_ratio", flag("random_range_ratio"));
-    put("server_info", report.server_info.clone().unwrap_or(Value::Null));
-    let latencies = LATENCIES
-        .iter()
-        .flat_map(|name| STATISTICS.iter().map(move |what| format!("{what}_{name}_ms")));
-    let keys: Vec<String> = TOTALS
-        .iter()
-        .map(ToString::to_string)
-        .chain(latencies)
-        .chain(LOAD.iter().map(ToString::to_string))
-        .collect();
-    for key in &keys {
-        put(key, number(report.figure(key)));
+    let mut written = Vec::new();
+    let keys = if version <= V0_4_1 { EARLY } else { KEYS };
+    for (_, key) in keys.iter().filter(|(releases, _)| releases.contain(version)) {
+        match *key {
+            Fact(key, fact) => put(key, fact(report)),
+            Flag(key) => put(key, config.get(key).cloned().unwrap_or(Value::Null)),
+            Stat(key) => {
+                written.push(key);
+                put(key, number(report.figure(key)))
+            }
+        };
     }
     if details {
         for (key, values) in arrays(report.records) {
             put(key, values);
         }
     }
-    put("rbench", own(report, &keys, details));
+    put("rbench", own(report, &written, details));
     json::line(&Value::Object(line)) + "\n"
 }
 
@@ -99,7 +161,7 @@ fn error(record: &RequestRecord) -> String {
 }
 
 /// The object `rbench`.
-fn own(report: &Report<'_>, written: &[String], details: bool) -> Value {
+fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value {
     let facts = &report.facts;
     let failed = report.records.iter().filter(|r| matches!(r.outcome, Outcome::Failed(_))).count();
     let not_sent = report.records.iter().filter(|r| r.outcome == Outcome::NotSent).count();
@@ -144,7 +206,7 @@ fn own(report: &Report<'_>, written: &[String], details: bool) -> Value {
     for stat in &report.stats {
         if let Some(key) = stat.key.strip_prefix(REFERENCE) {
             reference.insert(key.to_owned(), number(stat.value));
-        } else if !written.contains(&stat.key) {
+        } else if !written.contains(&stat.key.as_str()) {
             put(&stat.key, number(stat.value));
         }
     }

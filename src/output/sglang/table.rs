@@ -1,7 +1,9 @@
-//! The "Serving Benchmark Result" table: a list of rows, each with its label, its figure and its condition.
+//! The "Serving Benchmark Result" table: a list of rows, each with its releases, its label, its figure and its condition.
 
 use std::fmt::Write as _;
 
+use super::super::release::{ALL, Releases, Version, between, except, since, until};
+use super::{V0_4_1, V0_4_6, V0_5_1, V0_5_6, V0_5_8, V0_5_10, V0_5_15};
 use crate::arrival::Rate;
 use crate::metric::Figure;
 use crate::report::Report;
@@ -13,8 +15,10 @@ const WIDTH: usize = 50;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
     Always,
-    /// Not for embeddings.
+    /// Not for embeddings; releases before 0.5.10 know no such difference.
     Generates,
+    /// For datasets with images.
+    Images,
     /// The figure is there and is not 0.
     NotZero,
 }
@@ -31,69 +35,90 @@ enum Row {
 }
 
 use Row::{Fact, Heading, Stat};
-use When::{Always, Generates, NotZero};
+use When::{Always, Generates, Images, NotZero};
 
 /// The rows in their order.
-const ROWS: &[Row] = &[
-    Fact("Backend:", |report| report.facts.backend.to_owned()),
-    Fact("Traffic request rate:", |report| match report.facts.rate {
+const ROWS: &[(Releases, Row)] = &[
+    (ALL, Fact("Backend:", |report| report.facts.backend.to_owned())),
+    (ALL, Fact("Traffic request rate:", rate)),
+    (between(V0_4_1, V0_4_6), Fact("Max reqeuest concurrency:", limit)),
+    (since(V0_5_1), Fact("Max request concurrency:", limit)),
+    (ALL, Stat("Successful requests:", "completed", Always)),
+    (ALL, Stat("Benchmark duration (s):", "duration", Always)),
+    (ALL, Stat("Total input tokens:", "total_input_tokens", Always)),
+    (since(V0_5_6), Stat("Total input text tokens:", "total_input_text_tokens", Always)),
+    (
+        between(V0_5_6, V0_5_6),
+        Stat("Total input vision tokens:", "total_input_vision_tokens", Always),
+    ),
+    (since(V0_5_8), Stat("Total input vision tokens:", "total_input_vision_tokens", Images)),
+    (ALL, Stat("Total generated tokens:", "total_output_tokens", Generates)),
+    (
+        ALL,
+        Stat("Total generated tokens (retokenized):", "total_output_tokens_retokenized", Generates),
+    ),
+    (ALL, Stat("Request throughput (req/s):", "request_throughput", Always)),
+    (ALL, Stat("Input token throughput (tok/s):", "input_throughput", Always)),
+    (ALL, Stat("Output token throughput (tok/s):", "output_throughput", Generates)),
+    (
+        since(V0_5_6),
+        Stat("Peak output token throughput (tok/s):", "max_output_tokens_per_s", Generates),
+    ),
+    (since(V0_5_6), Stat("Peak concurrent requests:", "max_concurrent_requests", Always)),
+    (since(V0_4_1), Stat("Total token throughput (tok/s):", "total_throughput", Generates)),
+    (since(V0_4_6), Stat("Concurrency:", "concurrency", Always)),
+    (since(V0_4_6), Stat("Accept length:", "accept_length", NotZero)),
+    (ALL, Heading("End-to-End Latency", Always)),
+    (ALL, Stat("Mean E2E Latency (ms):", "mean_e2e_latency_ms", Always)),
+    (ALL, Stat("Median E2E Latency (ms):", "median_e2e_latency_ms", Always)),
+    (since(V0_5_8), Stat("P90 E2E Latency (ms):", "p90_e2e_latency_ms", Always)),
+    (since(V0_5_15), Stat("P95 E2E Latency (ms):", "p95_e2e_latency_ms", Always)),
+    (since(V0_5_8), Stat("P99 E2E Latency (ms):", "p99_e2e_latency_ms", Always)),
+    (ALL, Heading("Time to First Token", Generates)),
+    (ALL, Stat("Mean TTFT (ms):", "mean_ttft_ms", Generates)),
+    (ALL, Stat("Median TTFT (ms):", "median_ttft_ms", Generates)),
+    (since(V0_5_15), Stat("P90 TTFT (ms):", "p90_ttft_ms", Generates)),
+    (since(V0_5_15), Stat("P95 TTFT (ms):", "p95_ttft_ms", Generates)),
+    (ALL, Stat("P99 TTFT (ms):", "p99_ttft_ms", Generates)),
+    (except(V0_4_6, V0_5_1), Heading("Time per Output Token (excl. 1st token)", Generates)),
+    (except(V0_4_6, V0_5_1), Stat("Mean TPOT (ms):", "mean_tpot_ms", Generates)),
+    (except(V0_4_6, V0_5_1), Stat("Median TPOT (ms):", "median_tpot_ms", Generates)),
+    (since(V0_5_15), Stat("P90 TPOT (ms):", "p90_tpot_ms", Generates)),
+    (since(V0_5_15), Stat("P95 TPOT (ms):", "p95_tpot_ms", Generates)),
+    (except(V0_4_6, V0_5_1), Stat("P99 TPOT (ms):", "p99_tpot_ms", Generates)),
+    (until(V0_4_1), Heading("Inter-token Latency", Generates)),
+    (since(V0_4_6), Heading("Inter-Token Latency", Generates)),
+    (ALL, Stat("Mean ITL (ms):", "mean_itl_ms", Generates)),
+    (ALL, Stat("Median ITL (ms):", "median_itl_ms", Generates)),
+    (since(V0_5_15), Stat("P90 ITL (ms):", "p90_itl_ms", Generates)),
+    (since(V0_4_6), Stat("P95 ITL (ms):", "p95_itl_ms", Generates)),
+    (ALL, Stat("P99 ITL (ms):", "p99_itl_ms", Generates)),
+    (since(V0_4_6), Stat("Max ITL (ms):", "max_itl_ms", Generates)),
+];
+
+/// The rate as Python prints it.
+fn rate(report: &Report<'_>) -> String {
+    match report.facts.rate {
         Rate::Unlimited => "inf".to_owned(),
         Rate::PerSecond(rate) => python_float(rate),
         Rate::Trace => "trace".to_owned(),
-    }),
-    Fact("Max request concurrency:", |report| {
-        report.facts.max_concurrency.map_or_else(|| "not set".to_owned(), |n| n.to_string())
-    }),
-    Stat("Successful requests:", "completed", Always),
-    Stat("Benchmark duration (s):", "duration", Always),
-    Stat("Total input tokens:", "total_input_tokens", Always),
-    Stat("Total input text tokens:", "total_input_text_tokens", Always),
-    Stat("Total generated tokens:", "total_output_tokens", Generates),
-    Stat("Total generated tokens (retokenized):", "total_output_tokens_retokenized", Generates),
-    Stat("Request throughput (req/s):", "request_throughput", Always),
-    Stat("Input token throughput (tok/s):", "input_throughput", Always),
-    Stat("Output token throughput (tok/s):", "output_throughput", Generates),
-    Stat("Peak output token throughput (tok/s):", "max_output_tokens_per_s", Generates),
-    Stat("Peak concurrent requests:", "max_concurrent_requests", Always),
-    Stat("Total token throughput (tok/s):", "total_throughput", Generates),
-    Stat("Concurrency:", "concurrency", Always),
-    Stat("Accept length:", "accept_length", NotZero),
-    Heading("End-to-End Latency", Always),
-    Stat("Mean E2E Latency (ms):", "mean_e2e_latency_ms", Always),
-    Stat("Median E2E Latency (ms):", "median_e2e_latency_ms", Always),
-    Stat("P90 E2E Latency (ms):", "p90_e2e_latency_ms", Always),
-    Stat("P95 E2E Latency (ms):", "p95_e2e_latency_ms", Always),
-    Stat("P99 E2E Latency (ms):", "p99_e2e_latency_ms", Always),
-    Heading("Time to First Token", Generates),
-    Stat("Mean TTFT (ms):", "mean_ttft_ms", Generates),
-    Stat("Median TTFT (ms):", "median_ttft_ms", Generates),
-    Stat("P90 TTFT (ms):", "p90_ttft_ms", Generates),
-    Stat("P95 TTFT (ms):", "p95_ttft_ms", Generates),
-    Stat("P99 TTFT (ms):", "p99_ttft_ms", Generates),
-    Heading("Time per Output Token (excl. 1st token)", Generates),
-    Stat("Mean TPOT (ms):", "mean_tpot_ms", Generates),
-    Stat("Median TPOT (ms):", "median_tpot_ms", Generates),
-    Stat("P90 TPOT (ms):", "p90_tpot_ms", Generates),
-    Stat("P95 TPOT (ms):", "p95_tpot_ms", Generates),
-    Stat("P99 TPOT (ms):", "p99_tpot_ms", Generates),
-    Heading("Inter-Token Latency", Generates),
-    Stat("Mean ITL (ms):", "mean_itl_ms", Generates),
-    Stat("Median ITL (ms):", "median_itl_ms", Generates),
-    Stat("P90 ITL (ms):", "p90_itl_ms", Generates),
-    Stat("P95 ITL (ms):", "p95_itl_ms", Generates),
-    Stat("P99 ITL (ms):", "p99_itl_ms", Generates),
-    Stat("Max ITL (ms):", "max_itl_ms", Generates),
-];
+    }
+}
 
-/// The table, beginning with an empty line.
-pub(super) fn render(report: &Report<'_>) -> String {
+fn limit(report: &Report<'_>) -> String {
+    report.facts.max_concurrency.map_or_else(|| "not set".to_owned(), |n| n.to_string())
+}
+
+/// The table of `version`, beginning with an empty line.
+pub(super) fn render(report: &Report<'_>, version: Version) -> String {
     let mut out = format!("\n{:=^WIDTH$}\n", " Serving Benchmark Result ");
     let shown = |when: When, figure: Figure| match when {
         Always => true,
-        Generates => report.facts.generates,
+        Generates => report.facts.generates || version < V0_5_10,
+        Images => ["image", "mmmu"].contains(&report.facts.dataset_name.as_str()),
         NotZero => figure.number().is_some_and(|x| x != 0.0),
     };
-    for row in ROWS {
+    for (_, row) in ROWS.iter().filter(|(releases, _)| releases.contain(version)) {
         let (label, value) = match *row {
             Heading(text, when) => {
                 if shown(when, Figure::Absent) {

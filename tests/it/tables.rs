@@ -1,0 +1,184 @@
+//! Tables and keys of older releases, compared with tables that those releases printed.
+
+use expect_test::expect_file;
+use rbench::arrival::Rate;
+use rbench::metric::{Figure, Stat};
+use rbench::output::Choice;
+use rbench::report::{Facts, Report};
+use serde_json::{Map, Value};
+
+/// Labels of rows and the figures that they show.
+const LABELS: &[(&str, &str)] = &[
+    ("Successful requests:", "completed"),
+    ("Benchmark duration (s):", "duration"),
+    ("Total input tokens:", "total_input_tokens"),
+    ("Total input text tokens:", "total_input_text_tokens"),
+    ("Total input vision tokens:", "total_input_vision_tokens"),
+    ("Total generated tokens:", "total_output_tokens"),
+    ("Total generated tokens (retokenized):", "total_output_tokens_retokenized"),
+    ("Request throughput (req/s):", "request_throughput"),
+    ("Input token throughput (tok/s):", "input_throughput"),
+    ("Output token throughput (tok/s):", "output_throughput"),
+    ("Peak output token throughput (tok/s):", "max_output_tokens_per_s"),
+    ("Peak concurrent requests:", "max_concurrent_requests"),
+    ("Total token throughput (tok/s):", "total_throughput"),
+    ("Concurrency:", "concurrency"),
+];
+
+/// A report with the figures that a printed table shows.
+fn report_of(table: &str, dataset: &str) -> Report<'static> {
+    let mut facts = Facts {
+        backend: "sglang",
+        generates: true,
+        dataset_name: dataset.to_owned(),
+        rate: Rate::Unlimited,
+        max_concurrency: None,
+        tag: None,
+        model: String::new(),
+        tokenizer: String::new(),
+        seed: 42,
+        date: String::new(),
+        config: Map::new(),
+    };
+    let mut stats = Vec::new();
+    for line in table.lines().filter(|line| line.contains(':')) {
+        let (label, value) = line.split_at(41);
+        let (label, value) = (label.trim_end(), value.trim_end());
+        match label {
+            "Backend:" => {
+                facts.backend = ["sglang", "sglang-oai", "sglang-embedding"]
+                    .into_iter()
+                    .find(|name| *name == value)
+                    .unwrap();
+                facts.generates = value != "sglang-embedding";
+            }
+            "Traffic request rate:" if value != "inf" => {
+                facts.rate = Rate::PerSecond(value.parse().unwrap());
+            }
+            "Traffic request rate:" => {}
+            "Max request concurrency:" => facts.max_concurrency = Some(value.parse().unwrap()),
+            label => {
+                let key = match LABELS.iter().find(|(known, _)| *known == label) {
+                    Some((_, key)) => (*key).to_owned(),
+                    None => key_of_latency(label),
+                };
+                let value = match value.parse() {
+                    Ok(n) => Figure::Count(n),
+                    Err(_) => Figure::Real(value.parse().unwrap()),
+                };
+                stats.push(Stat { key, value });
+            }
+        }
+    }
+    Report {
+        facts,
+        stats,
+        failures: Vec::new(),
+        token_sources: Vec::new(),
+        server_info: None,
+        records: &[],
+    }
+}
+
+/// `P99 E2E Latency (ms):` is `p99_e2e_latency_ms`.
+fn key_of_latency(label: &str) -> String {
+    let name = label.strip_suffix(" (ms):").unwrap_or_else(|| panic!("{label}"));
+    format!("{}_ms", name.to_lowercase().replace(' ', "_"))
+}
+
+fn choice(version: &str) -> Choice {
+    format!("sglang@{version}").parse().unwrap()
+}
+
+/// Without the spaces at line ends, which documents do not keep.
+fn trimmed(text: &str) -> String {
+    text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+#[test]
+fn a_table_of_0_5_6_is_printed_again_byte_for_byte() {
+    let printed = include_str!("../data/tables/0.5.6-random.txt");
+    for version in ["0.5.6", "0.5.6.post2", "0.5.7"] {
+        assert_eq!(choice(version).table(&report_of(printed, "random")), printed, "{version}");
+    }
+}
+
+#[test]
+fn documented_tables_are_printed_again() {
+    for (versions, dataset, printed) in [
+        (
+            &["0.5.8", "0.5.9", "0.5.10", "0.5.10.post1"][..],
+            "random",
+            include_str!("../data/tables/0.5.10-completions.txt"),
+        ),
+        (&["0.5.8", "0.5.10"], "image", include_str!("../data/tables/0.5.10-images.txt")),
+        (&["0.5.10"], "random", include_str!("../data/tables/0.5.10-embeddings.txt")),
+        (&["0.2.15"], "sharegpt", include_str!("../data/tables/0.2.15-sharegpt.txt")),
+    ] {
+        for version in versions {
+            let table = choice(version).table(&report_of(printed, dataset));
+            assert_eq!(trimmed(&table), printed, "{version}");
+            for line in table.lines().skip(1) {
+                let width = if line.starts_with(['=', '-']) { 50 } else { 51 };
+                assert!(line.len() == width || line.contains("sglang-embedding"), "{line:?}");
+            }
+        }
+    }
+}
+
+const VERSIONS: &[&str] =
+    &["0.2.15", "0.4.1", "0.4.6", "0.5.1", "0.5.6", "0.5.8", "0.5.10", "0.5.15", "0.5.23"];
+
+/// A report in which every figure is there.
+fn full_report() -> Report<'static> {
+    let mut report = report_of("", "random");
+    let latencies = ["e2e_latency", "ttft", "tpot", "itl"].into_iter().flat_map(|name| {
+        ["mean", "median", "std", "p90", "p95", "p99", "max"]
+            .map(|what| format!("{what}_{name}_ms"))
+    });
+    let keys = LABELS.iter().map(|(_, key)| (*key).to_owned()).chain(latencies);
+    let real = |(i, key)| Stat { key, value: Figure::Real(i as f64 + 0.25) };
+    report.stats = keys.chain(["accept_length".to_owned()]).enumerate().map(real).collect();
+    report
+}
+
+#[test]
+fn each_release_has_its_rows() {
+    for version in VERSIONS {
+        let table = trimmed(&choice(version).table(&full_report()));
+        expect_file![format!("../data/tables/rows-{version}.txt")].assert_eq(&table);
+    }
+}
+
+#[test]
+fn each_release_has_its_keys() {
+    let mut shown = String::new();
+    for (version, count) in VERSIONS.iter().zip([17, 18, 35, 35, 42, 43, 43, 49, 49]) {
+        let line: Map<String, Value> =
+            serde_json::from_str(&choice(version).line(&full_report(), false)).unwrap();
+        let keys: Vec<&str> = line.keys().map(String::as_str).collect();
+        let (last, keys) = keys.split_last().unwrap();
+        assert_eq!(*last, "rbench");
+        assert_eq!(keys.len(), count, "{version}");
+        shown += &format!("{version}\n  {}\n", keys.join("\n  "));
+    }
+    expect_file!["../data/tables/keys.txt"].assert_eq(&shown);
+}
+
+#[test]
+fn figures_without_a_key_of_the_release_are_kept() {
+    let line: Value = serde_json::from_str(&choice("0.2.15").line(&full_report(), false)).unwrap();
+    for key in ["request_throughput", "p99_ttft_ms", "max_output_tokens_per_s", "accept_length"] {
+        assert!(line.get(key).is_none(), "{key}");
+        assert!(line["rbench"][key].is_number(), "{key}");
+    }
+}
+
+#[test]
+fn file_names_of_releases() {
+    let mut report = report_of("", "mooncake");
+    report.facts.config.insert("num_prompts".into(), 7.into());
+    let name = |version| choice(version).file_name(&report, "0304");
+    assert_eq!(name("0.5.1"), "sglang_0304_7_sharegpt.jsonl");
+    assert_eq!(name("0.5.6"), "sglang_0304_7_mooncake.jsonl");
+}
