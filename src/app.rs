@@ -1,6 +1,7 @@
 //! Wires the stages in order. The only file that names every stage; nothing imports it.
 
 mod engine;
+mod printer;
 mod save;
 
 use std::ffi::OsString;
@@ -118,8 +119,11 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         protocol: config.backend.protocol,
         streams: encoder.common.stream,
     });
-    let options =
-        dispatch::Options { threads: config.threads, max_in_flight: config.max_concurrency };
+    let mut options = dispatch::Options {
+        threads: config.threads,
+        max_in_flight: config.max_concurrency,
+        log: None,
+    };
     warm_up(&config, &rows, &encoder, &endpoint, &options, ui)?;
     if let Some(timeout) = config.flush {
         runtime.block_on(probe.flush(config.backend.flush, timeout))?;
@@ -130,9 +134,19 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
     let requests = plan.iter().map(PlannedRequest::rounds).sum();
     let bar = (config.progress && ui.terminal())
         .then(|| Bar::start(progress.clone(), requests, ui.color()));
-    let (mut records, _clock) = dispatch::run(plan.clone(), &endpoint, &options, &progress)
-        .map_err(|error| Error::new(Kind::System, "can not start the run").because(error))?;
-    drop(bar);
+    let failed = |error| Error::new(Kind::System, "can not start the run").because(error);
+    let printer = if config.print_requests {
+        let (printer, log) = printer::Printer::start(ui).map_err(failed)?;
+        options.log = Some(log);
+        Some(printer)
+    } else {
+        None
+    };
+    let (mut records, _clock) =
+        dispatch::run(plan.clone(), &endpoint, &options, &progress).map_err(failed)?;
+    // The printer ends with the last log.
+    options.log = None;
+    drop((bar, printer));
     let asked = Instant::now();
     let server_info = runtime.block_on(probe.json("/server_info"));
     // SGLang's client counts this call into its duration for SGLang's servers only.

@@ -183,6 +183,9 @@ pub struct ServeArgs {
     /// A label in the result
     #[arg(long, value_name = "TEXT", help_heading = OUTPUT)]
     pub tag: Option<String>,
+    /// Tell of each request on stderr when it is sent and when it ended: lines of JSON, for debugging
+    #[arg(long, help_heading = OUTPUT)]
+    pub print_requests: bool,
     /// Draw no progress bar
     #[arg(long, help_heading = OUTPUT)]
     pub disable_tqdm: bool,

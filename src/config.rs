@@ -71,6 +71,8 @@ pub struct Serve {
     pub details: bool,
     /// `--tag`.
     pub tag: Option<String>,
+    /// Whether each request is told of.
+    pub print_requests: bool,
     /// Whether a progress bar is wanted.
     pub progress: bool,
     /// The flags as given, by the names that results use, without secrets.
@@ -187,7 +189,9 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         output_file: args.output_file,
         details: args.output_details,
         tag: args.tag,
-        progress: !args.disable_tqdm,
+        print_requests: args.print_requests,
+        // Lines and a bar would overwrite each other.
+        progress: !args.disable_tqdm && !args.print_requests,
         facts: all,
     })
 }

@@ -14,6 +14,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::model::{Failure, FailureKind, Outcome, Phase, PlannedRequest, RequestRecord};
 use crate::progress::Progress;
+use crate::request_log::Log;
 use crate::transport::{self, Clock, Endpoint, Transport};
 
 /// What the threads of a run share.
@@ -104,6 +105,8 @@ pub struct Options {
     pub threads: usize,
     /// Requests in flight at most, over all threads.
     pub max_in_flight: Option<usize>,
+    /// Who is told of each request.
+    pub log: Option<Log>,
 }
 
 /// Runs `plan` on threads of their own and returns one record per request and round, in the order of the plan,
@@ -126,14 +129,14 @@ pub fn run(
     for n in 0..threads {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (shared, ready, started) = (shared.clone(), ready.clone(), started.clone());
-        let (endpoint, progress) = (endpoint.clone(), progress.clone());
+        let (endpoint, progress, log) = (endpoint.clone(), progress.clone(), options.log.clone());
         let client = transport::pool().map_err(std::io::Error::other)?;
         let worker = std::thread::Builder::new().name(format!("rbench-{n}")).spawn(move || {
             // Once for the thread to be up, once for the clock to be set.
             ready.wait();
             ready.wait();
             let clock = *started.get_or_init(Clock::start);
-            let transport = Transport::new(client, endpoint, clock, progress);
+            let transport = Transport::new(client, endpoint, clock, progress, log);
             runtime.block_on(work(&shared, clock, |request| transport.clone().exchange(request)))
         })?;
         workers.push(worker);

@@ -36,6 +36,7 @@ pub mod plan;
 pub mod probe;
 pub mod progress;
 pub mod report;
+pub mod request_log;
 pub mod response;
 pub mod rng;
 pub mod sse;

@@ -4,7 +4,7 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::backend::Protocol;
 use crate::model::{Failure, FailureKind, Outcome, Phase, PlannedRequest, RequestRecord};
 use crate::progress::Progress;
+use crate::request_log::{Event, Log};
 use crate::response::{Collector, Expect, Framing};
 
 /// Longest time that one request may take, connecting included.
@@ -47,12 +48,13 @@ impl std::fmt::Debug for Endpoint {
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
+    wall: SystemTime,
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: Instant::now(), wall: SystemTime::now() }
     }
 
     /// Time since the start.
@@ -91,17 +93,19 @@ pub struct Transport {
     endpoint: Arc<Endpoint>,
     clock: Clock,
     progress: Arc<Progress>,
+    log: Option<Log>,
 }
 
 impl Transport {
-    /// A transport over `client`'s connections.
+    /// A transport over `client`'s connections; `log` is told of each request.
     pub fn new(
         client: reqwest::Client,
         endpoint: Arc<Endpoint>,
         clock: Clock,
         progress: Arc<Progress>,
+        log: Option<Log>,
     ) -> Self {
-        Self { client, endpoint, clock, progress }
+        Self { client, endpoint, clock, progress, log }
     }
 
     /// Sends a request, and the later rounds of its conversation, each when the one before it has ended.
@@ -109,7 +113,7 @@ impl Transport {
     /// A round that failed does not end the conversation: the next one follows an empty answer.
     pub async fn exchange(self, mut request: PlannedRequest) -> Vec<RequestRecord> {
         let Some(conversation) = request.conversation.clone() else {
-            return vec![self.send(request).await];
+            return vec![self.send(request, 0).await];
         };
         let mut records: Vec<RequestRecord> = Vec::with_capacity(conversation.rounds.len());
         let mut said = Vec::new();
@@ -123,19 +127,23 @@ impl Transport {
                 request.due = last.done.unwrap_or(request.due);
                 request.body = (conversation.encode)(said.clone());
             }
-            let mut record = self.send(request.clone()).await;
-            record.round = round;
-            records.push(record);
+            records.push(self.send(request.clone(), round).await);
         }
         records
     }
 
     /// Sends one request and records what becomes of it; a failure is part of the record.
-    async fn send(&self, request: PlannedRequest) -> RequestRecord {
+    async fn send(&self, request: PlannedRequest, round: usize) -> RequestRecord {
         let mut record = RequestRecord::unsent(&request);
+        record.round = round;
         let sent = self.clock.now();
         record.sent = Some(sent);
         self.progress.sent();
+        // Nobody is left to tell if the other end is gone.
+        if let Some(log) = &self.log {
+            let run = self.clock.wall;
+            let _ = log.send(Event::Start { request: request.clone(), round, sent, run });
+        }
         record.outcome = match self.converse(request, &mut record).await {
             Ok(()) => Outcome::Completed,
             Err(failure) => {
@@ -145,6 +153,9 @@ impl Transport {
         };
         record.done.get_or_insert_with(|| self.clock.now());
         self.progress.ended(&record);
+        if let Some(log) = &self.log {
+            let _ = log.send(Event::end(&record, self.clock.wall));
+        }
         record
     }
 

@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "dataset",
         &["bundled", "conversation", "download", "error", "hub", "model", "rng", "tokenizer"],
     ),
-    ("dispatch", &["model", "progress", "transport"]),
+    ("dispatch", &["model", "progress", "request_log", "transport"]),
     ("download", &["error", "transport"]),
     ("error", &[]),
     ("hub", &["error"]),
@@ -31,12 +31,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("probe", &["backend", "error", "transport"]),
     ("progress", &["model"]),
     ("report", &["arrival", "metric", "model"]),
+    ("request_log", &["model"]),
     ("response", &["backend", "model", "sse"]),
     ("rng", &[]),
     ("sse", &[]),
     ("stats", &[]),
     ("tokenizer", &["bundled", "error", "hub"]),
-    ("transport", &["backend", "model", "progress", "response"]),
+    ("transport", &["backend", "model", "progress", "request_log", "response"]),
     ("ui", &["error"]),
 ];
 
