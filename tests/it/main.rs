@@ -7,14 +7,12 @@
     reason = "helpers of tests may panic"
 )]
 
+/// What tests stand on: a server that does as it is told, and the program away from the user's environment.
+mod support;
+
 mod datasets;
 mod dispatch;
 mod output;
 mod records;
-mod tables;
-mod tidy;
-
-#[test]
-fn the_program_is_built() {
-    assert!(std::path::Path::new(env!("CARGO_BIN_EXE_rbench")).exists());
-}
+/// What rbench makes of the bytes that servers send, protocol by protocol.
+mod streams;

@@ -1,0 +1,478 @@
+//! A scripted HTTP/1.1 server on the loopback interface.
+//!
+//! Framing is written by hand, so that a script decides every byte and every pause, and may break each rule.
+//! Calls around the load (`/v1/models` and such) have default answers; a script needs the inference path alone.
+//! When dropped, the server checks that no script panicked and that the inference path was called.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Barrier, oneshot};
+use tokio::task::JoinSet;
+
+/// Name of the model that the server lists.
+pub(crate) const MODEL: &str = "tiny";
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    /// Path and query as sent.
+    pub(crate) path: String,
+    /// Names in lower case, in the order of arrival.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+    /// How many requests to the same path came before.
+    pub(crate) nth: usize,
+}
+
+impl Request {
+    /// The only header of that name.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut found = self.headers.iter().filter(|(key, _)| key == name);
+        let value = found.next().map(|(_, value)| value.as_str());
+        assert!(found.next().is_none(), "two headers {name}: {self:?}");
+        value
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// One act of an answer.
+#[derive(Debug, Clone)]
+enum Step {
+    Write(Vec<u8>),
+    /// Sets two instants apart, where a latency is what is tested.
+    Pause(Duration),
+    /// Goes on when as many answers as the barrier counts have come this far.
+    Meet(Arc<Barrier>),
+    /// Ends the connection in order.
+    Close,
+    /// Ends the connection with a reset.
+    Reset,
+}
+
+/// What to send back, act by act. Each piece is flushed by itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer {
+    steps: Vec<Step>,
+}
+
+impl Answer {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    fn then(mut self, step: Step) -> Self {
+        self.steps.push(step);
+        self
+    }
+
+    /// These bytes as they are.
+    pub(crate) fn raw(self, bytes: impl AsRef<[u8]>) -> Self {
+        self.then(Step::Write(bytes.as_ref().to_vec()))
+    }
+
+    /// A head with `headers`, a line each, and the empty line.
+    pub(crate) fn head(status: &str, headers: &[&str]) -> Self {
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        Self::new().raw(format!("HTTP/1.1 {status}\r\n{headers}\r\n"))
+    }
+
+    /// The head of a chunked stream of events, to be followed by chunks.
+    pub(crate) fn events() -> Self {
+        Self::head("200 OK", &["content-type: text/event-stream", "transfer-encoding: chunked"])
+    }
+
+    /// One chunk of a chunked body.
+    pub(crate) fn chunk(self, bytes: impl AsRef<[u8]>) -> Self {
+        let bytes = bytes.as_ref();
+        let mut framed = format!("{:x}\r\n", bytes.len()).into_bytes();
+        framed.extend_from_slice(bytes);
+        framed.extend_from_slice(b"\r\n");
+        self.then(Step::Write(framed))
+    }
+
+    /// The end of a chunked body.
+    pub(crate) fn end(self) -> Self {
+        self.raw("0\r\n\r\n")
+    }
+
+    /// A whole chunked stream of events, a chunk for each piece.
+    pub(crate) fn stream<T: AsRef<[u8]>>(pieces: impl IntoIterator<Item = T>) -> Self {
+        pieces.into_iter().fold(Self::events(), Self::chunk).end()
+    }
+
+    /// A whole answer with a length.
+    pub(crate) fn body(status: &str, content_type: &str, body: &str) -> Self {
+        let kind = format!("content-type: {content_type}");
+        let length = format!("content-length: {}", body.len());
+        Self::head(status, &[&kind, &length]).raw(body)
+    }
+
+    /// A whole answer with status 200.
+    pub(crate) fn json(body: &Value) -> Self {
+        Self::body("200 OK", "application/json", &body.to_string())
+    }
+
+    /// The answer of a server that has no such path.
+    pub(crate) fn not_found() -> Self {
+        Self::body("404 Not Found", "application/json", r#"{"detail":"Not Found"}"#)
+    }
+
+    pub(crate) fn pause(self, ms: u64) -> Self {
+        self.then(Step::Pause(Duration::from_millis(ms)))
+    }
+
+    pub(crate) fn meet(self, barrier: &Arc<Barrier>) -> Self {
+        self.then(Step::Meet(barrier.clone()))
+    }
+
+    pub(crate) fn close(self) -> Self {
+        self.then(Step::Close)
+    }
+
+    pub(crate) fn reset(self) -> Self {
+        self.then(Step::Reset)
+    }
+
+    /// This answer after a barrier or anything else that is in `first`.
+    pub(crate) fn after(self, first: Self) -> Self {
+        Self { steps: [first.steps, self.steps].concat() }
+    }
+}
+
+type Handler = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
+
+/// What a server is to answer, before it runs.
+pub(crate) struct Script {
+    inference: Handler,
+    control: HashMap<&'static str, Handler>,
+    calls: Calls,
+}
+
+/// What the server has to have seen when it is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    /// The inference path, at least once.
+    Inference,
+    /// Anything but the inference path.
+    Control,
+    /// Nothing at all.
+    None,
+}
+
+impl Script {
+    /// A server whose inference paths answer as `inference` says. Those are all that have no answer of their own.
+    pub(crate) fn new(inference: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+        let models =
+            json!({"object": "list", "data": [{"id": MODEL, "object": "model", "root": MODEL}]});
+        let script = Self {
+            inference: Box::new(inference),
+            control: HashMap::new(),
+            calls: Calls::Inference,
+        };
+        script
+            .on("/v1/models", move |_| Answer::json(&models))
+            .on("/model_info", |_| Answer::not_found())
+            .on("/server_info", |_| Answer::not_found())
+            .on("/", |_| Answer::not_found())
+    }
+
+    /// A server that must not be asked to generate.
+    pub(crate) fn control_only() -> Self {
+        let mut script = Self::new(|request| panic!("load was sent: {request:?}"));
+        script.calls = Calls::Control;
+        script
+    }
+
+    /// A server that must not be asked anything.
+    pub(crate) fn untouched() -> Self {
+        Self { calls: Calls::None, ..Self::control_only() }
+    }
+
+    /// Another answer for one of the paths around the load; the query does not matter.
+    pub(crate) fn on(
+        mut self,
+        path: &'static str,
+        handler: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        self.control.insert(path, Box::new(handler));
+        self
+    }
+
+    /// Starts it on a free port of 127.0.0.1.
+    pub(crate) fn start(self) -> Server {
+        self.start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap()
+    }
+
+    /// Starts it on a free port of ::1, unless this machine has no such address.
+    pub(crate) fn start_v6(self) -> Option<Server> {
+        self.start_at(SocketAddr::from((Ipv6Addr::LOCALHOST, 0))).ok()
+    }
+
+    fn start_at(self, address: SocketAddr) -> std::io::Result<Server> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let log = Arc::new(Mutex::new(Log::default()));
+        let calls = self.calls;
+        let (stop, stopped) = oneshot::channel();
+        let shared = Arc::new(Shared { script: self, log: log.clone() });
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(serve(listener, &shared, stopped));
+        });
+        Ok(Server { address, calls, log, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// An address that refuses connections for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Refusing {
+    _socket: TcpSocket,
+    address: SocketAddr,
+}
+
+impl Refusing {
+    /// Takes a port and does not listen on it.
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let address = socket.local_addr().unwrap();
+        Self { _socket: socket, address }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    requests: Vec<Request>,
+    inference: Vec<usize>,
+    nth: HashMap<String, usize>,
+    /// Connections over which the inference path was called.
+    connections: usize,
+    open: usize,
+    peak: usize,
+    panics: Vec<String>,
+}
+
+struct Shared {
+    script: Script,
+    log: Arc<Mutex<Log>>,
+}
+
+/// A running server.
+pub(crate) struct Server {
+    address: SocketAddr,
+    calls: Calls,
+    log: Arc<Mutex<Log>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Its base URL, without a slash at the end.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        lock(&self.log)
+    }
+
+    /// The requests to generate, in the order of arrival.
+    pub(crate) fn inference(&self) -> Vec<Request> {
+        let log = self.log();
+        log.inference.iter().map(|&at| log.requests[at].clone()).collect()
+    }
+
+    /// All requests, in the order of arrival, as method and path.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        let log = self.log();
+        log.requests.iter().map(|request| format!("{} {}", request.method, request.path)).collect()
+    }
+
+    /// The requests to `path`, its query included.
+    pub(crate) fn requests_to(&self, path: &str) -> Vec<Request> {
+        self.log().requests.iter().filter(|request| request.path == path).cloned().collect()
+    }
+
+    /// Most requests to generate that were open at one time.
+    pub(crate) fn peak(&self) -> usize {
+        self.log().peak
+    }
+
+    /// Connections over which requests to generate came.
+    pub(crate) fn connections(&self) -> usize {
+        self.log().connections
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // The thread may have ended, which its join tells.
+            let _ = stop.send(());
+        }
+        let ended = self.thread.take().map(JoinHandle::join);
+        if std::thread::panicking() {
+            return;
+        }
+        assert!(matches!(ended, Some(Ok(()))), "the server's thread panicked");
+        let log = self.log();
+        assert!(log.panics.is_empty(), "scripts panicked: {:#?}", log.panics);
+        let (any, load) = (!log.requests.is_empty(), !log.inference.is_empty());
+        let as_told = match self.calls {
+            Calls::Inference => load,
+            Calls::Control => any && !load,
+            Calls::None => !any,
+        };
+        assert!(as_told, "expected calls: {:?}, and got {:?}", self.calls, log.requests);
+    }
+}
+
+fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+    // A script that panicked is told of by itself.
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(
+    listener: std::net::TcpListener,
+    shared: &Arc<Shared>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let listener = TcpListener::from_std(listener).unwrap();
+    let mut connections = JoinSet::new();
+    let note = |ended: Result<(), tokio::task::JoinError>| {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            let panic = error.into_panic();
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            lock(&shared.log).panics.push(text.unwrap_or_default());
+        }
+    };
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (stream, _) = accepted.unwrap();
+                let shared = shared.clone();
+                connections.spawn(async move {
+                    // A client that goes away is its own business: what it makes of it is tested there.
+                    let _ = converse(stream, &shared).await;
+                });
+            }
+            Some(ended) = connections.join_next() => note(ended),
+            _ = &mut stopped => break,
+        }
+    }
+    connections.abort_all();
+    while let Some(ended) = connections.join_next().await {
+        note(ended);
+    }
+}
+
+/// Answers the requests of one connection.
+async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut unread = Vec::new();
+    let mut counted = false;
+    while let Some(mut request) = read(&mut stream, &mut unread).await? {
+        let path = request.path.split('?').next().unwrap_or_default().to_owned();
+        let control = shared.script.control.get(path.as_str());
+        let _open = {
+            let mut log = lock(&shared.log);
+            let nth = log.nth.entry(path).or_default();
+            request.nth = *nth;
+            *nth += 1;
+            let at = log.requests.len();
+            log.requests.push(request.clone());
+            if control.is_none() {
+                log.inference.push(at);
+                log.connections += usize::from(!std::mem::replace(&mut counted, true));
+                log.open += 1;
+                log.peak = log.peak.max(log.open);
+            }
+            control.is_none().then(|| Open(shared.log.clone()))
+        };
+        let answer = control.unwrap_or(&shared.script.inference)(&request);
+        for step in answer.steps {
+            match step {
+                Step::Write(bytes) => {
+                    stream.write_all(&bytes).await?;
+                    stream.flush().await?;
+                }
+                Step::Pause(time) => tokio::time::sleep(time).await,
+                Step::Meet(barrier) => {
+                    barrier.wait().await;
+                }
+                Step::Close => return stream.shutdown().await,
+                Step::Reset => return stream.set_zero_linger(),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Counts a request as open for as long as it lives.
+struct Open(Arc<Mutex<Log>>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        lock(&self.0).open -= 1;
+    }
+}
+
+/// The next request; `None` if the client has no more.
+async fn read(stream: &mut TcpStream, unread: &mut Vec<u8>) -> std::io::Result<Option<Request>> {
+    let end = loop {
+        if let Some(at) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at;
+        }
+        if stream.read_buf(unread).await? == 0 {
+            return Ok(None);
+        }
+    };
+    let head = String::from_utf8(unread.drain(..end + 4).collect()).expect("a head in ASCII");
+    let mut lines = head.trim_end().split("\r\n");
+    let mut words = lines.next().unwrap_or_default().split(' ');
+    let mut word = || words.next().unwrap_or_default().to_owned();
+    let (method, path) = (word(), word());
+    let headers: Vec<(String, String)> = lines
+        .map(|line| {
+            let (name, value) = line.split_once(':').expect("a header line");
+            (name.to_ascii_lowercase(), value.trim().to_owned())
+        })
+        .collect();
+    let mut request = Request { method, path, headers, body: String::new(), nth: 0 };
+    let length: usize = request.header("content-length").map_or(0, |n| n.parse().unwrap());
+    while unread.len() < length {
+        if stream.read_buf(unread).await? == 0 {
+            return Ok(None);
+        }
+    }
+    request.body = String::from_utf8(unread.drain(..length).collect()).expect("a body in UTF-8");
+    Ok(Some(request))
+}
