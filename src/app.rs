@@ -82,8 +82,12 @@ fn run_mock(opts: mock::Opts, ui: Ui) -> Result<(), Error> {
 /// `rbench serve`.
 fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
     let engine = if words.args.mock { Some(engine::Engine::start(&words.args)?) } else { None };
-    let config =
+    let mut config =
         config::resolve(words, &Keys::from_env(), engine.as_ref().map(engine::Engine::url))?;
+    if engine.is_some() && !config.backend.lists_models {
+        // Nobody can be asked for the name, and --mock leaves no choice of it.
+        config.model = Some(mock::MODEL.to_owned());
+    }
     let limit = limits::raise_descriptors();
     let at_once = config.max_concurrency.unwrap_or(usize::MAX).min(config.num_prompts) as u64;
     match limits::check_descriptors(at_once, limit) {

@@ -52,6 +52,9 @@ pub use vocabulary::{Vocabulary, vocabulary_from};
 /// Connections that may wait to be accepted; thousands of clients may connect at once.
 const BACKLOG: u32 = 16_384;
 
+/// The name of the model that is served where none is chosen.
+pub const MODEL: &str = "mock-model";
+
 /// The environment variable that stands in for `--api-key`.
 const API_KEY_VARIABLE: &str = "RBENCH_MOCK_API_KEY";
 
@@ -68,7 +71,7 @@ pub struct Opts {
     pub port: u16,
 
     /// Name of the model that is served
-    #[arg(long, value_name = "NAME", default_value = "mock-model", help_heading = "Server")]
+    #[arg(long, value_name = "NAME", default_value = MODEL, help_heading = "Server")]
     pub model: String,
 
     /// Key that clients must send
