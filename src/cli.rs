@@ -96,19 +96,19 @@ pub struct ServeArgs {
     pub mock: bool,
 
     /// Number of requests
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = count, allow_negative_numbers = true, help_heading = LOAD)]
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = count, help_heading = LOAD)]
     pub num_prompts: usize,
     /// Requests per second, arriving as a Poisson process; inf sends all at once
-    #[arg(long, value_name = "RATE", default_value = "inf", allow_negative_numbers = true, help_heading = LOAD)]
+    #[arg(long, value_name = "RATE", default_value = "inf", help_heading = LOAD)]
     pub request_rate: Rate,
     /// Send each request when the trace of the dataset says, instead of by --request-rate
     #[arg(long, help_heading = LOAD)]
     pub use_trace_timestamps: bool,
     /// Requests in flight at most; others wait [default: no limit]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = LOAD)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, help_heading = LOAD)]
     pub max_concurrency: Option<usize>,
     /// Seed of everything that is drawn
-    #[arg(long, value_name = "N", default_value_t = 42, help_heading = LOAD)]
+    #[arg(long, value_name = "N", default_value_t = 42, value_parser = whole::<u64>, help_heading = LOAD)]
     pub seed: u64,
     /// Threads that send and read [default: 1, more for more than 4096 requests at once]
     #[arg(long, value_name = "N", value_parser = count, help_heading = LOAD)]
@@ -156,16 +156,16 @@ pub struct ServeArgs {
     pub extra_request_body: Option<Object>,
 
     /// How long to wait for the server; 0 does not look
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = FLOW)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = whole::<u64>, help_heading = FLOW)]
     pub ready_check_timeout_sec: u64,
     /// Copies of the first request, with a short output, that are sent first
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = FLOW)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>, help_heading = FLOW)]
     pub warmup_requests: usize,
     /// Empty the server's prefix cache after the warm-up
     #[arg(long, help_heading = FLOW)]
     pub flush_cache: bool,
     /// How long the server may take to empty its cache
-    #[arg(long, value_name = "SECONDS", default_value = "60", allow_negative_numbers = true, help_heading = FLOW)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", help_heading = FLOW)]
     pub flush_cache_timeout: Seconds,
 
     /// Layout of the table: that of a tool, or of an older release of it
@@ -282,6 +282,10 @@ impl FromStr for Seconds {
     }
 }
 
+fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.trim().parse().map_err(|_| "must be a whole number, 0 or more".to_owned())
+}
+
 fn count(text: &str) -> Result<usize, String> {
     match text.trim().parse::<usize>() {
         Ok(n) if n > 0 => Ok(n),
@@ -314,7 +318,11 @@ pub fn command() -> Command {
         // Adding flags also sets the description to that of their struct.
         let about = serve.get_about().cloned();
         let serve = dataset::ALL.iter().fold(serve, |command, entry| (entry.flags)(command));
-        serve.about(about.unwrap_or_default())
+        // A number below 0 is a value that can not be used, not an unknown flag.
+        serve.about(about.unwrap_or_default()).mut_args(|arg| {
+            let takes = arg.get_action().takes_values();
+            arg.allow_negative_numbers(takes)
+        })
     })
 }
 

@@ -14,14 +14,19 @@ use crate::rng;
 #[expect(clippy::struct_field_names, reason = "the names of the flags and of the result keys")]
 pub(super) struct Opts {
     /// Prompt tokens, at most
-    #[arg(long, value_name = "TOKENS", default_value_t = 1024, help_heading = super::random::HEADING)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = tokens, help_heading = super::random::HEADING)]
     pub(super) random_input_len: usize,
     /// Output tokens, at most; 0 for embeddings
-    #[arg(long, value_name = "TOKENS", default_value_t = 1024, help_heading = super::random::HEADING)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = tokens, help_heading = super::random::HEADING)]
     pub(super) random_output_len: usize,
     /// Lengths are uniform in [RATIO x length, length]; 1 makes them fixed
-    #[arg(long, value_name = "RATIO", default_value_t = Ratio(0.0), allow_negative_numbers = true, help_heading = super::random::HEADING)]
+    #[arg(long, value_name = "RATIO", default_value_t = Ratio(0.0), help_heading = super::random::HEADING)]
     pub(super) random_range_ratio: Ratio,
+}
+
+/// A number of tokens.
+pub(super) fn tokens(text: &str) -> Result<usize, String> {
+    text.trim().parse().map_err(|_| "must be a whole number of tokens, 0 or more".to_owned())
 }
 
 /// A share in 0..=1.

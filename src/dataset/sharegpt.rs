@@ -30,7 +30,7 @@ struct Opts {
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(4..), help_heading = HEADING)]
     sharegpt_output_len: Option<u32>,
     /// Leave out rows whose prompt and output together are longer
-    #[arg(long, value_name = "TOKENS", help_heading = HEADING)]
+    #[arg(long, value_name = "TOKENS", value_parser = super::lengths::tokens, help_heading = HEADING)]
     sharegpt_context_len: Option<usize>,
 }
 
