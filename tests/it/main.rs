@@ -6,13 +6,28 @@
     clippy::unwrap_used,
     reason = "helpers of tests may panic"
 )]
+#![expect(clippy::needless_raw_string_hashes, reason = "goldens are written by expect-test")]
 
 /// What tests stand on: a server that does as it is told, and the program away from the user's environment.
 mod support;
 
+/// What rbench sends: paths, heads and bodies, and what it keeps to itself.
+mod bodies;
+/// The command line: what is refused and how, what may be shortened, what help says.
+mod cli;
+/// Rows of every dataset.
 mod datasets;
+/// When requests are sent, in paused time.
 mod dispatch;
+/// The course of a run: what is asked before, between and after, and what ends it.
+mod flow;
+/// The table and the JSONL line, byte for byte.
 mod output;
+/// Records of recorded responses with exact arrival times.
 mod records;
 /// What rbench makes of the bytes that servers send, protocol by protocol.
 mod streams;
+/// The tables of older releases.
+mod tables;
+/// The rules of the source tree that no compiler checks.
+mod tidy;

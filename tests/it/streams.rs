@@ -173,7 +173,7 @@ fn any_stream(wire: Wire) -> Vec<Row> {
         ),
         row(
             "an event of a type of its own",
-            Answer::stream([&*format!("event: sglext_ids\ndata: [1, 2]\n\n"), &stream]),
+            Answer::stream(["event: sglext_ids\ndata: [1, 2]\n\n", &stream]),
             whole.clone(),
         ),
         row("one line end between events", words("\n\n", "\n"), whole.clone()),

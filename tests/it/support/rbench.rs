@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -97,11 +97,6 @@ impl Rbench {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
         self
-    }
-
-    /// The folder where the program runs.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// Gives the program another standard output, which is not captured then.

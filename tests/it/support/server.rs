@@ -85,8 +85,9 @@ impl Answer {
 
     /// A head with `headers`, a line each, and the empty line.
     pub(crate) fn head(status: &str, headers: &[&str]) -> Self {
-        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-        Self::new().raw(format!("HTTP/1.1 {status}\r\n{headers}\r\n"))
+        let first = format!("HTTP/1.1 {status}");
+        let lines = [&[&*first], headers, &["", ""]].concat();
+        Self::new().raw(lines.join("\r\n"))
     }
 
     /// The head of a chunked stream of events, to be followed by chunks.
@@ -216,7 +217,7 @@ impl Script {
         self.start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap()
     }
 
-    /// Starts it on a free port of ::1, unless this machine has no such address.
+    /// Starts it on a free port of `::1`, unless this machine has no such address.
     pub(crate) fn start_v6(self) -> Option<Server> {
         self.start_at(SocketAddr::from((Ipv6Addr::LOCALHOST, 0))).ok()
     }

@@ -1,0 +1,188 @@
+//! The command line: what is refused and how, what may be shortened, what help says.
+
+use expect_test::{expect, expect_file};
+
+use crate::support::rbench::{RESULT, Rbench};
+use crate::support::server::{Request, Script};
+use crate::support::wire;
+
+#[test]
+fn unusable_command_lines_are_refused_by_name_and_rule() {
+    // Nothing may be sent: the URL refuses nothing, it does not exist.
+    let url = &["--base-url", "http://127.0.0.1:9"][..];
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--request-rate", "0"], &["--request-rate", "above 0", "inf"]),
+        (&["--request-rate", "-1"], &["--request-rate", "above 0"]),
+        (&["--request-rate", "nan"], &["--request-rate", "above 0"]),
+        (&["--request-rate", "fast"], &["--request-rate", "above 0"]),
+        (&["--random-range-ratio", "1.5"], &["--random-range-ratio", "from 0 to 1"]),
+        (&["--random-range-ratio", "-0.5"], &["--random-range-ratio", "from 0 to 1"]),
+        (&["--random-input-len", "-1"], &["--random-input-len", "whole number"]),
+        (&["--random-output-len", "x"], &["--random-output-len", "whole number"]),
+        (&["--warmup-requests", "-1"], &["--warmup-requests", "whole number"]),
+        (&["--seed", "-1"], &["--seed", "whole number"]),
+        (&["--sharegpt-output-len", "3"], &["--sharegpt-output-len", "3", "4"]),
+        (&["--num-prompts", "0"], &["--num-prompts", "above 0"]),
+        (&["--num-prompts", "-1"], &["--num-prompts", "above 0"]),
+        (&["--num-prompts", "1.5"], &["--num-prompts", "whole number"]),
+        (&["--worker-threads", "0"], &["--worker-threads", "above 0"]),
+        (&["--max-concurrency", "-1"], &["--max-concurrency", "whole number"]),
+        (&["--max-concurrency", "many"], &["--max-concurrency", "whole number"]),
+        (&["--extra-request-body", "[1]"], &["--extra-request-body", "JSON object", "an array"]),
+        (&["--extra-request-body", "{"], &["--extra-request-body", "JSON object", "EOF"]),
+        (&["--header", "bad"], &["--header", "KEY=VALUE"]),
+        (&["--header", "=bad"], &["--header", "KEY=VALUE"]),
+        (&["--header", "a b=1"], &["--header", "name"]),
+        (&["--header", "a=1\n2"], &["--header a", "value"]),
+        (&["--flush-cache", "--flush-cache-timeout", "0"], &["--flush-cache-timeout", "above 0"]),
+        (&["--flush-cache", "--flush-cache-timeout", "-1"], &["--flush-cache-timeout", "above 0"]),
+        (&["--flush-cache", "--flush-cache-timeout", "inf"], &["--flush-cache-timeout", "above 0"]),
+        (&["--port", "70000"], &["--port", "65535"]),
+        (&["--backend", "nope"], &["--backend", "nope", "sglang", "vllm-chat"]),
+        (&["--backend", "gserver"], &["--backend gserver", "gRPC"]),
+        (&["--backend", "trt"], &["--backend trt", "--model"]),
+        (&["--backend", "truss"], &["--backend truss", "--model"]),
+        (&["--backend", "trt", "--model", "m", "--disable-stream"], &["--disable-stream", "trt"]),
+        (
+            &["--backend", "vllm", "--tokenize-prompt"],
+            &["--tokenize-prompt", "vllm", "--backend sglang"],
+        ),
+        (&["--dataset-name", "nope"], &["--dataset-name", "nope", "sharegpt", "random-ids"]),
+        (&["--plot-throughput"], &["--plot-throughput"]),
+        (&["--no-such-flag"], &["--no-such-flag"]),
+        (&["word"], &["word"]),
+        (&["--seed"], &["--seed", "value"]),
+        (&["--mock"], &["--mock", "--base-url"]),
+        (&["--output-file", "absent/out.jsonl"], &["--output-file", "absent/out.jsonl", "folder"]),
+        (&["--output-file", "."], &["--output-file", "folder"]),
+        (&["--base-url", "127.0.0.1:30000"], &["--base-url", "http://127.0.0.1:30000"]),
+        (&["--base-url", "ftp://127.0.0.1"], &["--base-url", "http"]),
+        (&["--base-url", "http://127.0.0.1/?a=1"], &["--base-url", "query"]),
+        (&["--base-url", ""], &["--base-url"]),
+    ];
+    for (words, says) in cases {
+        let run = Rbench::aimed(url.iter().copied()).args(*words).run();
+        let run = run.exits(2).prints_nothing().says(says);
+        assert!(run.stderr.starts_with("error: "), "{run:#?}");
+        assert!(run.files().is_empty(), "{run:#?}");
+    }
+}
+
+#[test]
+fn a_command_is_needed() {
+    let _ = Rbench::new([""; 0]).run().exits(2).prints_nothing().says(&["serve", "mock"]);
+    let _ = Rbench::new(["bench"]).run().exits(2).prints_nothing().says(&["bench"]);
+}
+
+#[test]
+fn flags_may_be_shortened() {
+    let server = Script::new(wire::good).start();
+    let run = Rbench::new(["serve", "--backend", "vllm", "--base", &server.url()])
+        .args(["--tokenizer", "rbench-bundled", "--dataset-n", "random-ids"])
+        .args(["--num-prompt", "2", "--random-input=8", "--random-output", "4"])
+        .args(["--random-range", "1", "--max-conc", "1", "--req", "50", "--warmup", "0"])
+        .args(["--disable-ignore", "--see", "7", "--e", r#"{"top_p": 0.5}"#, "--hea", "x-a=1"])
+        .args(["--output-f", RESULT, "--output-d", "--disable-t"])
+        .run()
+        .exits(0);
+    let result = run.result();
+    let config = &result["rbench"]["config"];
+    let expected = serde_json::json!({
+        "num_prompts": 2, "random_input_len": 8, "random_output_len": 4, "random_range_ratio": 1.0,
+        "max_concurrency": 1, "request_rate": 50.0, "warmup_requests": 0, "seed": 7,
+        "disable_ignore_eos": true, "output_details": true, "disable_tqdm": true,
+    });
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(&config[key], value, "{key}");
+    }
+    let requests: Vec<Request> = server.inference();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0].json()["top_p"], 0.5);
+    assert_eq!(requests[0].header("x-a"), Some("1"));
+}
+
+#[test]
+fn ambiguous_flags_are_refused_with_what_they_could_be() {
+    for (word, candidates) in [
+        ("--random-i", &["--random-input-len", "--random-image-count"][..]),
+        ("--random=1", &["--random-input-len", "--random-output-len", "--random-range-ratio"]),
+        ("--dataset", &["--dataset-name", "--dataset-path"]),
+        ("--out", &["--output-file", "--output-details"]),
+        ("--flush", &["--flush-cache", "--flush-cache-timeout"]),
+        ("--tokeniz", &["--tokenizer", "--tokenize-prompt"]),
+    ] {
+        let run = Rbench::new(["serve", word, "8"]).run().exits(2).prints_nothing();
+        let flag = word.split('=').next().unwrap();
+        let _ = run.says(candidates).says(&[&format!("'{flag}' is ambiguous"), "rbench serve"]);
+    }
+}
+
+#[test]
+fn the_last_of_a_repeated_flag_counts() {
+    let server = Script::new(wire::good).start();
+    let run = Rbench::load("vllm", &server.url())
+        .args(["--num-prompts", "9", "--num-prompts=4", "--seed", "1", "--seed", "2"])
+        .args(["--header", "x-a=1", "--header", "x-a=2", "--num-prompt", "1"])
+        .args(["--disable-tqdm", "--disable-tqdm"])
+        .run()
+        .exits(0);
+    assert_eq!(run.result()["rbench"]["seed"], 2);
+    let [request] = <[Request; 1]>::try_from(server.inference()).unwrap();
+    assert_eq!(request.header("x-a"), Some("2"));
+}
+
+#[test]
+fn help() {
+    for (words, file) in [
+        (&["--help"][..], expect_file!["../data/help.txt"]),
+        (&["serve", "--help"], expect_file!["../data/help-serve.txt"]),
+        (&["mock", "--help"], expect_file!["../data/help-mock.txt"]),
+    ] {
+        let run = Rbench::new(words).run().exits(0);
+        assert_eq!(run.stderr, "");
+        file.assert_eq(&run.stdout);
+    }
+}
+
+#[test]
+fn version() {
+    for word in ["--version", "-V"] {
+        let run = Rbench::new([word]).run().exits(0);
+        assert_eq!(run.stdout, concat!("rbench ", env!("CARGO_PKG_VERSION"), "\n"));
+    }
+}
+
+/// An end of a pipe that nobody reads.
+fn closed_pipe() -> std::io::PipeWriter {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let _ = Rbench::new(["serve", "--help"]).stdout(closed_pipe()).run().exits(0);
+    let server = Script::new(wire::good).start();
+    let run = Rbench::load("vllm", &server.url()).stdout(closed_pipe()).run().exits(0);
+    assert_eq!(run.result()["completed"], 3);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_table_that_can_not_be_written_is_an_error_and_the_result_is_kept() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let server = Script::new(wire::good).start();
+    let run = Rbench::load("vllm", &server.url()).stdout(full()).run();
+    let run = run.exits(1).says(&["error: can not write to stdout"]);
+    assert_eq!(run.result()["completed"], 3);
+}
+
+#[test]
+fn errors_have_one_form() {
+    let run = Rbench::new(["serve", "--backend", "vllm", "--tokenize-prompt"]).run().exits(2);
+    expect![[r#"
+        error: --tokenize-prompt does not apply to --backend vllm
+        hint: use it with --backend sglang, whose endpoint takes token ids
+    "#]]
+    .assert_eq(&run.stderr);
+}
