@@ -203,7 +203,13 @@ async fn discover(config: &Serve, probe: &Probe, ui: Ui) -> Result<Served, Error
     let list = match config.ready_timeout {
         Some(patience) => {
             let started = Instant::now();
-            let list = probe.ready(config.backend, patience, shown).await?;
+            let waiting = |reason: &str| {
+                ui.status(&format!(
+                    "waiting up to {} s for {shown}: {reason}",
+                    patience.as_secs_f64()
+                ));
+            };
+            let list = probe.ready(config.backend, patience, shown, waiting).await?;
             if started.elapsed() > Duration::from_secs(1) {
                 ui.status(&format!("server ready after {:.1} s", started.elapsed().as_secs_f64()));
             }

@@ -165,7 +165,7 @@ pub struct ServeArgs {
     #[arg(long, help_heading = FLOW)]
     pub flush_cache: bool,
     /// How long the server may take to empty its cache
-    #[arg(long, value_name = "SECONDS", default_value = "60", help_heading = FLOW)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", requires = "flush_cache", help_heading = FLOW)]
     pub flush_cache_timeout: Seconds,
 
     /// Layout of the table: that of a tool, or of an older release of it

@@ -59,6 +59,8 @@ impl Probe {
 
     /// Waits until the server answers, for at most `patience`; returns what its model list says, if that was asked.
     ///
+    /// `waiting` is told why once, if the first look does not succeed.
+    ///
     /// # Errors
     /// If it does not answer in time, or refuses the key.
     pub async fn ready(
@@ -66,14 +68,19 @@ impl Probe {
         backend: &Backend,
         patience: Duration,
         shown: &str,
+        waiting: impl FnOnce(&str),
     ) -> Result<Option<Value>, Error> {
         let start = Instant::now();
+        let mut waiting = Some(waiting);
         loop {
             let reason = match self.look(backend).await {
                 Ok(list) => return Ok(list),
                 Err(Answer::Refused(error)) => return Err(error),
                 Err(Answer::NotYet(reason)) => reason,
             };
+            if let Some(waiting) = waiting.take() {
+                waiting(&reason);
+            }
             let left = patience.saturating_sub(start.elapsed());
             if left.is_zero() {
                 return Err(Error::new(
@@ -83,7 +90,7 @@ impl Probe {
                         patience.as_secs_f64()
                     ),
                 )
-                .hint("check --host and --port or --base-url")
+                .hint("check --host and --port or --base-url, which is the part before /v1")
                 .hint(
                     "--ready-check-timeout-sec sets how long to wait; 0 goes ahead without a check",
                 ));

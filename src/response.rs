@@ -75,6 +75,8 @@ struct Seen {
     /// Whether the server has a field that marks the end, and whether it did.
     marks_end: bool,
     finished: Option<Duration>,
+    /// Whether `[DONE]` was seen.
+    said_done: bool,
     last: Option<Duration>,
 }
 
@@ -97,6 +99,7 @@ impl Collector {
                 prompt_tokens: None,
                 marks_end: false,
                 finished: None,
+                said_done: false,
                 last: None,
             },
         }
@@ -167,6 +170,11 @@ impl Collector {
         record.text = seen.text;
     }
 
+    /// Whether the stream has told its end in so many words.
+    pub fn said_done(&self) -> bool {
+        self.seen.said_done
+    }
+
     /// The phase that the response is in.
     pub fn phase(&self) -> Phase {
         self.seen.phase()
@@ -190,6 +198,7 @@ impl Seen {
         self.last = Some(at);
         if data == b"[DONE]" {
             self.finished.get_or_insert(at);
+            self.said_done = true;
             return Ok(());
         }
         let phase = self.phase();

@@ -205,6 +205,8 @@ impl Transport {
                     self.progress.tokens(tokens);
                 }
                 Ok(None) => return collector.finish(self.clock.now()),
+                // All that the protocol sends was there; only HTTP's own end is missing.
+                Err(_) if collector.said_done() => return collector.finish(self.clock.now()),
                 Err(error) => {
                     return Err(transport_failure(&error, collector.phase(), Some(200)));
                 }
@@ -251,7 +253,8 @@ pub fn innermost(error: &reqwest::Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let message = cause.to_string();
-        if messages.last() != Some(&message) {
+        // A layer that only says that it is a client.
+        if messages.last() != Some(&message) && !message.starts_with("client error (") {
             messages.push(message);
         }
         source = cause.source();

@@ -73,6 +73,7 @@ fn messages(row: &Row) -> Value {
 struct Reader;
 
 #[derive(Deserialize)]
+#[serde(expecting = "a chat completion")]
 struct Chunk<'a> {
     #[serde(borrow, default)]
     choices: First<Choice<'a>>,

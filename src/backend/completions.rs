@@ -55,6 +55,7 @@ impl Protocol for Completions {
 pub(super) struct Reader;
 
 #[derive(Deserialize)]
+#[serde(expecting = "a completion")]
 struct Chunk<'a> {
     #[serde(borrow, default)]
     choices: First<Choice<'a>>,

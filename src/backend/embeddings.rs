@@ -51,6 +51,7 @@ impl Protocol for Embeddings {
 struct Reader;
 
 #[derive(Deserialize)]
+#[serde(expecting = "an answer with embeddings")]
 struct Answer<'a> {
     #[serde(default)]
     data: First<IgnoredAny>,

@@ -80,6 +80,7 @@ impl Protocol for Generate {
 struct Reader;
 
 #[derive(Deserialize)]
+#[serde(expecting = "an answer of /generate")]
 struct Chunk<'a> {
     #[serde(borrow)]
     text: Option<Text<'a>>,

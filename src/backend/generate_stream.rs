@@ -57,6 +57,7 @@ impl Protocol for GenerateStream {
 struct Reader;
 
 #[derive(Deserialize)]
+#[serde(expecting = "an answer of generate_stream")]
 struct Chunk<'a> {
     #[serde(borrow)]
     text_output: Option<Text<'a>>,

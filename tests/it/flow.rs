@@ -380,8 +380,9 @@ fn some_requests_fail() {
           count  kind          phase        reason
               3  http_status   headers      HTTP status 429 Too Many Requests
                                             first body: {"detail": "slow down"}
-              1  transport     headers      client error (SendRequest): connection closed before message completed
-        result appended to out.jsonl"#]].assert_eq(&told);
+              1  transport     headers      connection closed before message completed
+        result appended to out.jsonl"#]]
+    .assert_eq(&told);
 }
 
 #[test]

@@ -270,8 +270,16 @@ fn any_stream(wire: Wire) -> Vec<Row> {
         ),
         row(
             "a shorter body than its length says",
-            with_length(stream.len() + 9).close(),
+            Answer::head("200 OK", &["content-type: text/event-stream", "content-length: 9999"])
+                .raw(&first)
+                .close(),
             bad("early_end", "stream", ""),
+        ),
+        row(
+            "the end of the connection after the last event",
+            Answer::events().chunk(&stream).close(),
+            // Without an end mark nobody can tell that it was the last.
+            if wire == Wire::Trt { bad("early_end", "stream", "") } else { whole.clone() },
         ),
         row(
             "the end of the connection instead of an answer",
