@@ -28,6 +28,7 @@ use crate::model::{
 };
 use crate::plan::{self, Encoder, Render};
 use crate::probe::{self, Probe};
+use crate::profiler::{Running, Said};
 use crate::progress::{Bar, Progress};
 use crate::report::{self, Facts, Report};
 use crate::tokenizer::Tokenizer;
@@ -88,6 +89,9 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         // Nobody can be asked for the name, and --mock leaves no choice of it.
         config.model = Some(mock::MODEL.to_owned());
     }
+    for note in &config.notes {
+        ui.status(note);
+    }
     let limit = limits::raise_descriptors();
     let at_once = config.max_concurrency.unwrap_or(usize::MAX).min(config.num_prompts) as u64;
     match limits::check_descriptors(at_once, limit) {
@@ -134,6 +138,15 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         ui.status("prefix cache emptied");
     }
     let date = jiff::Zoned::now();
+    let say = |said| match said {
+        Said::Done(text) => ui.status(&text),
+        Said::Failed(text) => ui.warn(&text),
+    };
+    let epoch_s = date.timestamp().as_duration().as_secs_f64();
+    let profilers = config
+        .profile
+        .as_ref()
+        .map(|profile| runtime.block_on(Running::start(profile, &probe, epoch_s, say)));
     let progress = Progress::new();
     let requests = plan.iter().map(PlannedRequest::rounds).sum();
     let bar = (config.progress && ui.terminal())
@@ -146,16 +159,19 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
     } else {
         None
     };
-    let (mut records, _clock) =
-        dispatch::run(plan.clone(), &endpoint, &options, &progress).map_err(failed)?;
+    let ran = dispatch::run(plan.clone(), &endpoint, &options, &progress).map_err(failed);
     // The printer ends with the last log.
     options.log = None;
     drop((bar, printer));
-    let asked = Instant::now();
+    let ended = Instant::now();
+    if let Some(profilers) = profilers {
+        runtime.block_on(profilers.stop(say));
+    }
+    let (mut records, _clock) = ran?;
+    let stopped = ended.elapsed();
     let server_info = runtime.block_on(probe.json("/server_info"));
-    // SGLang's client counts this call into its duration for SGLang's servers only.
-    let server_info_time =
-        if config.backend.is_sglang() { asked.elapsed() } else { Duration::ZERO };
+    // SGLang's client counts both into its duration, the second for SGLang's servers only.
+    let server_info_time = if config.backend.is_sglang() { ended.elapsed() } else { stopped };
     drop(engine);
 
     conversation::set_prompt_lengths(&plan, &mut records, &tokenizer);

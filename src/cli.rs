@@ -1,6 +1,7 @@
 //! What may be typed. Parsing does no input or output.
 
 mod abbreviation;
+pub mod profile;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -174,6 +175,11 @@ pub struct ServeArgs {
     /// Keys of the JSONL line, likewise
     #[arg(long, value_name = "NAME[@VERSION]", default_value = "sglang", help_heading = OUTPUT)]
     pub jsonl: output::Choice,
+    /// Flags of the profiler.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub profiling: profile::ProfileArgs,
+
     /// JSONL file to append the result to [default: a name made from the flags]
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub output_file: Option<PathBuf>,

@@ -1,5 +1,7 @@
 //! What the words mean: resolved and checked, nothing left to parse.
 
+pub mod profile;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::arrival::Rate;
 use crate::backend::{Backend, Sampling};
 use crate::bundled;
+use crate::cli::profile::ProfileArgs;
 use crate::cli::{Header, ServeArgs, ServeWords};
 use crate::dataset::Dataset;
 use crate::error::{Error, Kind};
@@ -59,6 +62,8 @@ pub struct Serve {
     pub ready_timeout: Option<Duration>,
     /// Warm-up requests.
     pub warmup: usize,
+    /// What to have profiled.
+    pub profile: Option<profile::Profile>,
     /// How long the server may take to empty its cache, if it is to do so.
     pub flush: Option<Duration>,
     /// Layout of the table.
@@ -75,6 +80,8 @@ pub struct Serve {
     pub print_requests: bool,
     /// Whether a progress bar is wanted.
     pub progress: bool,
+    /// What is to be said of flags that have no effect here.
+    pub notes: Vec<String>,
     /// The flags as given, by the names that results use, without secrets.
     pub facts: Map<String, Value>,
 }
@@ -137,6 +144,8 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let ServeWords { args, dataset, facts } = words;
     let backend = backend(&args)?;
     let target = target(&args, backend, keys, mock)?;
+    let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());
+    let profile = profile::resolve(&args.profiling, &target.base, &target.shown, traces)?;
     let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
     let at_once = max_concurrency.unwrap_or(usize::MAX).min(args.num_prompts);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -182,6 +191,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         extra: args.extra_request_body.map(|object| object.0).unwrap_or_default(),
         ready_timeout: (args.ready_check_timeout_sec > 0)
             .then(|| Duration::from_secs(args.ready_check_timeout_sec)),
+        profile,
         warmup: args.warmup_requests,
         flush: args.flush_cache.then(|| Duration::from_secs_f64(args.flush_cache_timeout.0)),
         table: args.table,
@@ -192,6 +202,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         print_requests: args.print_requests,
         // Lines and a bar would overwrite each other.
         progress: !args.disable_tqdm && !args.print_requests,
+        notes: notes(&args.profiling),
         facts: all,
     })
 }
@@ -244,6 +255,37 @@ fn backend(args: &ServeArgs) -> Result<&'static Backend, Error> {
     Ok(backend)
 }
 
+/// Flags that are no mistake and have no effect.
+fn notes(profiling: &ProfileArgs) -> Vec<String> {
+    let mut notes = Vec::new();
+    if profiling.pd_separated && !profiling.profile {
+        notes.push(
+            "--pd-separated only says how to profile: without --profile it is not needed"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+/// Checks the URL `base` that `flag` gives, and returns it without its password.
+fn checked_url(flag: &str, base: &str) -> Result<String, Error> {
+    let example = "expected something like http://127.0.0.1:30000";
+    let mut url = reqwest::Url::parse(base)
+        .map_err(|error| usage(format!("{flag} does not give a URL: {error}")).hint(example))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        return Err(usage(format!("{flag} is not an http or https URL")).hint(example));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(usage(format!("{flag} must not have a query or a fragment")).hint(example));
+    }
+    if url.password().is_some() || !url.username().is_empty() {
+        // Neither can fail on a URL that has a host.
+        let _ = url.set_password(None);
+        let _ = url.set_username("***");
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
 fn target(
     args: &ServeArgs,
     backend: &Backend,
@@ -264,21 +306,7 @@ fn target(
         }
     };
     let flag = if args.base_url.is_some() { "--base-url" } else { "--host" };
-    let example = "expected something like http://127.0.0.1:30000";
-    let mut url = reqwest::Url::parse(&base)
-        .map_err(|error| usage(format!("{flag} does not give a URL: {error}")).hint(example))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-        return Err(usage(format!("{flag} is not an http or https URL")).hint(example));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(usage(format!("{flag} must not have a query or a fragment")).hint(example));
-    }
-    if url.password().is_some() || !url.username().is_empty() {
-        // Neither can fail on a URL that has a host.
-        let _ = url.set_password(None);
-        let _ = url.set_username("***");
-    }
-    let shown = url.as_str().trim_end_matches('/').to_owned();
+    let shown = checked_url(flag, &base)?;
     let mut control = HeaderMap::new();
     if let Some(key) = keys.authorization() {
         let mut value = HeaderValue::from_str(key.trim()).map_err(|_| {

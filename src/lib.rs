@@ -34,6 +34,7 @@ pub mod model;
 pub mod output;
 pub mod plan;
 pub mod probe;
+pub mod profiler;
 pub mod progress;
 pub mod report;
 pub mod request_log;

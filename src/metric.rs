@@ -54,7 +54,7 @@ pub struct Run<'a> {
     pub accept_length: Option<f64>,
     /// The gap that the arrival process drew after the last request.
     pub last_gap: Duration,
-    /// What asking the server for its state after the run took.
+    /// What stopping the profilers and asking the server for its state took after the run.
     pub server_info_time: Duration,
 }
 

@@ -139,6 +139,20 @@ impl Probe {
         response.json().await.ok()
     }
 
+    /// Posts `body` to `url`.
+    ///
+    /// # Errors
+    /// If the answer is not a success: what it says, or why there is none. The URL is left out, it may hold a password.
+    pub async fn post(&self, url: &str, body: &Value, timeout: Duration) -> Result<(), String> {
+        let request = self.client.post(url).json(body).timeout(timeout);
+        let response = request.send().await.map_err(|error| innermost(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(format!("it answers {status}: {}", beginning(response).await))
+    }
+
     /// Empties the server's prefix cache.
     ///
     /// # Errors
@@ -161,8 +175,7 @@ impl Probe {
         if status.is_success() {
             return Ok(());
         }
-        let body = response.text().await.unwrap_or_default();
-        let body: String = body.trim().chars().take(200).collect();
+        let body = beginning(response).await;
         let error = Error::new(
             Kind::Rejected,
             format!("--flush-cache: the server answers POST {path} with {status}: {body}"),
@@ -174,6 +187,12 @@ impl Probe {
             _ => error,
         })
     }
+}
+
+/// The beginning of an answer's body, for messages.
+async fn beginning(response: reqwest::Response) -> String {
+    let body = response.text().await.unwrap_or_default();
+    body.trim().chars().take(200).collect()
 }
 
 /// Why a look did not succeed.

@@ -3,7 +3,7 @@
 //! - `completed`: requests whose whole response arrived.
 //! - `duration`: from the start of the run, when the first request is due, to the last end of any request, in s.
 //! - `reference_duration`: what SGLang's client would report: it also waits out the gap that the arrival process
-//!   draws after the last request, and the question for the server's state.
+//!   draws after the last request, the stop of the profiler, and the question for the server's state.
 
 use super::{Metric, Run, Stat, count, real};
 

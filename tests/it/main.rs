@@ -23,6 +23,8 @@ mod dispatch;
 mod flow;
 /// The table and the JSONL line, byte for byte.
 mod output;
+/// The calls of the profiler.
+mod profiler;
 /// Records of recorded responses with exact arrival times.
 mod records;
 /// What rbench makes of the bytes that servers send, protocol by protocol.

@@ -29,6 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("output", &["arrival::Rate", "metric::Figure", "model", "report"]),
     ("plan", &["backend", "model"]),
     ("probe", &["backend", "error", "transport"]),
+    ("profiler", &["config::profile", "probe"]),
     ("progress", &["model"]),
     ("report", &["arrival", "metric", "model"]),
     ("request_log", &["model"]),

@@ -1,0 +1,77 @@
+//! The flags of the server's profiler.
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde::Serialize;
+
+use super::count;
+
+const PROFILE: &str = "Profiling";
+
+/// What the profiler of an SGLang server can record.
+const ACTIVITIES: [&str; 5] = ["CPU", "GPU", "CUDA_PROFILER", "XPU", "MEM"];
+
+/// What it records if nothing else is asked for.
+pub const DEFAULT_ACTIVITIES: [&str; 2] = ["CPU", "GPU"];
+
+/// The flags.
+#[derive(Debug, Clone, Args, Serialize)]
+#[group(skip)]
+pub struct ProfileArgs {
+    /// Have the server profile itself during the run
+    #[arg(long, help_heading = PROFILE)]
+    pub profile: bool,
+    /// What is recorded
+    #[arg(long, value_name = "NAME", num_args = 1.., default_values = DEFAULT_ACTIVITIES, value_parser = PossibleValuesParser::new(ACTIVITIES), help_heading = PROFILE)]
+    pub profile_activities: Vec<String>,
+    /// The step of the server from which on it records
+    #[arg(long, value_name = "N", help_heading = PROFILE)]
+    pub profile_start_step: Option<u64>,
+    /// Record so many steps; the server stops by itself. Wins over --profile-num-steps
+    #[arg(long, value_name = "N", value_parser = count, help_heading = PROFILE)]
+    pub profile_steps: Option<usize>,
+    /// Record so many steps; the server stops by itself
+    #[arg(long, value_name = "N", value_parser = count, help_heading = PROFILE)]
+    pub profile_num_steps: Option<usize>,
+    /// Record prefill and decode apart, 5 steps of each if no number is given
+    #[arg(long, help_heading = PROFILE)]
+    pub profile_by_stage: bool,
+    /// The stages to record
+    #[arg(long, value_name = "NAME", num_args = 1.., help_heading = PROFILE)]
+    pub profile_stages: Vec<String>,
+    /// Folder on the server for the traces [default: `SGLANG_TORCH_PROFILER_DIR`, else /tmp]
+    #[arg(long, help = "Folder on the server for the traces [default: SGLANG_TORCH_PROFILER_DIR, else /tmp]", value_name = "PATH", help_heading = PROFILE)]
+    pub profile_output_dir: Option<String>,
+    /// What the names of the traces begin with
+    #[arg(long, value_name = "TEXT", help_heading = PROFILE)]
+    pub profile_prefix: Option<String>,
+    /// Prefill and decode are servers of their own, and are profiled there
+    #[arg(long, help_heading = PROFILE)]
+    pub pd_separated: bool,
+    /// The prefill servers to profile
+    #[arg(long, value_name = "URL", num_args = 0.., conflicts_with = "profile_decode_url", help_heading = PROFILE)]
+    #[serde(serialize_with = "shown")]
+    pub profile_prefill_url: Vec<String>,
+    /// The decode servers to profile
+    #[arg(long, value_name = "URL", num_args = 0.., help_heading = PROFILE)]
+    #[serde(serialize_with = "shown")]
+    pub profile_decode_url: Vec<String>,
+}
+
+/// URLs may hold passwords: results say how many there were.
+fn shown<S: serde::Serializer>(urls: &[String], out: S) -> Result<S::Ok, S::Error> {
+    out.collect_seq(urls.iter().map(|_| "***"))
+}
+
+/// The flags that `words` give, or what is said of them.
+#[cfg(test)]
+pub(crate) fn parsed(words: &str) -> Result<ProfileArgs, String> {
+    #[derive(clap::Parser)]
+    struct Words {
+        #[command(flatten)]
+        args: ProfileArgs,
+    }
+    let words = std::iter::once("x").chain(words.split_whitespace());
+    let parsed = <Words as clap::Parser>::try_parse_from(words);
+    parsed.map(|words| words.args).map_err(|error| error.to_string())
+}

@@ -1,0 +1,278 @@
+//! What to have profiled, where, and how.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::{checked_url, usage};
+use crate::cli::profile::{DEFAULT_ACTIVITIES, ProfileArgs};
+use crate::error::Error;
+
+/// Steps of each stage if their number is not given.
+const STAGE_STEPS: usize = 5;
+
+/// Where servers write traces if nothing else is said.
+const TRACES: &str = "/tmp";
+
+/// A profile of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// The servers to ask.
+    pub workers: Vec<Worker>,
+    /// Whether they are to be stopped after the run; otherwise they stop by themselves.
+    pub stops: bool,
+    /// The body of the start, without its output folder.
+    start: Map<String, Value>,
+    /// Folder for the folders of the runs.
+    folder: String,
+}
+
+/// A server to be profiled.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// Its URL without a slash at the end.
+    pub base: String,
+    /// What messages call it.
+    pub name: String,
+}
+
+impl std::fmt::Debug for Worker {
+    /// Leaves the URL out, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Profile {
+    /// The body of the start of a profile; `epoch_s` names the folder of the run.
+    pub fn start_body(&self, epoch_s: f64) -> Value {
+        let mut body = self.start.clone();
+        body.insert("output_dir".into(), format!("{}/{epoch_s}", self.folder).into());
+        body.into()
+    }
+
+    /// The body of its stop.
+    pub fn stop_body(&self) -> Value {
+        match self.start.get("start_step") {
+            Some(step) => json!({"start_step": step}),
+            None => json!({}),
+        }
+    }
+}
+
+/// Resolves the flags; `base` is the URL of the server, `traces` what `SGLANG_TORCH_PROFILER_DIR` says.
+///
+/// # Errors
+/// If they contradict each other, or a URL is none.
+pub fn resolve(
+    args: &ProfileArgs,
+    base: &str,
+    shown: &str,
+    traces: Option<String>,
+) -> Result<Option<Profile>, Error> {
+    let given = [
+        ("--profile-activities", args.profile_activities != DEFAULT_ACTIVITIES),
+        ("--profile-start-step", args.profile_start_step.is_some()),
+        ("--profile-steps", args.profile_steps.is_some()),
+        ("--profile-num-steps", args.profile_num_steps.is_some()),
+        ("--profile-by-stage", args.profile_by_stage),
+        ("--profile-stages", !args.profile_stages.is_empty()),
+        ("--profile-output-dir", args.profile_output_dir.is_some()),
+        ("--profile-prefix", args.profile_prefix.is_some()),
+        ("--profile-prefill-url", !args.profile_prefill_url.is_empty()),
+        ("--profile-decode-url", !args.profile_decode_url.is_empty()),
+    ];
+    if !args.profile {
+        return match given.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => {
+                Err(usage(format!("{flag} says how to profile, and nothing is profiled"))
+                    .hint("add --profile, or leave the flag out"))
+            }
+            None => Ok(None),
+        };
+    }
+    let folder = args.profile_output_dir.clone().or(traces).unwrap_or_else(|| TRACES.to_owned());
+    let folder = match std::path::absolute(Path::new(&folder)) {
+        Ok(path) => path.to_string_lossy().into_owned(),
+        Err(_) => return Err(usage("--profile-output-dir must not be empty".to_owned())),
+    };
+    let by_stage = args.profile_by_stage.then_some(STAGE_STEPS);
+    let steps = args.profile_steps.or(args.profile_num_steps).or(by_stage);
+    let list = |words: &[String]| if words.is_empty() { Value::Null } else { json!(words) };
+    let Value::Object(mut start) = json!({
+        "activities": args.profile_activities,
+        "num_steps": steps,
+        "profile_by_stage": args.profile_by_stage,
+        "profile_stages": list(&args.profile_stages),
+        "output_dir": null,
+        "profile_prefix": args.profile_prefix,
+    }) else {
+        return Ok(None);
+    };
+    if let Some(step) = args.profile_start_step {
+        start.insert("start_step".into(), step.into());
+    }
+    // Separated servers share a number of steps badly: they take different times for them.
+    let stops =
+        args.profile_steps.is_none() && (args.profile_num_steps.is_none() || args.pd_separated);
+    Ok(Some(Profile {
+        workers: workers(args, base, shown)?,
+        stops,
+        start,
+        folder: trimmed(folder),
+    }))
+}
+
+/// Without a slash at its end; the root becomes empty.
+fn trimmed(folder: String) -> String {
+    match folder.strip_suffix('/') {
+        Some(rest) => rest.to_owned(),
+        None => folder,
+    }
+}
+
+fn workers(args: &ProfileArgs, base: &str, shown: &str) -> Result<Vec<Worker>, Error> {
+    let lists = [
+        ("--profile-prefill-url", "prefill", &args.profile_prefill_url),
+        ("--profile-decode-url", "decode", &args.profile_decode_url),
+    ];
+    if !args.pd_separated {
+        if let Some((flag, ..)) = lists.iter().find(|(_, _, urls)| !urls.is_empty()) {
+            return Err(usage(format!("{flag} names servers of a separated deployment"))
+                .hint("add --pd-separated, or leave the flag out"));
+        }
+        return Ok(vec![Worker { base: base.to_owned(), name: format!("the server at {shown}") }]);
+    }
+    let mut workers = Vec::new();
+    for (flag, kind, urls) in lists {
+        for (i, text) in urls.iter().enumerate() {
+            let base = text.trim_end_matches('/');
+            let shown = checked_url(flag, base)?;
+            workers.push(Worker {
+                base: base.to_owned(),
+                name: format!("{kind} server {i} at {shown}"),
+            });
+        }
+    }
+    if workers.is_empty() {
+        return Err(usage(
+            "--profile with --pd-separated does not tell which servers to profile".to_owned(),
+        )
+        .hint("add --profile-prefill-url URL ... or --profile-decode-url URL ..."));
+    }
+    Ok(workers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::profile;
+
+    fn parsed(words: &str) -> Result<Option<Profile>, String> {
+        let args = profile::parsed(words)?;
+        resolve(&args, "http://h:1", "http://h:1", None).map_err(|error| error.to_string())
+    }
+
+    fn profile(words: &str) -> Profile {
+        parsed(&format!("--profile {words}")).unwrap().unwrap()
+    }
+
+    #[test]
+    fn bodies() {
+        let start = |words| profile(words).start_body(1.5);
+        let plain = json!({
+            "activities": ["CPU", "GPU"],
+            "num_steps": null,
+            "profile_by_stage": false,
+            "profile_stages": null,
+            "output_dir": "/tmp/1.5",
+            "profile_prefix": null,
+        });
+        let with = |key: &str, value: Value| {
+            let mut body = plain.clone();
+            body[key] = value;
+            body
+        };
+        assert_eq!(start(""), plain);
+        for (words, key, value) in [
+            ("--profile-activities CPU MEM", "activities", json!(["CPU", "MEM"])),
+            ("--profile-num-steps 7", "num_steps", json!(7)),
+            ("--profile-steps 8", "num_steps", json!(8)),
+            ("--profile-num-steps 7 --profile-steps 8", "num_steps", json!(8)),
+            ("--profile-stages prefill decode", "profile_stages", json!(["prefill", "decode"])),
+            ("--profile-output-dir /a/b/", "output_dir", json!("/a/b/1.5")),
+            ("--profile-output-dir /", "output_dir", json!("/1.5")),
+            ("--profile-prefix x", "profile_prefix", json!("x")),
+            ("--profile-start-step 3", "start_step", json!(3)),
+        ] {
+            assert_eq!(start(words), with(key, value), "{words}");
+        }
+        let mut staged = with("num_steps", json!(5));
+        staged["profile_by_stage"] = json!(true);
+        assert_eq!(start("--profile-by-stage"), staged);
+        assert_eq!(profile("").stop_body(), json!({}));
+        assert_eq!(profile("--profile-start-step 3").stop_body(), json!({"start_step": 3}));
+    }
+
+    #[test]
+    fn folders_of_the_environment() {
+        let args = profile::parsed("--profile").unwrap();
+        let profile = resolve(&args, "", "", Some("/traces".into())).unwrap().unwrap();
+        assert_eq!(profile.start_body(2.25)["output_dir"], "/traces/2.25");
+    }
+
+    #[test]
+    fn who_stops() {
+        let prefill = "--pd-separated --profile-prefill-url http://a";
+        for (words, stops) in [
+            ("", true),
+            ("--profile-by-stage", true),
+            ("--profile-num-steps 3", false),
+            ("--profile-steps 3", false),
+            (&format!("{prefill} --profile-num-steps 3"), true),
+            (&format!("{prefill} --profile-steps 3"), false),
+        ] {
+            assert_eq!(profile(words).stops, stops, "{words}");
+        }
+    }
+
+    #[test]
+    fn separated_servers() {
+        let names = |words| {
+            let workers = profile(words).workers.into_iter();
+            workers.map(|worker| (worker.base, worker.name)).collect::<Vec<_>>()
+        };
+        let pair = |base: &str, name: &str| (base.to_owned(), name.to_owned());
+        assert_eq!(names(""), [pair("http://h:1", "the server at http://h:1")]);
+        assert_eq!(
+            names("--pd-separated --profile-decode-url http://a:1/ http://me:pw@b:2"),
+            [
+                pair("http://a:1", "decode server 0 at http://a:1"),
+                pair("http://me:pw@b:2", "decode server 1 at http://***@b:2"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (words, part) in [
+            ("--profile-steps 3", "--profile-steps says how to profile"),
+            ("--profile-activities GPU", "--profile-activities says how to profile"),
+            ("--profile --profile-activities TPU", "TPU"),
+            ("--profile --profile-steps 0", "above 0"),
+            ("--profile --pd-separated", "which servers to profile"),
+            ("--profile --pd-separated --profile-prefill-url", "which servers to profile"),
+            ("--profile --profile-prefill-url http://a", "separated deployment"),
+            ("--profile --pd-separated --profile-prefill-url nonsense", "--profile-prefill-url"),
+            (
+                "--profile --pd-separated --profile-prefill-url http://a --profile-decode-url http://b",
+                "cannot be used with",
+            ),
+        ] {
+            let error = parsed(words).unwrap_err();
+            assert!(error.contains(part), "{words}: {error}");
+        }
+        assert_eq!(parsed(""), Ok(None));
+        assert_eq!(parsed("--pd-separated"), Ok(None));
+    }
+}
