@@ -114,6 +114,14 @@ pub struct ServeArgs {
     /// Threads that send and read [default: 1, more for more than 4096 requests at once]
     #[arg(long, value_name = "N", value_parser = count, help_heading = LOAD)]
     pub worker_threads: Option<usize>,
+    /// Not needed: this client is a native one
+    #[arg(long, hide = true, help_heading = LOAD)]
+    #[serde(skip)]
+    pub rust_client: bool,
+    /// Like --worker-threads, which wins
+    #[arg(long, hide = true, value_name = "N", value_parser = count, help_heading = LOAD)]
+    #[serde(skip)]
+    pub rust_worker_threads: Option<usize>,
 
     /// Source of prompts
     #[arg(long, default_value = "sharegpt", value_parser = PossibleValuesParser::new(dataset::ALL.iter().map(|d| d.name)), value_name = "NAME", help_heading = DATA)]

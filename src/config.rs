@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 use crate::arrival::Rate;
 use crate::backend::{Backend, Sampling};
 use crate::bundled;
-use crate::cli::profile::ProfileArgs;
 use crate::cli::{Header, ServeArgs, ServeWords};
 use crate::dataset::Dataset;
 use crate::error::{Error, Kind};
@@ -149,8 +148,12 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
     let at_once = max_concurrency.unwrap_or(usize::MAX).min(args.num_prompts);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.worker_threads.unwrap_or_else(|| at_once.div_ceil(PER_THREAD).min(cores));
+    let threads = args
+        .worker_threads
+        .or(args.rust_worker_threads)
+        .unwrap_or_else(|| at_once.div_ceil(PER_THREAD).min(cores));
     let bundled = || mock.map(|_| bundled::NAME.to_owned());
+    let notes = notes(&args);
     let mut all = match serde_json::to_value(&args) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
@@ -202,7 +205,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         print_requests: args.print_requests,
         // Lines and a bar would overwrite each other.
         progress: !args.disable_tqdm && !args.print_requests,
-        notes: notes(&args.profiling),
+        notes,
         facts: all,
     })
 }
@@ -256,9 +259,20 @@ fn backend(args: &ServeArgs) -> Result<&'static Backend, Error> {
 }
 
 /// Flags that are no mistake and have no effect.
-fn notes(profiling: &ProfileArgs) -> Vec<String> {
+fn notes(args: &ServeArgs) -> Vec<String> {
     let mut notes = Vec::new();
-    if profiling.pd_separated && !profiling.profile {
+    if args.rust_client {
+        notes.push("--rust-client is not needed: rbench is a native client".to_owned());
+    }
+    if args.rust_worker_threads.is_some() {
+        let effect = if args.worker_threads.is_some() {
+            "--worker-threads is given and wins"
+        } else {
+            "--worker-threads says the same"
+        };
+        notes.push(format!("--rust-worker-threads is not needed: {effect}"));
+    }
+    if args.profiling.pd_separated && !args.profiling.profile {
         notes.push(
             "--pd-separated only says how to profile: without --profile it is not needed"
                 .to_owned(),
@@ -332,4 +346,32 @@ fn target(
         load.insert(name, value);
     }
     Ok(Target { base, shown, control, load })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{self, Words};
+
+    fn resolved(words: &str) -> Serve {
+        let words = ["rbench", "serve"].into_iter().chain(words.split_whitespace());
+        match cli::parse(words.map(Into::into)) {
+            Ok(Words::Serve(words)) => resolve(*words, &Keys::default(), None).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_of_a_native_client_are_taken_with_a_note() {
+        for (words, threads, notes) in [
+            ("--worker-threads 2", 2, 0),
+            ("--rust-client --max-concurrency 1", 1, 1),
+            ("--rust-client --rust-worker-threads 3", 3, 2),
+            ("--rust-client --rust-worker-threads 3 --worker-threads 2", 2, 2),
+        ] {
+            let serve = resolved(words);
+            assert_eq!((serve.threads, serve.notes.len()), (threads, notes), "{words}");
+            assert!(serve.notes.iter().all(|note| note.contains("not needed")), "{words}");
+        }
+    }
 }
