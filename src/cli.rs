@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::arrival::Rate;
+use crate::metric::Slo;
 use crate::{backend, dataset, mock, output};
 
 /// A serving benchmark for large language models
@@ -194,6 +195,9 @@ pub struct ServeArgs {
     /// Add arrays with one entry per request to the result
     #[arg(long, help_heading = OUTPUT)]
     pub output_details: bool,
+    /// Latencies in ms that requests are to keep within, of ttft, tpot and e2el; tells how many do
+    #[arg(long, value_name = "KEY:MS", num_args = 1.., help_heading = OUTPUT)]
+    pub goodput: Vec<Slo>,
     /// A label in the result
     #[arg(long, value_name = "TEXT", help_heading = OUTPUT)]
     pub tag: Option<String>,

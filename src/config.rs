@@ -14,6 +14,7 @@ use crate::bundled;
 use crate::cli::{Header, ServeArgs, ServeWords};
 use crate::dataset::Dataset;
 use crate::error::{Error, Kind};
+use crate::metric::{Latency, Slo};
 use crate::output;
 
 /// A run of `rbench serve`.
@@ -69,6 +70,8 @@ pub struct Serve {
     pub table: output::Choice,
     /// Keys of the JSONL line.
     pub jsonl: output::Choice,
+    /// Latencies that requests are to keep within, one objective per latency.
+    pub slos: Vec<Slo>,
     /// `--output-file`.
     pub output_file: Option<PathBuf>,
     /// Whether the result has arrays with one entry per request.
@@ -145,6 +148,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let target = target(&args, backend, keys, mock)?;
     let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());
     let profile = profile::resolve(&args.profiling, &target.base, &target.shown, traces)?;
+    let slos = objectives(&args.goodput, backend)?;
     let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
     let at_once = max_concurrency.unwrap_or(usize::MAX).min(args.num_prompts);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -160,6 +164,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     };
     all.insert("base_url".into(), target.shown.clone().into());
     all.insert("worker_threads".into(), threads.into());
+    all.insert("goodput".into(), slos.iter().map(ToString::to_string).collect());
     all.extend(facts);
     Ok(Serve {
         backend,
@@ -199,6 +204,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         flush: args.flush_cache.then(|| Duration::from_secs_f64(args.flush_cache_timeout.0)),
         table: args.table,
         jsonl: args.jsonl,
+        slos,
         output_file: args.output_file,
         details: args.output_details,
         tag: args.tag,
@@ -298,6 +304,27 @@ fn checked_url(flag: &str, base: &str) -> Result<String, Error> {
         let _ = url.set_username("***");
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// One objective per latency: a later one takes the place of an earlier one.
+fn objectives(given: &[Slo], backend: &Backend) -> Result<Vec<Slo>, Error> {
+    let mut slos: Vec<Slo> = Vec::new();
+    for slo in given {
+        let name = slo.latency.name();
+        if slo.latency != Latency::E2el && !backend.protocol.generates() {
+            return Err(usage(format!(
+                "--goodput {slo} does not apply to --backend {}, whose answers have no {}",
+                backend.name,
+                name.to_uppercase(),
+            ))
+            .hint("e2el is the latency that embeddings have"));
+        }
+        match slos.iter_mut().find(|known| known.latency == slo.latency) {
+            Some(known) => *known = *slo,
+            None => slos.push(*slo),
+        }
+    }
+    Ok(slos)
 }
 
 fn target(

@@ -4,6 +4,7 @@
 
 mod concurrency;
 mod e2e;
+mod goodput;
 mod itl;
 mod peak;
 mod throughput;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use crate::model::RequestRecord;
 use crate::stats::Sorted;
 
+pub use goodput::{Latency, Slo};
 pub use itl::split as split_itl;
 
 /// Every metric, in the order of results.
@@ -30,6 +32,7 @@ pub static ALL: &[Metric] = &[
     itl::METRIC,
     concurrency::METRIC,
     peak::METRIC,
+    goodput::METRIC,
 ];
 
 /// One metric.
@@ -50,6 +53,8 @@ pub struct Run<'a> {
     pub retokenized: &'a [u64],
     /// Inter-token latencies in seconds with gaps shared by retokenized pieces, where the backend calls for it.
     pub split_itl: Option<&'a [f64]>,
+    /// Latencies that requests are to keep within.
+    pub slos: &'a [Slo],
     /// What the server told of speculative decoding.
     pub accept_length: Option<f64>,
     /// The gap that the arrival process drew after the last request.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::arrival::Rate;
-use crate::metric::{Figure, Stat};
+use crate::metric::{Figure, Slo, Stat};
 use crate::model::{Failure, FailureKind, Outcome, Phase, RequestRecord, TokenSource};
 
 /// Everything that outputs may know.
@@ -36,6 +36,8 @@ pub struct Facts {
     pub rate: Rate,
     /// Requests in flight at most.
     pub max_concurrency: Option<usize>,
+    /// `--goodput`: latencies that requests were to keep within.
+    pub slos: Vec<Slo>,
     /// `--tag`.
     pub tag: Option<String>,
     /// Model name that was sent.

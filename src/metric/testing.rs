@@ -45,6 +45,7 @@ pub(crate) fn run(records: &[RequestRecord]) -> Run<'_> {
         records,
         retokenized: &[],
         split_itl: None,
+        slos: &[],
         accept_length: None,
         last_gap: Duration::ZERO,
         server_info_time: Duration::ZERO,

@@ -1,6 +1,7 @@
 //! The table and the JSONL line of SGLang's `bench_serving`, from 0.2.15 to 0.5.23.
 
 mod line;
+mod sections;
 mod table;
 
 use super::Dialect;

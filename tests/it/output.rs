@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use expect_test::expect_file;
 use rbench::arrival::Rate;
-use rbench::metric::{self, Figure, Run, Stat, split_itl};
+use rbench::metric::{self, Figure, Run, Slo, Stat, split_itl};
 use rbench::model::{
     Failure, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest, RequestRecord, TokenEvents,
     TokenSource,
@@ -145,6 +145,7 @@ struct Case {
     max_concurrency: Option<usize>,
     accept_length: Option<f64>,
     splits: bool,
+    slos: Vec<Slo>,
     details: bool,
     records: Vec<RequestRecord>,
 }
@@ -159,10 +160,15 @@ impl Default for Case {
             max_concurrency: None,
             accept_length: None,
             splits: false,
+            slos: Vec::new(),
             details: false,
             records: three_answers(),
         }
     }
+}
+
+fn slos(texts: &[&str]) -> Vec<Slo> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
 fn cases() -> Vec<Case> {
@@ -204,6 +210,18 @@ fn cases() -> Vec<Case> {
             ..Case::default()
         },
         Case { name: "details", details: true, records: some_failed(), ..Case::default() },
+        Case {
+            name: "goodput",
+            slos: slos(&["ttft:90", "tpot:25.5", "e2el:1.5e6"]),
+            ..Case::default()
+        },
+        Case {
+            name: "goodput-one",
+            backend: "vllm",
+            slos: slos(&["e2el:100"]),
+            records: some_failed(),
+            ..Case::default()
+        },
     ]
 }
 
@@ -223,6 +241,7 @@ impl Case {
             records: &self.records,
             retokenized: &retokenized,
             split_itl: self.splits.then_some(&split),
+            slos: &self.slos,
             accept_length: self.accept_length,
             last_gap: ms(500),
             server_info_time: ms(25),
@@ -247,6 +266,7 @@ impl Case {
                 dataset_name: "random".to_owned(),
                 rate: self.rate,
                 max_concurrency: self.max_concurrency,
+                slos: self.slos.clone(),
                 tag: (self.name == "chat").then(|| "näch".to_owned()),
                 model: "some/model".to_owned(),
                 tokenizer: "rbench-bundled".to_owned(),
@@ -335,7 +355,8 @@ fn each_line_of_the_table_has_the_reference_width() {
             assert!(!short.is_empty() && !short.starts_with(' '), "{line:?}");
             assert_eq!(line.len(), 41 + short.len().max(10), "{line:?}");
         }
-        assert_eq!(headings, if case.generates { 6 } else { 3 }, "{}", case.name);
+        let asked = usize::from(!case.slos.is_empty());
+        assert_eq!(headings, asked + if case.generates { 6 } else { 3 }, "{}", case.name);
     }
 }
 
@@ -589,6 +610,10 @@ const KEYS: &[&str] = &[
     "max_concurrent_requests",
 ];
 
+/// Keys that objectives add, in order.
+const GOODPUT: &[&str] =
+    &["goodput_slos_ms", "request_goodput", "slo_attainment", "slo_attainment_by_metric"];
+
 /// Keys that details add, in order.
 const DETAILS: &[&str] =
     &["input_lens", "output_lens", "ttfts", "itls", "generated_texts", "errors"];
@@ -599,7 +624,8 @@ fn keys_stand_in_the_order_of_the_reference() {
         let value = case.value();
         let found: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
         let details: &[&str] = if case.details { DETAILS } else { &[] };
-        assert_eq!(found, [KEYS, details, &["rbench"]].concat(), "{}", case.name);
+        let goodput: &[&str] = if case.slos.is_empty() { &[] } else { GOODPUT };
+        assert_eq!(found, [KEYS, goodput, details, &["rbench"]].concat(), "{}", case.name);
     }
 }
 
@@ -690,6 +716,10 @@ struct Line {
     accept_length: Option<f64>,
     max_output_tokens_per_s: f64,
     max_concurrent_requests: u64,
+    goodput_slos_ms: Option<BTreeMap<String, f64>>,
+    request_goodput: Option<f64>,
+    slo_attainment: Option<f64>,
+    slo_attainment_by_metric: Option<BTreeMap<String, f64>>,
     input_lens: Option<Vec<u64>>,
     output_lens: Option<Vec<u64>>,
     ttfts: Option<Vec<f64>>,
@@ -921,6 +951,7 @@ fn the_gap_after_the_last_arrival_is_no_part_of_the_duration() {
         records: &records,
         retokenized: &[1],
         split_itl: None,
+        slos: &[],
         accept_length: None,
         last_gap: ms(1840),
         server_info_time: ms(2),

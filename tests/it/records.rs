@@ -285,6 +285,7 @@ fn figure(record: &RequestRecord, key: &str) -> f64 {
         records: std::slice::from_ref(record),
         retokenized: &[0],
         split_itl: None,
+        slos: &[],
         accept_length: None,
         last_gap: Duration::ZERO,
         server_info_time: Duration::ZERO,

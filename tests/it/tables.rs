@@ -33,6 +33,7 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
         dataset_name: dataset.to_owned(),
         rate: Rate::Unlimited,
         max_concurrency: None,
+        slos: Vec::new(),
         tag: None,
         model: String::new(),
         tokenizer: String::new(),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::json;
 use super::super::release::{ALL, Releases, Version, since};
-use super::{V0_4_1, V0_5_6, V0_5_8, V0_5_15};
+use super::{V0_4_1, V0_5_6, V0_5_8, V0_5_15, V0_5_23, sections};
 use crate::metric::Figure;
 use crate::model::{Outcome, RequestRecord};
 use crate::report::Report;
@@ -123,6 +123,12 @@ pub(super) fn render(report: &Report<'_>, version: Version, details: bool) -> St
             }
         };
     }
+    if version >= V0_5_23 {
+        for (key, value) in sections::goodput_keys(report) {
+            put(key, value);
+        }
+        written.extend(sections::goodput_figures(report));
+    }
     if details {
         for (key, values) in arrays(report.records) {
             put(key, values);
@@ -227,7 +233,7 @@ fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value {
     own.into()
 }
 
-fn number(figure: Figure) -> Value {
+pub(super) fn number(figure: Figure) -> Value {
     match figure {
         Figure::Count(n) => n.into(),
         Figure::Real(x) => x.into(),

@@ -1,9 +1,7 @@
 //! The "Serving Benchmark Result" table: a list of rows, each with its releases, its label, its figure and its condition.
 
-use std::fmt::Write as _;
-
 use super::super::release::{ALL, Releases, Version, between, except, since, until};
-use super::{V0_4_1, V0_4_6, V0_5_1, V0_5_6, V0_5_8, V0_5_10, V0_5_15};
+use super::{V0_4_1, V0_4_6, V0_5_1, V0_5_6, V0_5_8, V0_5_10, V0_5_15, V0_5_23, sections};
 use crate::arrival::Rate;
 use crate::metric::Figure;
 use crate::report::Report;
@@ -32,9 +30,11 @@ enum Row {
     Fact(&'static str, fn(&Report<'_>) -> String),
     /// A label and a figure: whole, or with two decimals.
     Stat(&'static str, &'static str, When),
+    /// Lines that depend on what was asked for, maybe none.
+    Section(fn(&Report<'_>) -> String),
 }
 
-use Row::{Fact, Heading, Stat};
+use Row::{Fact, Heading, Section, Stat};
 use When::{Always, Generates, Images, NotZero};
 
 /// The rows in their order.
@@ -68,6 +68,7 @@ const ROWS: &[(Releases, Row)] = &[
     (since(V0_4_1), Stat("Total token throughput (tok/s):", "total_throughput", Generates)),
     (since(V0_4_6), Stat("Concurrency:", "concurrency", Always)),
     (since(V0_4_6), Stat("Accept length:", "accept_length", NotZero)),
+    (since(V0_5_23), Section(sections::goodput)),
     (ALL, Heading("End-to-End Latency", Always)),
     (ALL, Stat("Mean E2E Latency (ms):", "mean_e2e_latency_ms", Always)),
     (ALL, Stat("Median E2E Latency (ms):", "median_e2e_latency_ms", Always)),
@@ -122,8 +123,12 @@ pub(super) fn render(report: &Report<'_>, version: Version) -> String {
         let (label, value) = match *row {
             Heading(text, when) => {
                 if shown(when, Figure::Absent) {
-                    let _ = writeln!(out, "{text:-^WIDTH$}");
+                    out += &heading(text);
                 }
+                continue;
+            }
+            Section(lines) => {
+                out += &lines(report);
                 continue;
             }
             Fact(label, fact) => (label, fact(report)),
@@ -135,15 +140,23 @@ pub(super) fn render(report: &Report<'_>, version: Version) -> String {
                 (label, value(figure))
             }
         };
-        // Writing to a string can not fail.
-        let _ = writeln!(out, "{label:<40} {value:<10}");
+        out += &line(label, &value);
     }
-    let _ = writeln!(out, "{:=^WIDTH$}", "");
-    out
+    out + &format!("{:=^WIDTH$}\n", "")
+}
+
+/// A heading between dashes.
+pub(super) fn heading(text: &str) -> String {
+    format!("{text:-^WIDTH$}\n")
+}
+
+/// A label and its value, padded to their columns.
+pub(super) fn line(label: &str, value: &str) -> String {
+    format!("{label:<40} {value:<10}\n")
 }
 
 /// A figure as the table shows it; `n/a` where there was nothing to compute it from.
-fn value(figure: Figure) -> String {
+pub(super) fn value(figure: Figure) -> String {
     match figure {
         Figure::Count(n) => n.to_string(),
         Figure::Real(x) => format!("{x:.2}"),
