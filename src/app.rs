@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::arrival::{self, Rate};
-use crate::backend::{self, Common};
+use crate::backend::{self, CacheTelling, Common};
 use crate::cli::{self, ServeWords, Words};
 use crate::config::{self, Keys, Serve};
 use crate::conversation;
@@ -191,10 +191,12 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         retokenized: &retokenized,
         split_itl: split.as_deref(),
         slos: &config.slos,
+        cache_report: config.cache_report,
         accept_length,
         last_gap,
         server_info_time,
     });
+    warn_of_silent_cache(&config, &records, ui);
     let report = Report {
         facts: facts(&config, rate, &served, &tokenizer, &date),
         stats,
@@ -204,6 +206,25 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         records: &records,
     };
     publish(&report, &config, &date, ui)
+}
+
+/// Warns if a report on the prefix cache is asked for and the server told nothing of it.
+fn warn_of_silent_cache(config: &Serve, records: &[RequestRecord], ui: Ui) {
+    let told = |record: &RequestRecord| record.completed() && record.cached.is_some();
+    if !config.cache_report || records.iter().any(told) {
+        return;
+    }
+    let name = config.backend.name;
+    let advice = match config.backend.cache {
+        CacheTelling::Never => "its endpoint has no word for it",
+        _ if config.backend.is_sglang() => {
+            "the server may be too old to tell them; --backend sglang asks another endpoint"
+        }
+        _ => "start a vLLM server with --enable-prompt-tokens-details and --enable-prefix-caching",
+    };
+    ui.warn(&format!(
+        "--cache-report: --backend {name} told no cached prompt tokens, which the result counts as 0: {advice}"
+    ));
 }
 
 /// What was learnt of the server before the run.
@@ -455,6 +476,7 @@ fn facts(
         rate,
         max_concurrency: config.max_concurrency,
         slos: config.slos.clone(),
+        cache_report: config.cache_report,
         tag: config.tag.clone(),
         model: served.model.clone(),
         tokenizer: tokenizer.name().to_owned(),

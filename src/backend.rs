@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use crate::model::Row;
+use crate::model::{CachedTokens, Row};
 
 /// Every `--backend` value, in the order of `--help`.
 pub static ALL: &[Backend] = &[
@@ -24,6 +24,7 @@ pub static ALL: &[Backend] = &[
     Backend {
         name: "sglang-oai",
         port: 30000,
+        cache: CacheTelling::Asked("return_cached_tokens_details"),
         flush: Flush::Sglang,
         splits_itl: true,
         ..completions::BACKEND
@@ -31,6 +32,7 @@ pub static ALL: &[Backend] = &[
     Backend {
         name: "sglang-oai-chat",
         port: 30000,
+        cache: CacheTelling::Asked("return_cached_tokens_details"),
         flush: Flush::Sglang,
         splits_itl: true,
         ..chat::BACKEND
@@ -83,6 +85,8 @@ pub struct Backend {
     pub lists_models: bool,
     /// What its bodies can say.
     pub takes: Takes,
+    /// How it is made to tell which prompt tokens were cached.
+    pub cache: CacheTelling,
     /// Whether the endpoint can answer without streaming.
     pub can_disable_stream: bool,
     /// How the prefix cache is emptied.
@@ -92,6 +96,17 @@ pub struct Backend {
     pub splits_itl: bool,
     /// Why this backend can not be used, if it can not.
     pub refused: Option<&'static str>,
+}
+
+/// How a backend is made to tell which prompt tokens its prefix cache held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheTelling {
+    /// It has no word for it.
+    Never,
+    /// It tells unasked, if it tells at all.
+    Unasked,
+    /// It tells if the body has this key, set to true.
+    Asked(&'static str),
 }
 
 /// What the bodies of a protocol can say.
@@ -250,6 +265,8 @@ pub struct Delta<'a> {
     pub output_tokens: Option<u64>,
     /// The server's count of prompt tokens.
     pub prompt_tokens: Option<u64>,
+    /// The prompt tokens that it had cached.
+    pub cached: Option<CachedTokens>,
     /// Whether the server marks its streams' ends, and whether this is the mark.
     pub end: End,
 }

@@ -198,6 +198,9 @@ pub struct ServeArgs {
     /// Latencies in ms that requests are to keep within, of ttft, tpot and e2el; tells how many do
     #[arg(long, value_name = "KEY:MS", num_args = 1.., help_heading = OUTPUT)]
     pub goodput: Vec<Slo>,
+    /// Tell how many prompt tokens the server's prefix cache held
+    #[arg(long, help_heading = OUTPUT)]
+    pub cache_report: bool,
     /// A label in the result
     #[arg(long, value_name = "TEXT", help_heading = OUTPUT)]
     pub tag: Option<String>,

@@ -9,7 +9,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use serde_json::{Map, Value};
 
 use crate::arrival::Rate;
-use crate::backend::{Backend, Sampling};
+use crate::backend::{Backend, CacheTelling, Sampling};
 use crate::bundled;
 use crate::cli::{Header, ServeArgs, ServeWords};
 use crate::dataset::Dataset;
@@ -72,6 +72,8 @@ pub struct Serve {
     pub jsonl: output::Choice,
     /// Latencies that requests are to keep within, one objective per latency.
     pub slos: Vec<Slo>,
+    /// Whether the server's prefix cache is reported on.
+    pub cache_report: bool,
     /// `--output-file`.
     pub output_file: Option<PathBuf>,
     /// Whether the result has arrays with one entry per request.
@@ -158,6 +160,12 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         .unwrap_or_else(|| at_once.div_ceil(PER_THREAD).min(cores));
     let bundled = || mock.map(|_| bundled::NAME.to_owned());
     let notes = notes(&args);
+    let mut extra = args.extra_request_body.clone().map(|object| object.0).unwrap_or_default();
+    if let CacheTelling::Asked(key) = backend.cache
+        && args.cache_report
+    {
+        extra.insert(key.into(), true.into());
+    }
     let mut all = match serde_json::to_value(&args) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
@@ -196,7 +204,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
             logprob_start_len: args.logprob_start_len,
             return_routed_experts: args.return_routed_experts,
         },
-        extra: args.extra_request_body.map(|object| object.0).unwrap_or_default(),
+        extra,
         ready_timeout: (args.ready_check_timeout_sec > 0)
             .then(|| Duration::from_secs(args.ready_check_timeout_sec)),
         profile,
@@ -205,6 +213,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         table: args.table,
         jsonl: args.jsonl,
         slos,
+        cache_report: args.cache_report,
         output_file: args.output_file,
         details: args.output_details,
         tag: args.tag,

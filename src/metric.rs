@@ -2,6 +2,7 @@
 //!
 //! A metric is one file and one line of [`ALL`]. Its definition stands in its module documentation.
 
+mod cache;
 mod concurrency;
 mod e2e;
 mod goodput;
@@ -33,6 +34,7 @@ pub static ALL: &[Metric] = &[
     concurrency::METRIC,
     peak::METRIC,
     goodput::METRIC,
+    cache::METRIC,
 ];
 
 /// One metric.
@@ -55,6 +57,8 @@ pub struct Run<'a> {
     pub split_itl: Option<&'a [f64]>,
     /// Latencies that requests are to keep within.
     pub slos: &'a [Slo],
+    /// Whether the server's prefix cache is to be reported on.
+    pub cache_report: bool,
     /// What the server told of speculative decoding.
     pub accept_length: Option<f64>,
     /// The gap that the arrival process drew after the last request.

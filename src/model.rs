@@ -262,6 +262,28 @@ impl TokenEvents {
     }
 }
 
+/// Prompt tokens that the server took from its prefix cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedTokens {
+    /// All of them.
+    pub total: u64,
+    /// Where they lay, if the server tells.
+    pub tiers: Option<CacheTiers>,
+}
+
+/// Where cached prompt tokens lay, in tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheTiers {
+    /// In the accelerator's memory.
+    pub device: u64,
+    /// In the host's memory.
+    pub host: u64,
+    /// In storage.
+    pub storage: u64,
+    /// What the server calls that storage.
+    pub storage_backend: Option<String>,
+}
+
 /// Everything that is known of one request after it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestRecord {
@@ -291,6 +313,8 @@ pub struct RequestRecord {
     pub output_len: usize,
     /// Prompt tokens that the server reported.
     pub server_prompt_tokens: Option<u64>,
+    /// Prompt tokens that the server reported to have been cached.
+    pub cached: Option<CachedTokens>,
     /// Output tokens; `None` for failures and for responses without output.
     pub output_tokens: Option<OutputTokens>,
 }
@@ -312,6 +336,7 @@ impl RequestRecord {
             vision_len: request.vision_len,
             output_len: request.output_len,
             server_prompt_tokens: None,
+            cached: None,
             output_tokens: None,
         }
     }

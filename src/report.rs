@@ -38,6 +38,8 @@ pub struct Facts {
     pub max_concurrency: Option<usize>,
     /// `--goodput`: latencies that requests were to keep within.
     pub slos: Vec<Slo>,
+    /// Whether the server's prefix cache is reported on.
+    pub cache_report: bool,
     /// `--tag`.
     pub tag: Option<String>,
     /// Model name that was sent.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::backend::{DecodeError, Decoder, Delta, End, Step, TextMode};
 use crate::model::{
-    Failure, FailureKind, OutputTokens, Phase, RequestRecord, TokenEvents, TokenSource,
+    CachedTokens, Failure, FailureKind, OutputTokens, Phase, RequestRecord, TokenEvents,
+    TokenSource,
 };
 use crate::sse;
 
@@ -72,6 +73,7 @@ struct Seen {
     /// Where [`Step::Total`] stood at the last event.
     stepped: u64,
     prompt_tokens: Option<u64>,
+    cached: Option<CachedTokens>,
     /// Whether the server has a field that marks the end, and whether it did.
     marks_end: bool,
     finished: Option<Duration>,
@@ -97,6 +99,7 @@ impl Collector {
                 counted: None,
                 stepped: 0,
                 prompt_tokens: None,
+                cached: None,
                 marks_end: false,
                 finished: None,
                 said_done: false,
@@ -135,7 +138,7 @@ impl Collector {
             Framing::Whole if self.body.trim_ascii().is_empty() => {}
             Framing::Whole => {
                 let body = std::mem::take(&mut self.body);
-                let delta =
+                let mut delta =
                     seen.decoder.body(&body).map_err(|error| failure(&error, Phase::FirstToken))?;
                 let (events, text) = (&mut seen.events, &mut seen.text);
                 text.push_str(&delta.text);
@@ -146,6 +149,7 @@ impl Collector {
                 }
                 seen.counted = delta.output_tokens;
                 seen.prompt_tokens = delta.prompt_tokens;
+                seen.cached = delta.cached.take();
                 seen.finished = Some(at);
                 seen.last = Some(at);
             }
@@ -166,6 +170,7 @@ impl Collector {
         record.output_tokens = count.filter(|_| self.expect == Expect::Tokens);
         record.done = seen.last;
         record.server_prompt_tokens = seen.prompt_tokens;
+        record.cached = seen.cached;
         record.events = seen.events;
         record.text = seen.text;
     }
@@ -219,13 +224,21 @@ impl Seen {
             }
             Err(error) => return Err(failure(&error, phase)),
         };
-        self.delta(&delta, at);
+        self.delta(delta, at);
         Ok(())
     }
 
-    fn delta(&mut self, delta: &Delta<'_>, at: Duration) {
+    fn delta(&mut self, mut delta: Delta<'_>, at: Duration) {
         self.counted = delta.output_tokens.or(self.counted);
         self.prompt_tokens = delta.prompt_tokens.filter(|&n| n > 0).or(self.prompt_tokens);
+        // The last word holds, but a bare number takes nothing away from one with its parts.
+        let parts = |cached: &CachedTokens| cached.tiers.is_some();
+        if let Some(cached) = delta.cached.take()
+            && (parts(&cached) || !self.cached.as_ref().is_some_and(parts))
+        {
+            self.cached = Some(cached);
+        }
+        let delta = &delta;
         match delta.end {
             End::Unmarked => {}
             End::Open => self.marks_end = true,

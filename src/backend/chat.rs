@@ -8,8 +8,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::wire::{self, Finish, First, Text, Told, Usage};
-use super::{Backend, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes};
+use super::wire::{self, Finish, First, Sglext, Text, Told, Usage};
+use super::{
+    Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes,
+};
 use crate::model::{Prompt, Row};
 
 pub(super) const BACKEND: Backend = Backend {
@@ -21,6 +23,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_messages: true,
     lists_models: true,
     takes: Takes { sampling: true, logprobs: true, native: false },
+    cache: CacheTelling::Unasked,
     can_disable_stream: true,
     flush: Flush::Plain,
     splits_itl: false,
@@ -78,6 +81,7 @@ struct Chunk<'a> {
     #[serde(borrow, default)]
     choices: First<Choice<'a>>,
     usage: Option<Usage>,
+    sglext: Option<Sglext>,
     error: Option<Told>,
     #[serde(borrow)]
     object: Option<Text<'a>>,
@@ -143,6 +147,7 @@ impl Decoder for Reader {
         let mut delta = Delta {
             output_tokens: usage.completion_tokens,
             prompt_tokens: usage.prompt_tokens,
+            cached: wire::cached_of(chunk.sglext, &usage),
             ..Delta::default()
         };
         if let Some(choice) = chunk.choices.0 {

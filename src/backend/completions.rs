@@ -3,8 +3,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::wire::{self, Finish, First, Text, Told, Usage};
-use super::{Backend, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes};
+use super::wire::{self, Finish, First, Sglext, Text, Told, Usage};
+use super::{
+    Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes,
+};
 
 pub(super) const BACKEND: Backend = Backend {
     name: "",
@@ -15,6 +17,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_messages: false,
     lists_models: true,
     takes: Takes { sampling: true, logprobs: true, native: false },
+    cache: CacheTelling::Unasked,
     can_disable_stream: true,
     flush: Flush::Plain,
     splits_itl: false,
@@ -60,6 +63,7 @@ struct Chunk<'a> {
     #[serde(borrow, default)]
     choices: First<Choice<'a>>,
     usage: Option<Usage>,
+    sglext: Option<Sglext>,
     error: Option<Told>,
     #[serde(borrow)]
     object: Option<Text<'a>>,
@@ -82,6 +86,7 @@ impl Decoder for Reader {
         let mut delta = Delta {
             output_tokens: usage.completion_tokens,
             prompt_tokens: usage.prompt_tokens,
+            cached: wire::cached_of(chunk.sglext, &usage),
             ..Delta::default()
         };
         if let Some(choice) = chunk.choices.0 {
@@ -139,6 +144,25 @@ mod tests {
             read(r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9}}"#).unwrap();
         assert_eq!((delta.prompt_tokens, delta.output_tokens), (Some(3), Some(9)));
         assert_eq!(delta.end, End::Unmarked);
+        assert_eq!(delta.cached, None);
+    }
+
+    #[test]
+    fn cached_prompt_tokens() {
+        let read = |rest: &str| {
+            let data = format!(r#"{{"choices":[],{rest}}}"#);
+            Reader.event(data.as_bytes()).unwrap().cached.map(|cached| cached.total)
+        };
+        let usage = |details: &str| {
+            read(&format!(r#""usage":{{"prompt_tokens":9,"prompt_tokens_details":{details}}}"#))
+        };
+        assert_eq!(usage("null"), None);
+        assert_eq!(usage(r#"{"audio_tokens":null,"cached_tokens":null}"#), None);
+        assert_eq!(usage(r#"{"audio_tokens":null,"cached_tokens":4}"#), Some(4));
+        assert_eq!(read(r#""sglext":{"routed_experts":"x"}"#), None);
+        let sglext = r#""sglext":{"cached_tokens_details":{"device":5,"host":1}}"#;
+        assert_eq!(read(sglext), Some(6));
+        assert_eq!(read(&format!(r#"{sglext},"usage":{{"prompt_tokens":9}}"#)), Some(6));
     }
 
     #[test]

@@ -7,7 +7,9 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::wire::{self, First, Text, Told, Usage};
-use super::{Backend, DecodeError, Decoder, Delta, End, Flush, Protocol, Request, Takes};
+use super::{
+    Backend, CacheTelling, DecodeError, Decoder, Delta, End, Flush, Protocol, Request, Takes,
+};
 
 pub(super) const BACKEND: Backend = Backend {
     name: "",
@@ -18,6 +20,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_messages: false,
     lists_models: true,
     takes: Takes { sampling: false, logprobs: false, native: false },
+    cache: CacheTelling::Never,
     can_disable_stream: true,
     flush: Flush::Plain,
     splits_itl: false,

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::wire::{self, Finish, First, Text, Told};
+use super::wire::{self, CacheDetails, Finish, First, Text, Told};
 use super::{
-    Backend, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes, TextMode,
+    Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes,
+    TextMode,
 };
 use crate::model::Prompt;
 
@@ -21,6 +22,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_messages: false,
     lists_models: true,
     takes: Takes { sampling: true, logprobs: true, native: true },
+    cache: CacheTelling::Unasked,
     can_disable_stream: true,
     flush: Flush::Plain,
     splits_itl: false,
@@ -97,6 +99,8 @@ struct Chunk<'a> {
 struct MetaInfo {
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
+    cached_tokens: Option<u64>,
+    cached_tokens_details: Option<CacheDetails>,
     #[serde(default)]
     finish_reason: Finish,
 }
@@ -120,6 +124,7 @@ impl Decoder for Reader {
             step,
             output_tokens: meta.completion_tokens,
             prompt_tokens: meta.prompt_tokens,
+            cached: wire::cached(meta.cached_tokens, meta.cached_tokens_details),
             end: meta.finish_reason.end()?,
         })
     }
@@ -136,7 +141,7 @@ mod tests {
     use super::*;
     use crate::backend::End;
     use crate::backend::testing::{common, row};
-    use crate::model::Row;
+    use crate::model::{CacheTiers, CachedTokens, Row};
 
     #[test]
     fn bodies() {
@@ -161,6 +166,22 @@ mod tests {
         let data = br#"{"output_ids":[5,6],"meta_info":{"finish_reason":{"type":"length","length":2},"completion_tokens":2}}"#;
         let delta = Reader.event(data).unwrap();
         assert_eq!((delta.step, delta.end), (Step::Total(2), End::Finished));
+    }
+
+    #[test]
+    fn cached_prompt_tokens() {
+        let read = |meta: &str| {
+            let data = format!(r#"{{"text":"a","meta_info":{{"completion_tokens":1{meta}}}}}"#);
+            Reader.event(data.as_bytes()).unwrap().cached
+        };
+        assert_eq!(read(""), None);
+        let plain = Some(CachedTokens { total: 3, tiers: None });
+        assert_eq!(read(r#","cached_tokens":3,"cached_tokens_details":null"#), plain);
+        let tiers = CacheTiers { device: 2, host: 1, storage: 0, storage_backend: None };
+        assert_eq!(
+            read(r#","cached_tokens":3,"cached_tokens_details":{"device":2,"host":1}"#),
+            Some(CachedTokens { total: 3, tiers: Some(tiers) })
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::wire::{self, Text, Told};
-use super::{Backend, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes};
+use super::{
+    Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes,
+};
 
 /// An id that no vocabulary reaches, so that generation does not stop.
 const NO_END_ID: u64 = 1_048_576;
@@ -20,6 +22,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_messages: false,
     lists_models: false,
     takes: Takes { sampling: true, logprobs: false, native: false },
+    cache: CacheTelling::Never,
     can_disable_stream: false,
     flush: Flush::Plain,
     splits_itl: false,

@@ -1,6 +1,6 @@
 //! Baseten's Truss: `POST /v1/models/model:predict`, which answers as completions do.
 
-use super::{Backend, Decoder, Flush, Protocol, Request, Takes, completions, wire};
+use super::{Backend, CacheTelling, Decoder, Flush, Protocol, Request, Takes, completions, wire};
 
 pub(super) const BACKEND: Backend = Backend {
     name: "",
@@ -11,6 +11,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_messages: false,
     lists_models: false,
     takes: Takes { sampling: true, logprobs: false, native: false },
+    cache: CacheTelling::Never,
     can_disable_stream: true,
     flush: Flush::Plain,
     splits_itl: false,

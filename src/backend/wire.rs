@@ -9,7 +9,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{DecodeError, End, Request};
-use crate::model::{Prompt, Row};
+use crate::model::{CacheTiers, CachedTokens, Prompt, Row};
 
 /// A string that borrows from the event. (A bare `Option<Cow<str>>` would always copy.)
 #[derive(Debug, Deserialize)]
@@ -34,6 +34,53 @@ pub(super) fn join<'a>(first: Cow<'a, str>, second: Cow<'a, str>) -> Cow<'a, str
 pub(super) struct Usage {
     pub(super) prompt_tokens: Option<u64>,
     pub(super) completion_tokens: Option<u64>,
+    prompt_tokens_details: Option<PromptDetails>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<u64>,
+}
+
+/// SGLang's extension of OpenAI's protocols.
+#[derive(Debug, Deserialize)]
+pub(super) struct Sglext {
+    cached_tokens_details: Option<CacheDetails>,
+}
+
+/// Where cached prompt tokens lay, as SGLang writes it.
+#[derive(Debug, Deserialize)]
+pub(super) struct CacheDetails {
+    device: Option<u64>,
+    host: Option<u64>,
+    storage: Option<u64>,
+    storage_backend: Option<String>,
+}
+
+impl From<CacheDetails> for CacheTiers {
+    fn from(details: CacheDetails) -> Self {
+        Self {
+            device: details.device.unwrap_or(0),
+            host: details.host.unwrap_or(0),
+            storage: details.storage.unwrap_or(0),
+            storage_backend: details.storage_backend,
+        }
+    }
+}
+
+/// The cached prompt tokens of a server that tells their number, where they lay, or both.
+pub(super) fn cached(total: Option<u64>, details: Option<CacheDetails>) -> Option<CachedTokens> {
+    let tiers: Option<CacheTiers> = details.map(Into::into);
+    let sum = tiers
+        .as_ref()
+        .map(|tiers| tiers.device.saturating_add(tiers.host).saturating_add(tiers.storage));
+    Some(CachedTokens { total: total.or(sum)?, tiers })
+}
+
+/// The cached prompt tokens of OpenAI's protocols: SGLang's extension, else the usage.
+pub(super) fn cached_of(sglext: Option<Sglext>, usage: &Usage) -> Option<CachedTokens> {
+    cached(None, sglext.and_then(|sglext| sglext.cached_tokens_details))
+        .or_else(|| cached(usage.prompt_tokens_details.as_ref()?.cached_tokens, None))
 }
 
 /// The first element of a list; the others are skipped.

@@ -46,6 +46,7 @@ pub(crate) fn run(records: &[RequestRecord]) -> Run<'_> {
         retokenized: &[],
         split_itl: None,
         slos: &[],
+        cache_report: false,
         accept_length: None,
         last_gap: Duration::ZERO,
         server_info_time: Duration::ZERO,

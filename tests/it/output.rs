@@ -7,8 +7,8 @@ use expect_test::expect_file;
 use rbench::arrival::Rate;
 use rbench::metric::{self, Figure, Run, Slo, Stat, split_itl};
 use rbench::model::{
-    Failure, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest, RequestRecord, TokenEvents,
-    TokenSource,
+    CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest,
+    RequestRecord, TokenEvents, TokenSource,
 };
 use rbench::output::Choice;
 use rbench::report::{self, Facts, Report};
@@ -146,6 +146,7 @@ struct Case {
     accept_length: Option<f64>,
     splits: bool,
     slos: Vec<Slo>,
+    cache_report: bool,
     details: bool,
     records: Vec<RequestRecord>,
 }
@@ -161,10 +162,27 @@ impl Default for Case {
             accept_length: None,
             splits: false,
             slos: Vec::new(),
+            cache_report: false,
             details: false,
             records: three_answers(),
         }
     }
+}
+
+/// Cached prompt tokens of device, host and storage, and the storage's name.
+type Tiers = (u64, u64, u64, Option<&'static str>);
+
+/// The three answers with cached prompt tokens.
+fn cached(tiers: &[Option<Tiers>]) -> Vec<RequestRecord> {
+    let told = |&(device, host, storage, name): &Tiers| CachedTokens {
+        total: device + host + storage,
+        tiers: Some(CacheTiers { device, host, storage, storage_backend: name.map(str::to_owned) }),
+    };
+    three_answers()
+        .into_iter()
+        .zip(tiers)
+        .map(|(record, tiers)| RequestRecord { cached: tiers.as_ref().map(told), ..record })
+        .collect()
 }
 
 fn slos(texts: &[&str]) -> Vec<Slo> {
@@ -222,6 +240,21 @@ fn cases() -> Vec<Case> {
             records: some_failed(),
             ..Case::default()
         },
+        Case {
+            name: "cache",
+            cache_report: true,
+            details: true,
+            slos: slos(&["e2el:100"]),
+            records: cached(&[Some((12, 6, 3, Some("HiCacheFile"))), None, Some((1, 0, 0, None))]),
+            ..Case::default()
+        },
+        Case {
+            name: "cache-memory",
+            cache_report: true,
+            records: cached(&[Some((12, 6, 0, None)), Some((0, 0, 0, None)), None]),
+            ..Case::default()
+        },
+        Case { name: "cache-silent", backend: "trt", cache_report: true, ..Case::default() },
     ]
 }
 
@@ -242,6 +275,7 @@ impl Case {
             retokenized: &retokenized,
             split_itl: self.splits.then_some(&split),
             slos: &self.slos,
+            cache_report: self.cache_report,
             accept_length: self.accept_length,
             last_gap: ms(500),
             server_info_time: ms(25),
@@ -267,6 +301,7 @@ impl Case {
                 rate: self.rate,
                 max_concurrency: self.max_concurrency,
                 slos: self.slos.clone(),
+                cache_report: self.cache_report,
                 tag: (self.name == "chat").then(|| "näch".to_owned()),
                 model: "some/model".to_owned(),
                 tokenizer: "rbench-bundled".to_owned(),
@@ -352,10 +387,13 @@ fn each_line_of_the_table_has_the_reference_width() {
             let (label, value) = line.split_at(41);
             assert!(label.trim_end().ends_with(':') && label.ends_with(' '), "{line:?}");
             let short = value.trim_end();
+            if value.ends_with('%') {
+                continue;
+            }
             assert!(!short.is_empty() && !short.starts_with(' '), "{line:?}");
             assert_eq!(line.len(), 41 + short.len().max(10), "{line:?}");
         }
-        let asked = usize::from(!case.slos.is_empty());
+        let asked = usize::from(!case.slos.is_empty()) + usize::from(case.cache_report);
         assert_eq!(headings, asked + if case.generates { 6 } else { 3 }, "{}", case.name);
     }
 }
@@ -625,7 +663,13 @@ fn keys_stand_in_the_order_of_the_reference() {
         let found: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
         let details: &[&str] = if case.details { DETAILS } else { &[] };
         let goodput: &[&str] = if case.slos.is_empty() { &[] } else { GOODPUT };
-        assert_eq!(found, [KEYS, goodput, details, &["rbench"]].concat(), "{}", case.name);
+        let cache: &[&str] = if case.cache_report { &["cache_report"] } else { &[] };
+        let cached: &[&str] = match (case.cache_report, case.details) {
+            (true, true) => &["cached_tokens", "cached_tokens_details"],
+            _ => &[],
+        };
+        let want = [KEYS, goodput, cache, details, cached, &["rbench"]].concat();
+        assert_eq!(found, want, "{}", case.name);
     }
 }
 
@@ -720,13 +764,29 @@ struct Line {
     request_goodput: Option<f64>,
     slo_attainment: Option<f64>,
     slo_attainment_by_metric: Option<BTreeMap<String, f64>>,
+    cache_report: Option<CacheReport>,
     input_lens: Option<Vec<u64>>,
     output_lens: Option<Vec<u64>>,
     ttfts: Option<Vec<f64>>,
     itls: Option<Vec<Vec<f64>>>,
     generated_texts: Option<Vec<String>>,
     errors: Option<Vec<String>>,
+    cached_tokens: Option<Vec<u64>>,
+    cached_tokens_details: Option<Vec<Option<Map<String, Value>>>>,
     rbench: Own,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read for their types alone")]
+struct CacheReport {
+    total_prompt_tokens: u64,
+    total_cached_tokens: u64,
+    cache_hit_rate_pct: f64,
+    device_cached_tokens: Option<u64>,
+    host_cached_tokens: Option<u64>,
+    storage_cached_tokens: Option<u64>,
+    storage_backend: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -750,6 +810,7 @@ struct Own {
     failures: Vec<Group>,
     output_token_source: BTreeMap<String, u64>,
     server_input_tokens: Option<u64>,
+    cache_reported_requests: Option<u64>,
     max_e2e_latency_ms: Option<f64>,
     max_ttft_ms: Option<f64>,
     max_tpot_ms: Option<f64>,
@@ -952,6 +1013,7 @@ fn the_gap_after_the_last_arrival_is_no_part_of_the_duration() {
         retokenized: &[1],
         split_itl: None,
         slos: &[],
+        cache_report: false,
         accept_length: None,
         last_gap: ms(1840),
         server_info_time: ms(2),

@@ -7,7 +7,7 @@ use proptest::sample::Index;
 use rbench::backend::Backend;
 use rbench::metric::{self, Run};
 use rbench::model::{
-    FailureKind, Outcome, Phase, PlannedRequest, RequestRecord,
+    CacheTiers, CachedTokens, FailureKind, Outcome, Phase, PlannedRequest, RequestRecord,
     TokenSource::{self, Events, Server},
 };
 use rbench::response::{Collector, Expect, Framing};
@@ -195,6 +195,19 @@ const CASES: &[Case] = &[
         text: "ab",
     },
     Case {
+        name: "chat-cached",
+        backend: "sglang-oai-chat",
+        sent: 0,
+        ttft: 10.0,
+        itl: &[8.0],
+        e2e: 20.0,
+        tpot: 10.0,
+        tokens: 2,
+        source: Server,
+        prompt_tokens: Some(9),
+        text: "ab",
+    },
+    Case {
         name: "chat-whole",
         backend: "sglang-oai-chat",
         sent: 5,
@@ -286,11 +299,22 @@ fn figure(record: &RequestRecord, key: &str) -> f64 {
         retokenized: &[0],
         split_itl: None,
         slos: &[],
+        cache_report: false,
         accept_length: None,
         last_gap: Duration::ZERO,
         server_info_time: Duration::ZERO,
     });
     stats.iter().find(|stat| stat.key == key).and_then(|stat| stat.value.number()).unwrap()
+}
+
+#[test]
+fn cached_prompt_tokens_keep_their_parts() {
+    // The usage that follows tells the sum again, and nothing of where the tokens lay.
+    let record = read("chat-cached", "sglang-oai-chat", 0);
+    let storage_backend = Some("HiCacheFile".to_owned());
+    let tiers = CacheTiers { device: 4, host: 2, storage: 1, storage_backend };
+    assert_eq!(record.cached, Some(CachedTokens { total: 7, tiers: Some(tiers) }));
+    assert_eq!(read("chat", "sglang-oai-chat", 0).cached, None);
 }
 
 #[test]

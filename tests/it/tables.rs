@@ -34,6 +34,7 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
         rate: Rate::Unlimited,
         max_concurrency: None,
         slos: Vec::new(),
+        cache_report: false,
         tag: None,
         model: String::new(),
         tokenizer: String::new(),

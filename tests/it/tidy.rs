@@ -428,6 +428,7 @@ fn no_two_metrics_give_the_same_figure() {
         retokenized: &[],
         split_itl: None,
         slos: &[],
+        cache_report: false,
         accept_length: None,
         last_gap: std::time::Duration::ZERO,
         server_info_time: std::time::Duration::ZERO,

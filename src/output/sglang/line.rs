@@ -129,9 +129,20 @@ pub(super) fn render(report: &Report<'_>, version: Version, details: bool) -> St
         }
         written.extend(sections::goodput_figures(report));
     }
+    let cache = sections::cache_report(report).filter(|_| version >= V0_5_15);
+    let cached = cache.is_some();
+    if let Some(object) = cache {
+        put("cache_report", object);
+        written.extend(sections::CACHE_FIGURES);
+    }
     if details {
         for (key, values) in arrays(report.records) {
             put(key, values);
+        }
+        if cached {
+            for (key, values) in sections::cache_arrays(report.records) {
+                put(key, values);
+            }
         }
     }
     put("rbench", own(report, &written, details));

@@ -1,10 +1,11 @@
 //! Sections of the table and keys of the line that are there if the user asks for them.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::line::number;
 use super::table::{heading, line, value};
-use crate::metric::Slo;
+use crate::metric::{Figure, Slo};
+use crate::model::RequestRecord;
 use crate::report::Report;
 
 /// Figures that the keys of goodput tell, some under names of their own.
@@ -13,6 +14,16 @@ pub(super) fn goodput_figures(report: &Report<'_>) -> Vec<&'static str> {
     keys.extend(report.facts.slos.iter().map(Slo::key));
     keys
 }
+
+/// Figures that the object `cache_report` tells, some under names of their own.
+pub(super) const CACHE_FIGURES: &[&str] = &[
+    "cache_prompt_tokens",
+    "total_cached_tokens",
+    "cache_hit_rate_pct",
+    "device_cached_tokens",
+    "host_cached_tokens",
+    "storage_cached_tokens",
+];
 
 /// The section "Goodput", if there are objectives.
 pub(super) fn goodput(report: &Report<'_>) -> String {
@@ -32,6 +43,87 @@ pub(super) fn goodput(report: &Report<'_>) -> String {
         out += &line(&label, &percent(slo.key()));
     }
     out
+}
+
+/// The section "Cache Hit Details", if it is asked for. Its percentages are not padded.
+pub(super) fn cache(report: &Report<'_>) -> String {
+    if !report.facts.cache_report {
+        return String::new();
+    }
+    let figure = |key: &str| report.figure(key);
+    let total = figure("total_cached_tokens").number().unwrap_or(0.0);
+    let some = |key: &str| figure(key).number().is_some_and(|n| n > 0.0);
+    let mut tiers = Vec::new();
+    if figure("device_cached_tokens") != Figure::Absent && total > 0.0 {
+        tiers.push(("  Device:".to_owned(), figure("device_cached_tokens")));
+        tiers.push(("  Host:".to_owned(), figure("host_cached_tokens")));
+        if some("storage_cached_tokens") {
+            let label = storage_backend(report)
+                .map_or_else(|| "  Storage:".to_owned(), |name| format!("  Storage ({name}):"));
+            tiers.push((label, figure("storage_cached_tokens")));
+        }
+    }
+    let percent = |label: &str, share: f64| format!("{label:<40} {share:.1}%\n");
+    let mut out = heading("Cache Hit Details");
+    out += &line("Total prompt tokens:", &value(figure("cache_prompt_tokens")));
+    out += &line("Total cached tokens:", &value(figure("total_cached_tokens")));
+    for (label, tokens) in &tiers {
+        out += &line(label, &value(*tokens));
+    }
+    out += &percent("Cache hit rate:", figure("cache_hit_rate_pct").number().unwrap_or(0.0));
+    for (label, tokens) in &tiers {
+        out += &percent(label, tokens.number().unwrap_or(0.0) / total * 1e2);
+    }
+    out
+}
+
+/// What the server calls its storage, as the last request that took tokens from there says it.
+fn storage_backend<'a>(report: &Report<'a>) -> Option<&'a str> {
+    let mut tiers =
+        report.records.iter().filter(|record| record.completed()).filter_map(|record| {
+            record.cached.as_ref()?.tiers.as_ref().filter(|tiers| tiers.storage > 0)
+        });
+    tiers.next_back()?.storage_backend.as_deref()
+}
+
+/// The object `cache_report` of the line, if it is asked for.
+pub(super) fn cache_report(report: &Report<'_>) -> Option<Value> {
+    let figure = |key: &str| number(report.figure(key));
+    let stored = Some(figure("storage_cached_tokens")).filter(|n| n.as_u64() != Some(0));
+    let rate = report.figure("cache_hit_rate_pct").number().unwrap_or(0.0);
+    report.facts.cache_report.then(|| {
+        json!({
+            "total_prompt_tokens": figure("cache_prompt_tokens"),
+            "total_cached_tokens": figure("total_cached_tokens"),
+            "cache_hit_rate_pct": (rate * 1e2).round() / 1e2,
+            "device_cached_tokens": figure("device_cached_tokens"),
+            "host_cached_tokens": figure("host_cached_tokens"),
+            "storage_cached_tokens": stored,
+            "storage_backend": storage_backend(report),
+        })
+    })
+}
+
+/// The arrays that details have of the cache, with one entry per request.
+pub(super) fn cache_arrays(records: &[RequestRecord]) -> [(&'static str, Value); 2] {
+    let details = |record: &RequestRecord| -> Value {
+        let Some(tiers) = record.cached.as_ref().and_then(|cached| cached.tiers.as_ref()) else {
+            return Value::Null;
+        };
+        let mut object = Map::new();
+        object.insert("device".into(), tiers.device.into());
+        object.insert("host".into(), tiers.host.into());
+        if tiers.storage > 0 || tiers.storage_backend.is_some() {
+            object.insert("storage".into(), tiers.storage.into());
+            object.insert("storage_backend".into(), tiers.storage_backend.clone().into());
+        }
+        object.into()
+    };
+    let total = |record: &RequestRecord| record.cached.as_ref().map_or(0, |cached| cached.total);
+    [
+        ("cached_tokens", records.iter().map(total).collect()),
+        ("cached_tokens_details", records.iter().map(details).collect()),
+    ]
 }
 
 /// The keys of the line that tell of goodput, if there are objectives.

@@ -95,6 +95,7 @@ const ROWS: &[(Releases, Row)] = &[
     (since(V0_4_6), Stat("P95 ITL (ms):", "p95_itl_ms", Generates)),
     (ALL, Stat("P99 ITL (ms):", "p99_itl_ms", Generates)),
     (since(V0_4_6), Stat("Max ITL (ms):", "max_itl_ms", Generates)),
+    (since(V0_5_15), Section(sections::cache)),
 ];
 
 /// The rate as Python prints it.
