@@ -21,10 +21,11 @@ use crate::dispatch;
 use crate::error::{EXIT_OK, Error, Kind};
 use crate::hub::Hub;
 use crate::limits;
+use crate::lora::Adapters;
 use crate::metric::{self, Run, split_itl};
 use crate::mock;
 use crate::model::{
-    Failure, Outcome, OutputTokens, PlannedRequest, Prompt, RequestRecord, TokenSource,
+    Failure, Outcome, OutputTokens, PlannedRequest, Prompt, RequestRecord, Row, TokenSource,
 };
 use crate::plan::{self, Encoder, Render};
 use crate::probe::{self, Probe};
@@ -355,7 +356,7 @@ fn prepare(
 ) -> Result<Prepared, Error> {
     let started = Instant::now();
     let hub = Hub::from_env(ui.terminal());
-    let rows = config.dataset.load(&Context {
+    let mut rows = config.dataset.load(&Context {
         tokenizer,
         hub: &hub,
         path: config.dataset_path.as_deref(),
@@ -378,6 +379,11 @@ fn prepare(
         render: (!config.backend.accepts_messages)
             .then(|| Arc::new(conversation::as_text) as Render),
     };
+    if let Some(adapters) = &config.adapters {
+        for (i, row) in rows.rows.iter_mut().enumerate() {
+            row.lora = Some(adapters.of(config.seed, i));
+        }
+    }
     check_messages(config, &rows)?;
     let (rate, due, last_gap) = arrivals(config, &rows)?;
     let plan = plan::build(&rows.rows, &due, &encoder);
@@ -403,7 +409,9 @@ fn warm_up(
     ui: Ui,
 ) -> Result<(), Error> {
     let Some(row) = rows.rows.first().filter(|_| config.warmup > 0) else { return Ok(()) };
-    let plan = plan::warmup(row, config.warmup, encoder);
+    let lora = config.adapters.as_ref().map(Adapters::first);
+    let row = Row { lora, ..row.clone() };
+    let plan = plan::warmup(&row, config.warmup, encoder);
     let options = dispatch::Options { threads: 1, ..options.clone() };
     let (records, _) = dispatch::run(plan, endpoint, &options, &Progress::new())
         .map_err(|error| Error::new(Kind::System, "can not start the warm-up").because(error))?;

@@ -118,6 +118,8 @@ pub struct Takes {
     pub logprobs: bool,
     /// The rest of [`Sampling`].
     pub native: bool,
+    /// [`Row::lora`].
+    pub lora: bool,
 }
 
 impl Backend {

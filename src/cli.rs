@@ -161,6 +161,15 @@ pub struct ServeArgs {
     /// Have the experts of each token returned (/generate)
     #[arg(long, help_heading = REQUEST)]
     pub return_routed_experts: bool,
+    /// LoRA adapters, one of which each request asks for
+    #[arg(long, value_name = "NAME", num_args = 0.., help_heading = REQUEST)]
+    pub lora_name: Vec<String>,
+    /// How requests are shared among adapters: evenly at random, in turn, or the first the most
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = LoraDistribution::Uniform, help_heading = REQUEST)]
+    pub lora_request_distribution: LoraDistribution,
+    /// How many times as likely as the next an adapter is, if skewed; above 1
+    #[arg(long, value_name = "ALPHA", default_value_t = 1.5, allow_negative_numbers = true, help_heading = REQUEST)]
+    pub lora_zipf_alpha: f64,
     /// Keys to add to each body, or to replace in it
     #[arg(long, value_name = "JSON", help_heading = REQUEST)]
     pub extra_request_body: Option<Object>,
@@ -210,6 +219,18 @@ pub struct ServeArgs {
     /// Draw no progress bar
     #[arg(long, help_heading = OUTPUT)]
     pub disable_tqdm: bool,
+}
+
+/// How requests are shared among LoRA adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoraDistribution {
+    /// Evenly at random.
+    Uniform,
+    /// In turn.
+    Distinct,
+    /// Each adapter more often than the next.
+    Skewed,
 }
 
 /// A word of `--header`. Its value may be a key and is not shown, and neither is a word that is no header:

@@ -11,9 +11,10 @@ use serde_json::{Map, Value};
 use crate::arrival::Rate;
 use crate::backend::{Backend, CacheTelling, Sampling};
 use crate::bundled;
-use crate::cli::{Header, ServeArgs, ServeWords};
+use crate::cli::{Header, LoraDistribution, ServeArgs, ServeWords};
 use crate::dataset::Dataset;
 use crate::error::{Error, Kind};
+use crate::lora::{Adapters, Share};
 use crate::metric::{Latency, Slo};
 use crate::output;
 
@@ -56,6 +57,8 @@ pub struct Serve {
     pub ignore_eos: bool,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// LoRA adapters.
+    pub adapters: Option<Adapters>,
     /// Keys for each body.
     pub extra: Map<String, Value>,
     /// How long to wait for the server; `None` does not look.
@@ -150,6 +153,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let target = target(&args, backend, keys, mock)?;
     let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());
     let profile = profile::resolve(&args.profiling, &target.base, &target.shown, traces)?;
+    let adapters = adapters(&args, backend)?;
     let slos = objectives(&args.goodput, backend)?;
     let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
     let at_once = max_concurrency.unwrap_or(usize::MAX).min(args.num_prompts);
@@ -204,6 +208,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
             logprob_start_len: args.logprob_start_len,
             return_routed_experts: args.return_routed_experts,
         },
+        adapters,
         extra,
         ready_timeout: (args.ready_check_timeout_sec > 0)
             .then(|| Duration::from_secs(args.ready_check_timeout_sec)),
@@ -313,6 +318,39 @@ fn checked_url(flag: &str, base: &str) -> Result<String, Error> {
         let _ = url.set_username("***");
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// The LoRA adapters and how requests are shared among them.
+fn adapters(args: &ServeArgs, backend: &Backend) -> Result<Option<Adapters>, Error> {
+    let names = &args.lora_name;
+    if !names.is_empty() && !backend.takes.lora {
+        return Err(usage(format!(
+            "--lora-name does not apply to --backend {}, whose endpoint takes no adapter",
+            backend.name
+        )));
+    }
+    if names.iter().any(String::is_empty) {
+        return Err(usage("--lora-name: a name is empty".to_owned()));
+    }
+    let (name, share) = match args.lora_request_distribution {
+        LoraDistribution::Uniform => ("uniform", Share::Uniform),
+        LoraDistribution::Distinct => ("distinct", Share::Distinct),
+        LoraDistribution::Skewed => ("skewed", Share::Skewed(args.lora_zipf_alpha)),
+    };
+    if share != Share::Uniform && names.len() < 2 {
+        return Err(usage(format!(
+            "--lora-request-distribution {name} needs at least two adapters, and --lora-name gives {}",
+            names.len()
+        ))
+        .hint("name the adapters after --lora-name, or leave the distribution out"));
+    }
+    if let Share::Skewed(alpha) = share
+        && !(alpha > 1.0 && alpha.is_finite())
+    {
+        return Err(usage(format!("--lora-zipf-alpha must be a number above 1, and is {alpha}"))
+            .hint("--lora-request-distribution uniform gives all adapters the same share"));
+    }
+    Ok(Adapters::new(names, share))
 }
 
 /// One objective per latency: a later one takes the place of an earlier one.

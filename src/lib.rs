@@ -28,6 +28,7 @@ pub mod download;
 pub mod error;
 pub mod hub;
 pub mod limits;
+pub mod lora;
 pub mod metric;
 pub mod mock;
 pub mod model;

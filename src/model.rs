@@ -38,6 +38,8 @@ pub struct Row {
     pub vision_len: usize,
     /// Keys of this request's body, which win over those of the whole run.
     pub extra: Map<String, Value>,
+    /// The LoRA adapter that is asked for.
+    pub lora: Option<Arc<str>>,
     /// What a router is to route by, sent as a header.
     pub routing_key: Option<Arc<str>>,
     /// When a trace says that it arrives, from the trace's beginning.
@@ -54,6 +56,7 @@ impl Row {
             images: Vec::new(),
             vision_len: 0,
             extra: Map::new(),
+            lora: None,
             routing_key: None,
             at: None,
         }

@@ -22,7 +22,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_ids: false,
     accepts_messages: true,
     lists_models: true,
-    takes: Takes { sampling: true, logprobs: true, native: false },
+    takes: Takes { sampling: true, logprobs: true, native: false, lora: true },
     cache: CacheTelling::Unasked,
     can_disable_stream: true,
     flush: Flush::Plain,
@@ -50,6 +50,7 @@ impl Protocol for Chat {
             }
         }
         wire::merge(&mut body, request);
+        wire::adapt(&mut body, row);
         wire::bytes(body)
     }
 

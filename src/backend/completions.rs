@@ -16,7 +16,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_ids: false,
     accepts_messages: false,
     lists_models: true,
-    takes: Takes { sampling: true, logprobs: true, native: false },
+    takes: Takes { sampling: true, logprobs: true, native: false, lora: true },
     cache: CacheTelling::Unasked,
     can_disable_stream: true,
     flush: Flush::Plain,
@@ -42,6 +42,7 @@ impl Protocol for Completions {
             body.insert("logprobs".into(), common.sampling.top_logprobs_num.into());
         }
         wire::merge(&mut body, request);
+        wire::adapt(&mut body, row);
         if !row.images.is_empty() {
             body.insert("image_data".into(), wire::images(row));
         }
@@ -110,6 +111,7 @@ mod tests {
     use super::*;
     use crate::backend::testing::{common, row};
     use crate::backend::{Common, End};
+    use crate::model::Row;
 
     fn encode(common: &Common) -> String {
         let body = Completions.encode(&Request { row: &row(), common });
@@ -123,6 +125,16 @@ mod tests {
         let no_stream = Common { stream: false, ..common(true) };
         expect![[r#"{"model":"m","prompt":"hi","best_of":1,"max_tokens":8,"stream":false,"temperature":0.0,"ignore_eos":true}"#]]
         .assert_eq(&encode(&no_stream));
+    }
+
+    #[test]
+    fn an_adapter_is_the_model() {
+        let extra = json!({"model": "x"});
+        let common = Common { extra: extra.as_object().unwrap().clone(), ..common(true) };
+        let row = Row { lora: Some("sql".into()), ..row() };
+        let body = Completions.encode(&Request { row: &row, common: &common });
+        expect![[r#"{"model":"sql","prompt":"hi","best_of":1,"max_tokens":8,"stream":true,"temperature":0.0,"ignore_eos":true,"stream_options":{"include_usage":true},"lora_path":"sql"}"#]]
+        .assert_eq(&String::from_utf8(body).unwrap());
     }
 
     #[test]

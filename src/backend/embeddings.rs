@@ -19,7 +19,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_ids: false,
     accepts_messages: false,
     lists_models: true,
-    takes: Takes { sampling: false, logprobs: false, native: false },
+    takes: Takes { sampling: false, logprobs: false, native: false, lora: true },
     cache: CacheTelling::Never,
     can_disable_stream: true,
     flush: Flush::Plain,
@@ -37,6 +37,7 @@ impl Protocol for Embeddings {
             ("input", wire::prompt_value(&row.prompt)),
             ("model", common.model.as_str().into()),
         ]);
+        wire::adapt(&mut body, row);
         wire::merge(&mut body, request);
         wire::bytes(body)
     }

@@ -21,7 +21,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_ids: false,
     accepts_messages: false,
     lists_models: true,
-    takes: Takes { sampling: true, logprobs: true, native: true },
+    takes: Takes { sampling: true, logprobs: true, native: true, lora: true },
     cache: CacheTelling::Unasked,
     can_disable_stream: true,
     flush: Flush::Plain,
@@ -51,7 +51,7 @@ impl Protocol for Generate {
                 }),
             ),
             ("stream", common.stream.into()),
-            ("lora_path", Value::Null),
+            ("lora_path", row.lora.as_deref().into()),
             ("return_logprob", sampling.return_logprob.into()),
             ("return_routed_experts", sampling.return_routed_experts.into()),
             ("logprob_start_len", sampling.logprob_start_len.into()),
@@ -154,6 +154,13 @@ mod tests {
         .assert_eq(&body(Prompt::Text("hi".into())));
         expect![[r#"{"input_ids":[1,2],"sampling_params":{"temperature":0.0,"max_new_tokens":8,"ignore_eos":true},"stream":true,"lora_path":null,"return_logprob":false,"return_routed_experts":false,"logprob_start_len":-1}"#]]
         .assert_eq(&body(Prompt::Ids(vec![1, 2])));
+    }
+
+    #[test]
+    fn an_adapter_is_a_path() {
+        let row = Row { lora: Some("sql".into()), ..row() };
+        let body = Generate.encode(&Request { row: &row, common: &common(true) });
+        assert!(String::from_utf8(body).unwrap().contains(r#","lora_path":"sql","#));
     }
 
     #[test]

@@ -284,6 +284,14 @@ pub(super) fn merge(body: &mut Map<String, Value>, request: &Request<'_>) {
     }
 }
 
+/// Names the row's LoRA adapter, if it has one, in the two ways that servers look for it.
+pub(super) fn adapt(body: &mut Map<String, Value>, row: &Row) {
+    if let Some(adapter) = row.lora.as_deref() {
+        body.insert("model".into(), adapter.into());
+        body.insert("lora_path".into(), adapter.into());
+    }
+}
+
 /// The bytes of a body.
 pub(super) fn bytes(body: Map<String, Value>) -> Vec<u8> {
     Value::Object(body).to_string().into_bytes()

@@ -12,7 +12,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("backend", &["model"]),
     ("bundled", &[]),
     ("cli", &["arrival", "backend", "dataset", "metric", "mock", "output"]),
-    ("config", &["arrival", "backend", "bundled", "cli", "dataset", "error", "metric", "output"]),
+    (
+        "config",
+        &["arrival", "backend", "bundled", "cli", "dataset", "error", "lora", "metric", "output"],
+    ),
     ("conversation", &["model", "tokenizer"]),
     (
         "dataset",
@@ -23,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("hub", &["error"]),
     ("limits", &["error"]),
+    ("lora", &["rng"]),
     ("metric", &["model", "stats"]),
     ("mock", &[]),
     ("model", &[]),
