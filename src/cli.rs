@@ -170,6 +170,9 @@ pub struct ServeArgs {
     /// How many times as likely as the next an adapter is, if skewed; above 1
     #[arg(long, value_name = "ALPHA", default_value_t = 1.5, allow_negative_numbers = true, help_heading = REQUEST)]
     pub lora_zipf_alpha: f64,
+    /// Tell an SGLang decode server that a prefill server which does not exist has done its part
+    #[arg(long, help_heading = REQUEST)]
+    pub fake_prefill: bool,
     /// Keys to add to each body, or to replace in it
     #[arg(long, value_name = "JSON", help_heading = REQUEST)]
     pub extra_request_body: Option<Object>,

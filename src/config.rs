@@ -140,6 +140,9 @@ impl Keys {
     }
 }
 
+/// The address by which SGLang's decode servers know a prefill server that does not exist.
+const FAKE_PREFILL_HOST: &str = "2.2.2.2";
+
 /// Requests in flight per thread from which on another thread helps.
 const PER_THREAD: usize = 4096;
 
@@ -165,6 +168,10 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let bundled = || mock.map(|_| bundled::NAME.to_owned());
     let notes = notes(&args);
     let mut extra = args.extra_request_body.clone().map(|object| object.0).unwrap_or_default();
+    if args.fake_prefill {
+        extra.insert("bootstrap_host".into(), FAKE_PREFILL_HOST.into());
+        extra.insert("bootstrap_room".into(), 0.into());
+    }
     if let CacheTelling::Asked(key) = backend.cache
         && args.cache_report
     {
@@ -248,6 +255,10 @@ fn backend(args: &ServeArgs) -> Result<&'static Backend, Error> {
         return Err(usage(format!(
             "--disable-stream does not apply to --backend {name}, whose endpoint always streams"
         )));
+    }
+    if args.fake_prefill && !(backend.is_sglang() && backend.protocol.generates()) {
+        return Err(usage(format!("--fake-prefill does not apply to --backend {name}"))
+            .hint("it is for SGLang servers that decode what another server has prefilled"));
     }
     let native = [
         ("--token-ids-logprob", !args.token_ids_logprob.is_empty()),

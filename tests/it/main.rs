@@ -27,6 +27,8 @@ mod output;
 mod profiler;
 /// Records of recorded responses with exact arrival times.
 mod records;
+/// What command lines mean.
+mod resolve;
 /// What rbench makes of the bytes that servers send, protocol by protocol.
 mod streams;
 /// The tables of older releases.
