@@ -319,9 +319,11 @@ fn gaps_are_shared_by_tokens_where_the_server_guesses_ahead() {
                 .start();
         let result = Rbench::load("sglang-oai", &server.url()).run().exits(0).result();
         let itl = result["mean_itl_ms"].as_f64().unwrap();
-        let raw = result["itls"][0][0].as_f64().unwrap() * 1e3;
-        assert!(raw >= 55.0 && itl >= 55.0 / f64::from(gaps), "{result:#}");
-        assert!(gaps == 1 || itl < raw, "{result:#}");
+        // One gap a request, however long it came out.
+        let raw = result["itls"].as_array().unwrap();
+        let sum: f64 = raw.iter().map(|gaps| gaps[0].as_f64().unwrap() * 1e3).sum();
+        let want = sum / raw.len() as f64 / f64::from(gaps);
+        assert!(want > 0.0 && (itl - want).abs() < 1e-6, "{result:#}");
     }
 }
 
