@@ -8,5 +8,8 @@ pub const NAME: &str = "rbench-bundled";
 /// A byte-level BPE tokenizer in the `tokenizer.json` format.
 pub static TOKENIZER: &[u8] = include_bytes!("../datasets/tokenizer/tokenizer.json");
 
+/// What belongs to it: the special tokens and the chat template.
+pub static CONFIG: &[u8] = include_bytes!("../datasets/tokenizer/tokenizer_config.json");
+
 /// Conversations in the ShareGPT format.
 pub static CONVERSATIONS: &[u8] = include_bytes!("../datasets/conversations.json");

@@ -1,7 +1,14 @@
 //! Loads a tokenizer, counts, cuts and joins. The only file that names the `tokenizers` crate, the mock apart.
 
-use std::path::{Path, PathBuf};
+mod json;
+mod template;
 
+use std::path::Path;
+
+use jiff::Zoned;
+
+use self::template::Beside;
+pub use self::template::ChatTemplate;
 use crate::bundled;
 use crate::error::{Error, Kind};
 use crate::hub::{Holds, Hub};
@@ -11,8 +18,8 @@ use crate::hub::{Holds, Hub};
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     name: String,
-    /// Whether a chat template lies beside it, where that can be seen.
-    has_template: Option<bool>,
+    /// Where its chat template may be.
+    beside: Beside,
 }
 
 impl Tokenizer {
@@ -41,25 +48,27 @@ impl Tokenizer {
 
     fn load_one(name: &str, hub: &Hub) -> Result<Self, Error> {
         if name == bundled::NAME {
-            return Self::parse(name, bundled::TOKENIZER, Some(true));
+            return Self::parse(name, bundled::TOKENIZER, Beside::Bundled);
         }
         let path = Path::new(name);
         let (file, beside) = if path.is_dir() {
-            (path.join("tokenizer.json"), Some(path.to_owned()))
+            (path.join("tokenizer.json"), Beside::Folder(path.to_owned()))
         } else if path.exists() {
-            (path.to_owned(), path.parent().map(Path::to_owned))
+            let folder = path.parent().unwrap_or(Path::new(""));
+            (path.to_owned(), Beside::Folder(folder.to_owned()))
         } else if Hub::is_id(name) {
-            (hub.file(Holds::Model, name, "tokenizer.json")?, None)
+            let file = hub.file(Holds::Model, name, "tokenizer.json")?;
+            (file, Beside::Hub(hub.clone(), name.to_owned()))
         } else {
             return Err(Error::new(Kind::Input, "no such file or folder"));
         };
         let text = std::fs::read(&file).map_err(|error| {
             Error::new(Kind::Input, format!("can not read {}", file.display())).because(error)
         })?;
-        Self::parse(name, &text, beside.map(|folder| has_template(&folder)))
+        Self::parse(name, &text, beside)
     }
 
-    fn parse(name: &str, text: &[u8], has_template: Option<bool>) -> Result<Self, Error> {
+    fn parse(name: &str, text: &[u8], beside: Beside) -> Result<Self, Error> {
         let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(|error| {
             Error::new(Kind::Input, format!("{name} is not a tokenizer.json that can be read"))
                 .because(error)
@@ -70,7 +79,7 @@ impl Tokenizer {
             Error::new(Kind::Input, format!("{name} can not be used without truncation"))
                 .because(error)
         })?;
-        Ok(Self { inner, name: name.to_owned(), has_template })
+        Ok(Self { inner, name: name.to_owned(), beside })
     }
 
     /// The name that it was found by.
@@ -80,7 +89,15 @@ impl Tokenizer {
 
     /// Whether it has a chat template; `None` if that can not be told.
     pub fn has_template(&self) -> Option<bool> {
-        self.has_template
+        self.beside.has_template()
+    }
+
+    /// Its chat template, from the files beside it; prompts that tell the date tell that of `now`.
+    ///
+    /// # Errors
+    /// If it has none, or one that can not be read.
+    pub fn chat_template(&self, now: &Zoned) -> Result<ChatTemplate, Error> {
+        ChatTemplate::load(&self.name, &self.beside, now.clone())
     }
 
     /// The crate's own type, for the mock's vocabulary.
@@ -150,14 +167,4 @@ impl Tokenizer {
         ids.sort_unstable();
         ids
     }
-}
-
-/// Whether a folder holds a chat template in one of the places where models ship it.
-fn has_template(folder: &Path) -> bool {
-    let holds = |file: PathBuf| {
-        std::fs::read_to_string(file).is_ok_and(|text| text.contains("\"chat_template\""))
-    };
-    folder.join("chat_template.jinja").exists()
-        || folder.join("chat_template.json").exists()
-        || holds(folder.join("tokenizer_config.json"))
 }

@@ -52,6 +52,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "dataset", "mock"]),
     ("hf_hub", &["hub"]),
     ("indicatif", &["progress"]),
+    ("minijinja", &["tokenizer"]),
+    ("minijinja_contrib", &["tokenizer"]),
     ("rand_distr", &["arrival", "mock"]),
     ("reqwest", &["config", "download", "probe", "transport"]),
     ("rustix", &["limits"]),
