@@ -376,8 +376,15 @@ fn prepare(
             extra: config.extra.clone(),
             sampling: config.sampling.clone(),
         }),
-        render: (!config.backend.accepts_messages)
-            .then(|| Arc::new(conversation::as_text) as Render),
+        render: (!config.backend.accepts_messages
+            && rows.rows.iter().any(|row| matches!(row.prompt, Prompt::Rounds(_))))
+        .then(|| {
+            // A tokenizer without a template is no error here: there is another way to write a conversation.
+            let template = tokenizer.chat_template(&jiff::Zoned::now()).ok();
+            let render =
+                move |messages: &[Value]| conversation::as_text(messages, template.as_ref());
+            Arc::new(render) as Render
+        }),
     };
     if let Some(adapters) = &config.adapters {
         for (i, row) in rows.rows.iter_mut().enumerate() {

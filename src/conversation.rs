@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::model::{PlannedRequest, RequestRecord};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// Sets the prompt length of each round: what the server counted, or else the tokens of all that was said
 /// until then, by the local tokenizer and without a chat template.
@@ -48,8 +48,12 @@ pub fn text_len(message: &Value, tokenizer: &Tokenizer) -> usize {
     }
 }
 
-/// Messages as text for a server that takes no messages: a line for each, its role before it.
-pub fn as_text(messages: &[Value]) -> String {
+/// Messages as text for a server that takes no messages: by the model's template, or, without one or where it
+/// refuses them, a line for each with its role before it.
+pub fn as_text(messages: &[Value], template: Option<&ChatTemplate>) -> String {
+    if let Some(Ok(text)) = template.map(|template| template.render(messages, None, true)) {
+        return text;
+    }
     let line = |message: &Value| {
         let role = message["role"].as_str().unwrap_or("user");
         let content = match &message["content"] {
