@@ -15,6 +15,8 @@ mod support;
 mod bodies;
 /// The command line: what is refused and how, what may be shortened, what help says.
 mod cli;
+/// Conversations of several rounds, and the times of traces.
+mod conversations;
 /// Rows of every dataset.
 mod datasets;
 /// When requests are sent, in paused time.
