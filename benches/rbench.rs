@@ -13,7 +13,7 @@ use rand::RngExt;
 use rbench::backend::{Backend, Common, Sampling};
 use rbench::bundled;
 use rbench::cli::{self, Words};
-use rbench::dataset::{Context, Dataset};
+use rbench::dataset::{Context, Dataset, Reading};
 use rbench::hub::Hub;
 use rbench::model::{PlannedRequest, RequestRecord, Row};
 use rbench::plan;
@@ -138,6 +138,7 @@ fn plans(criterion: &mut Criterion) {
     let hub = Hub::from_env(false);
     let tokenizer = Tokenizer::load(&[bundled::NAME.to_owned()], &hub).unwrap();
     let dataset = dataset();
+    let reading = Reading::default();
     let load = || -> Vec<Row> {
         let context = Context {
             tokenizer: &tokenizer,
@@ -146,6 +147,7 @@ fn plans(criterion: &mut Criterion) {
             n: PROMPTS,
             seed: 42,
             ids: false,
+            reading: &reading,
         };
         dataset.load(&context).unwrap().rows
     };

@@ -16,7 +16,7 @@ use crate::backend::{self, CacheTelling, Common};
 use crate::cli::{self, ServeWords, Words};
 use crate::config::{self, Keys, Serve};
 use crate::conversation;
-use crate::dataset::{Context, Rows};
+use crate::dataset::{Context, Reading, Rows};
 use crate::dispatch;
 use crate::error::{EXIT_OK, Error, Kind};
 use crate::hub::Hub;
@@ -363,6 +363,7 @@ fn prepare(
         n: config.num_prompts,
         seed: config.seed,
         ids: config.tokenize_prompt,
+        reading: &Reading { now: jiff::Zoned::now(), ..config.reading.clone() },
     })?;
     for note in &rows.notes {
         ui.warn(note);

@@ -133,6 +133,18 @@ pub struct ServeArgs {
     /// Send prompts as token ids (backend sglang, random datasets)
     #[arg(long, help_heading = DATA)]
     pub tokenize_prompt: bool,
+    /// Apply the tokenizer's chat template to each prompt (sharegpt, custom)
+    #[arg(long, help_heading = DATA)]
+    pub apply_chat_template: bool,
+    /// Text to add to each prompt, before its closing "Assistant:" (sharegpt, custom)
+    #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true, help_heading = DATA)]
+    pub prompt_suffix: String,
+    /// Leave out malformed rows of a file and count them, instead of stopping at the first
+    #[arg(long, help_heading = DATA)]
+    pub skip_bad_rows: bool,
+    /// Use conversations more than once where there are fewer than requests (random)
+    #[arg(long, help_heading = DATA)]
+    pub allow_repeat: bool,
 
     /// Ask for whole answers instead of streams
     #[arg(long, help_heading = REQUEST)]

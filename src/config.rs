@@ -1,10 +1,12 @@
 //! What the words mean: resolved and checked, nothing left to parse.
 
+mod fits;
 pub mod profile;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Zoned;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
@@ -12,7 +14,7 @@ use crate::arrival::Rate;
 use crate::backend::{Backend, CacheTelling, Sampling};
 use crate::bundled;
 use crate::cli::{Header, LoraDistribution, ServeArgs, ServeWords};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Reading};
 use crate::error::{Error, Kind};
 use crate::lora::{Adapters, Share};
 use crate::metric::{Latency, Slo};
@@ -37,6 +39,8 @@ pub struct Serve {
     pub dataset_name: String,
     /// `--dataset-path`.
     pub dataset_path: Option<PathBuf>,
+    /// How files are read, and what becomes of their text.
+    pub reading: Reading,
     /// Number of requests.
     pub num_prompts: usize,
     /// Arrivals.
@@ -158,6 +162,8 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let profile = profile::resolve(&args.profiling, &target.base, &target.shown, traces)?;
     let adapters = adapters(&args, backend)?;
     let slos = objectives(&args.goodput, backend)?;
+    let mut notes = notes(&args);
+    notes.extend(fits::check(&args, dataset.as_ref(), backend)?);
     let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
     let at_once = max_concurrency.unwrap_or(usize::MAX).min(args.num_prompts);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -166,7 +172,6 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         .or(args.rust_worker_threads)
         .unwrap_or_else(|| at_once.div_ceil(PER_THREAD).min(cores));
     let bundled = || mock.map(|_| bundled::NAME.to_owned());
-    let notes = notes(&args);
     let mut extra = args.extra_request_body.clone().map(|object| object.0).unwrap_or_default();
     if args.fake_prefill {
         extra.insert("bootstrap_host".into(), FAKE_PREFILL_HOST.into());
@@ -197,6 +202,15 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
             .dataset_path
             .filter(|path| !path.as_os_str().is_empty())
             .or_else(|| bundled().map(PathBuf::from)),
+        reading: Reading {
+            template: args.apply_chat_template,
+            suffix: args.prompt_suffix,
+            skip_bad_rows: args.skip_bad_rows,
+            repeat: args.allow_repeat,
+            server_templates: backend.accepts_messages,
+            // The clock is not read here.
+            now: Zoned::default(),
+        },
         num_prompts: args.num_prompts,
         rate: args.request_rate,
         trace: args.use_trace_timestamps,

@@ -4,16 +4,24 @@
 
 mod agentic_trace;
 mod corpus;
+mod custom;
+mod embedding;
 mod exact;
 mod lengths;
+mod longbench_v2;
 mod mooncake;
+mod openai;
 mod random;
 mod random_ids;
+mod records;
 mod sharegpt;
+mod speed_bench;
+mod text;
 
 use std::path::Path;
 
 use clap::{ArgMatches, Command};
+use jiff::Zoned;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind};
@@ -22,8 +30,18 @@ use crate::model::Row;
 use crate::tokenizer::Tokenizer;
 
 /// Every `--dataset-name` value, in the order of `--help`.
-pub static ALL: &[Entry] =
-    &[sharegpt::ENTRY, random::ENTRY, random_ids::ENTRY, agentic_trace::ENTRY, mooncake::ENTRY];
+pub static ALL: &[Entry] = &[
+    sharegpt::ENTRY,
+    random::ENTRY,
+    random_ids::ENTRY,
+    custom::ENTRY,
+    openai::ENTRY,
+    longbench_v2::ENTRY,
+    speed_bench::ENTRY,
+    embedding::ENTRY,
+    agentic_trace::ENTRY,
+    mooncake::ENTRY,
+];
 
 /// What a `--dataset-name` value stands for.
 #[derive(Debug)]
@@ -62,6 +80,54 @@ pub struct Context<'a> {
     pub seed: u64,
     /// Whether prompts are to be token ids.
     pub ids: bool,
+    /// How files are read, and what becomes of their text.
+    pub reading: &'a Reading,
+}
+
+/// How files are read, and what becomes of their text.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    /// Whether the tokenizer's chat template is applied to prompts.
+    pub template: bool,
+    /// What is added to prompts.
+    pub suffix: String,
+    /// Whether malformed rows are left out instead of ending the run.
+    pub skip_bad_rows: bool,
+    /// Whether a text may be used for several rows where there are too few.
+    pub repeat: bool,
+    /// Whether the server applies a chat template itself.
+    pub server_templates: bool,
+    /// The date for templates that tell it.
+    pub now: Zoned,
+}
+
+/// What a dataset makes of `--apply-chat-template`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Templates {
+    /// It has no text that a template could be applied to.
+    #[default]
+    Never,
+    /// It leaves its prompts as they are.
+    Ignored,
+    /// It applies the template if told to.
+    Optional,
+    /// It does so anyway.
+    Always,
+}
+
+/// Which of the general flags a dataset has a use for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// `--apply-chat-template`.
+    pub template: Templates,
+    /// `--prompt-suffix`.
+    pub suffix: bool,
+    /// `--skip-bad-rows`.
+    pub bad_rows: bool,
+    /// `--allow-repeat`.
+    pub repeat: bool,
+    /// Whether its rows are for embeddings alone.
+    pub embeds: bool,
 }
 
 /// What a dataset made.
@@ -82,6 +148,11 @@ pub trait Dataset: std::fmt::Debug {
     /// # Errors
     /// If a file can not be read, or holds too little.
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error>;
+
+    /// Which of the general flags it has a use for; the others are refused.
+    fn uses(&self) -> Uses {
+        Uses::default()
+    }
 }
 
 /// Refuses `--tokenize-prompt` for a dataset whose prompts are text or messages.

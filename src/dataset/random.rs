@@ -3,8 +3,9 @@
 use clap::{Args, FromArgMatches};
 use rayon::prelude::*;
 
+use super::corpus::Corpus;
 use super::lengths::{Opts, draw};
-use super::{Context, Dataset, Entry, Rows, corpus, exact, facts};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, exact, facts};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::tokenizer::Tokenizer;
@@ -25,28 +26,43 @@ struct Random(Opts);
 
 impl Dataset for Random {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
-        let exchanges = corpus::load(context, "random/shuffle")?;
+        let corpus = Corpus::load(context, "random/shuffle")?;
         // Questions without a token would leave nothing to repeat.
-        let questions: Vec<&str> = exchanges
+        let questions: Vec<&str> = corpus
+            .items
             .iter()
             .map(|exchange| exchange.question.as_str())
             .filter(|question| has_token(context.tokenizer, question))
             .take(context.n)
             .collect();
+        let mut notes: Vec<String> = corpus.note.iter().cloned().collect();
         if questions.len() < context.n {
-            return Err(Error::new(
-                Kind::Input,
-                format!(
-                    "--num-prompts {} asks for more prompts than the {} conversations of the dataset",
-                    context.n,
-                    questions.len(),
-                ),
-            )
-            .hint("lower --num-prompts, use a larger --dataset-path, or --dataset-name random-ids, which needs none"));
+            if !context.reading.repeat || questions.is_empty() {
+                return Err(Error::new(
+                    Kind::Input,
+                    format!(
+                        "--num-prompts {} asks for more prompts than the {} conversations of the dataset",
+                        context.n,
+                        questions.len(),
+                    ),
+                )
+                .hint("lower --num-prompts, use a larger --dataset-path, or --dataset-name random-ids, which needs none")
+                .hint("or pass --allow-repeat, which uses conversations more than once"));
+            }
+            notes.push(format!(
+                "the {} conversations are used more than once: a prefix cache may answer faster than it does for new text",
+                questions.len(),
+            ));
         }
-        let row = |i| self.row(context, i, questions[i]);
+        let row = |i: usize| self.row(context, i, questions[i % questions.len()]);
         let rows = (0..context.n).into_par_iter().map(row).collect();
-        Ok(exact::checked(context.tokenizer, rows))
+        let mut rows = exact::checked(context.tokenizer, rows);
+        rows.notes.splice(0..0, notes);
+        Ok(rows)
+    }
+
+    fn uses(&self) -> Uses {
+        Uses { bad_rows: true, repeat: true, template: Templates::Ignored, ..Uses::default() }
     }
 }
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::exact::{self, Words};
 use super::lengths::Opts;
 use super::random::targets;
-use super::{Context, Dataset, Entry, Rows, facts};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -38,6 +38,10 @@ impl Dataset for RandomIds {
         let row = |i| self.row(context, i, &vocabulary, words.as_ref());
         let rows = (0..context.n).into_par_iter().map(row).collect();
         Ok(exact::checked(context.tokenizer, rows))
+    }
+
+    fn uses(&self) -> Uses {
+        Uses { template: Templates::Ignored, ..Uses::default() }
     }
 }
 

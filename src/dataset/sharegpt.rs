@@ -1,87 +1,89 @@
 //! `sharegpt`: the first question of real conversations, with the length of its answer.
 
 use clap::{Args, FromArgMatches};
-use rayon::prelude::*;
 use serde::Serialize;
 
-use super::corpus::{self, Exchange};
-use super::{Context, Dataset, Entry, Rows, facts};
-use crate::error::{Error, Kind};
+use super::corpus::{Corpus, Exchange};
+use super::text::Shaper;
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts};
+use crate::error::Error;
 use crate::model::{Prompt, Row};
-use crate::tokenizer::Tokenizer;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "sharegpt",
     about: "questions and answer lengths of conversations in the ShareGPT format",
     flags: Opts::augment_args,
-    build: |matches| Ok(Box::new(Opts::from_arg_matches(matches)?)),
+    build: |matches| Ok(Box::new(ShareGpt(Opts::from_arg_matches(matches)?))),
     facts: |matches| facts(Opts::from_arg_matches(matches)),
 };
 
-const HEADING: &str = "Dataset: sharegpt";
+/// Heading of the flags that other datasets of real text share.
+const HEADING: &str = "Dataset: sharegpt, custom, openai, longbench_v2";
 
 /// Shortest prompt and answer that are used, in tokens.
 const SHORTEST: usize = 2;
 
+/// How long prompts and answers of real text are.
 #[derive(Debug, Clone, Args, Serialize)]
 #[group(skip)]
-struct Opts {
+pub(super) struct Opts {
     /// Output tokens of each request, instead of the answer's own length
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(4..), help_heading = HEADING)]
-    sharegpt_output_len: Option<u32>,
+    pub(super) sharegpt_output_len: Option<u32>,
     /// Leave out rows whose prompt and output together are longer
     #[arg(long, value_name = "TOKENS", value_parser = super::lengths::tokens, help_heading = HEADING)]
     sharegpt_context_len: Option<usize>,
 }
 
-impl Dataset for Opts {
+#[derive(Debug)]
+struct ShareGpt(Opts);
+
+impl Dataset for ShareGpt {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         super::refuse_ids(context, ENTRY.name)?;
-        let exchanges = corpus::load(context, "sharegpt/shuffle")?;
-        let mut rows = Vec::with_capacity(context.n);
-        // Batches a little larger than what is missing, so that the rows left out cost no second pass.
-        let mut left = &exchanges[..];
-        while rows.len() < context.n && !left.is_empty() {
-            let missing = context.n - rows.len();
-            let (batch, rest) = left.split_at(left.len().min(missing + missing / 4 + 64));
-            left = rest;
-            let made: Vec<Option<Row>> =
-                batch.par_iter().map(|exchange| self.row(context.tokenizer, exchange)).collect();
-            rows.extend(made.into_iter().flatten().take(missing));
-        }
-        if rows.is_empty() {
-            return Err(Error::new(
-                Kind::Input,
-                format!("none of the {} conversations passes the length filters", exchanges.len()),
-            )
-            .hint("raise --sharegpt-context-len, or use another --dataset-path"));
-        }
-        let mut notes = Vec::new();
-        if rows.len() < context.n {
-            notes.push(format!(
-                "{} of {} conversations are usable, fewer than --num-prompts {}: the run has {} requests",
-                rows.len(),
-                exchanges.len(),
-                context.n,
-                rows.len(),
-            ));
-        }
-        Ok(Rows { rows, notes, replay: false })
+        self.0.rows(Corpus::load(context, "sharegpt/shuffle")?, context)
+    }
+
+    fn uses(&self) -> Uses {
+        USES
     }
 }
 
+/// What datasets of questions and answers have a use for.
+pub(super) const USES: Uses = Uses {
+    template: Templates::Optional,
+    suffix: true,
+    bad_rows: true,
+    repeat: false,
+    embeds: false,
+};
+
 impl Opts {
-    /// The row of a conversation, if it is neither too short nor too long.
-    fn row(&self, tokenizer: &Tokenizer, exchange: &Exchange) -> Option<Row> {
-        let prompt_len = tokenizer.count_with_special(&exchange.question);
+    /// The rows of conversations, those left out that are too short or too long.
+    pub(super) fn rows(&self, corpus: Corpus, context: &Context<'_>) -> Result<Rows, Error> {
+        let shaper = Shaper::of_flags(context)?;
+        corpus.rows(context, |exchange| self.row(&shaper, context, &exchange))
+    }
+
+    fn row(
+        &self,
+        shaper: &Shaper<'_>,
+        context: &Context<'_>,
+        exchange: &Exchange,
+    ) -> Result<Option<Row>, Error> {
+        let (prompt, prompt_len) = shaper.prompt(&exchange.question)?;
         let output_len = match self.sharegpt_output_len {
             Some(len) => len as usize,
-            None => tokenizer.count_with_special(&exchange.answer),
+            None => context.tokenizer.count_with_special(&exchange.answer),
         };
-        let limit = self.sharegpt_context_len.filter(|&len| len > 0).unwrap_or(usize::MAX);
-        if prompt_len < SHORTEST || output_len < SHORTEST || prompt_len + output_len > limit {
-            return None;
+        if prompt_len < SHORTEST || output_len < SHORTEST || !self.fits(prompt_len + output_len) {
+            return Ok(None);
         }
-        Some(Row::new(Prompt::Text(exchange.question.clone()), prompt_len, output_len))
+        Ok(Some(Row::new(Prompt::Text(prompt), prompt_len, output_len)))
+    }
+
+    /// Whether a row of so many tokens, prompt and output together, is short enough.
+    pub(super) fn fits(&self, tokens: usize) -> bool {
+        self.sharegpt_context_len.filter(|&len| len > 0).is_none_or(|most| tokens <= most)
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
 use rbench::bundled;
-use rbench::cli::{self, Words};
-use rbench::dataset::{self, Context, Dataset, Rows};
+use rbench::cli::{self, ServeWords, Words};
+use rbench::dataset::{self, Context, Reading, Rows};
 use rbench::error::{Error, Kind};
 use rbench::hub::Hub;
 use rbench::model::{Prompt, Row};
@@ -102,24 +102,33 @@ fn ask<'a>(dataset: &'a str, flags: &'a [&'a str]) -> Ask<'a> {
 }
 
 /// The dataset as the command line builds it.
-fn parse(name: &str, flags: &[&str]) -> Box<dyn Dataset> {
+fn parse(name: &str, flags: &[&str]) -> ServeWords {
     let words =
         ["rbench", "serve", "--dataset-name", name].into_iter().chain(flags.iter().copied());
     match cli::parse(words.map(OsString::from)).unwrap() {
-        Words::Serve(words) => words.dataset,
+        Words::Serve(words) => *words,
         Words::Mock(_) => panic!("not the words of serve"),
     }
 }
 
 impl Ask<'_> {
     fn load(&self, tokenizer: &Tokenizer) -> Result<Rows, Error> {
-        parse(self.dataset, self.flags).load(&Context {
+        let ServeWords { args, dataset, .. } = parse(self.dataset, self.flags);
+        let reading = Reading {
+            template: args.apply_chat_template,
+            suffix: args.prompt_suffix,
+            skip_bad_rows: args.skip_bad_rows,
+            repeat: args.allow_repeat,
+            ..Reading::default()
+        };
+        dataset.load(&Context {
             tokenizer,
             hub: &Hub::from_env(false),
             path: Some(self.path),
             n: self.n,
             seed: self.seed,
             ids: self.ids,
+            reading: &reading,
         })
     }
 
@@ -466,7 +475,7 @@ fn sharegpt_tells_of_rows_that_it_could_not_make() {
     let loaded = Ask { n: 70, ..ask }.load(&words()).unwrap();
     assert_eq!((loaded.rows.len(), loaded.notes.len()), (3, 1));
     let note = &loaded.notes[0];
-    assert!(note.starts_with("3 of 6 ") && note.contains("70"), "{note}");
+    assert!(note.starts_with("3 of the 6 ") && note.contains("70"), "{note}");
     let flags = ["--sharegpt-context-len", "3"];
     let error = Ask { flags: &flags, ..ask }.load(&words()).unwrap_err();
     assert!(error.message.contains("none of the 6"), "{error}");
@@ -501,10 +510,11 @@ fn files_that_can_not_be_read_are_named_with_the_place() {
     for dataset in ["sharegpt", "random"] {
         for (content, place) in [
             ("[\n{\"conversations\": [}\n]", "line 2 column"),
-            ("", "line 1 column 0"),
-            ("[{\"conversations\": 3}]", "line 1 column"),
-            ("{\"conversations\": []}", "line 1 column"),
-            ("[{\"conversations\": [{\"value\": 3}, {}]}]", "line 1 column"),
+            ("", "holds no usable rows"),
+            ("[{\"conversations\": 3}]", "item 1: "),
+            ("{\"conversations\": []}", "holds no usable rows"),
+            ("[{\"conversations\": [{\"value\": 3}, {}]}]", "item 1: "),
+            ("oops", "line 1: "),
         ] {
             let path = write(&folder, content);
             let error = Ask { path: &path, ..ask(dataset, &[]) }.load(&bundled()).unwrap_err();
@@ -517,7 +527,7 @@ fn files_that_can_not_be_read_are_named_with_the_place() {
         assert!(told(&error).contains("nowhere.json"), "{error}");
         let path = write(&folder, r#"[{"conversations": [{"value": "alone"}]}]"#);
         let error = Ask { path: &path, ..ask(dataset, &[]) }.load(&bundled()).unwrap_err();
-        assert!(error.message.contains("two turns"), "{error}");
+        assert!(error.hints[0].contains("two turns"), "{error:?}");
     }
 }
 

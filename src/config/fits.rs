@@ -1,0 +1,61 @@
+//! Whether the general flags, the dataset and the backend go together.
+
+use super::usage;
+use crate::backend::Backend;
+use crate::cli::ServeArgs;
+use crate::dataset::{Dataset, Templates};
+use crate::error::Error;
+
+/// Refuses general flags that the dataset has no use for, and a dataset that the backend has none for;
+/// returns what the user should know of the others.
+pub(super) fn check(
+    args: &ServeArgs,
+    dataset: &dyn Dataset,
+    backend: &Backend,
+) -> Result<Vec<String>, Error> {
+    let name = &args.dataset_name;
+    let uses = dataset.uses();
+    if uses.embeds && backend.protocol.generates() {
+        return Err(usage(format!(
+            "--dataset-name {name} does not apply to --backend {}, which generates text",
+            backend.name
+        ))
+        .hint("use --backend sglang-embedding or vllm-embedding"));
+    }
+    let template = args.apply_chat_template;
+    for (flag, refused, hint) in [
+        (
+            "--apply-chat-template",
+            template && uses.template == Templates::Never,
+            "it applies to sharegpt and custom",
+        ),
+        (
+            "--prompt-suffix",
+            !args.prompt_suffix.is_empty() && !uses.suffix,
+            "it applies to sharegpt and custom",
+        ),
+        (
+            "--skip-bad-rows",
+            args.skip_bad_rows && !uses.bad_rows,
+            "it applies to datasets that are read from a file of rows",
+        ),
+        ("--allow-repeat", args.allow_repeat && !uses.repeat, "it applies to random"),
+    ] {
+        if refused {
+            return Err(usage(format!("{flag} does not apply to --dataset-name {name}")).hint(hint));
+        }
+    }
+    let mut notes = Vec::new();
+    if template && uses.template == Templates::Ignored {
+        notes.push(format!(
+            "--apply-chat-template does nothing for --dataset-name {name}, whose prompts have the lengths asked for"
+        ));
+    }
+    if template && uses.template == Templates::Optional && backend.accepts_messages {
+        notes.push(format!(
+            "--apply-chat-template: the server applies its template as well at {}, so that prompts have it twice",
+            backend.path
+        ));
+    }
+    Ok(notes)
+}

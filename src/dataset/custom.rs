@@ -1,0 +1,35 @@
+//! `custom`: conversations of the user's own, one per line.
+
+use clap::FromArgMatches;
+
+use super::corpus::Corpus;
+use super::sharegpt::{self, Opts};
+use super::{Context, Dataset, Entry, Rows, Uses, facts, records};
+use crate::error::Error;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "custom",
+    about: "questions and answer lengths of conversations in a JSONL file",
+    // The flags are those of `sharegpt`, which adds them.
+    flags: |command| command,
+    build: |matches| Ok(Box::new(Custom(Opts::from_arg_matches(matches)?))),
+    facts: |matches| facts(Opts::from_arg_matches(matches)),
+};
+
+const EXPECTED: &str =
+    "{\"conversations\": [{\"content\": \"...\"}, {\"content\": \"...\"}]} on each line";
+
+#[derive(Debug)]
+struct Custom(Opts);
+
+impl Dataset for Custom {
+    fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
+        super::refuse_ids(context, ENTRY.name)?;
+        let path = records::path(context, ENTRY.name, EXPECTED)?;
+        self.0.rows(Corpus::load_custom(path, context, EXPECTED, "custom/shuffle")?, context)
+    }
+
+    fn uses(&self) -> Uses {
+        sharegpt::USES
+    }
+}

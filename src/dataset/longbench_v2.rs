@@ -1,0 +1,87 @@
+//! `longbench_v2`: questions of choice about long texts, from LongBench v2.
+
+use std::path::Path;
+
+use clap::FromArgMatches;
+use serde::Deserialize;
+
+use super::sharegpt::Opts;
+use super::{Context, Dataset, Entry, Rows, Uses, facts, records};
+use crate::bundled;
+use crate::error::{Error, Kind};
+use crate::hub::Holds;
+use crate::model::{Prompt, Row};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "longbench_v2",
+    about: "questions about long texts of LongBench v2",
+    // The flags are those of `sharegpt`, which adds them.
+    flags: |command| command,
+    build: |matches| Ok(Box::new(LongBench(Opts::from_arg_matches(matches)?))),
+    facts: |matches| facts(Opts::from_arg_matches(matches)),
+};
+
+const REPO: &str = "THUDM/LongBench-v2";
+const FILE: &str = "data.json";
+
+const EXPECTED: &str = "{\"context\": \"...\", \"question\": \"...\", \"choice_A\": \"...\", ..., \"choice_D\": \"...\"}, one per line or in one array";
+
+/// Output tokens unless the user says otherwise: room for the letter of a choice.
+const OUTPUT_LEN: u32 = 10;
+
+#[derive(Debug)]
+struct LongBench(Opts);
+
+#[derive(Deserialize)]
+#[expect(non_snake_case, reason = "the names of the file")]
+struct Item {
+    context: String,
+    question: String,
+    choice_A: String,
+    choice_B: String,
+    choice_C: String,
+    choice_D: String,
+}
+
+impl Item {
+    fn prompt(&self) -> String {
+        format!(
+            "{}\n\nQuestion: {}\nA. {}\nB. {}\nC. {}\nD. {}\nAnswer:",
+            self.context, self.question, self.choice_A, self.choice_B, self.choice_C, self.choice_D
+        )
+    }
+}
+
+impl Dataset for LongBench {
+    fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
+        super::refuse_ids(context, ENTRY.name)?;
+        let given = context.path.filter(|path| *path != Path::new(bundled::NAME));
+        let path = match given {
+            Some(path) if path.extension().is_some_and(|end| end == "parquet") => {
+                return Err(Error::new(
+                    Kind::Input,
+                    format!("{} is a parquet file, which is not read", path.display()),
+                )
+                .hint(format!("expected {EXPECTED}"))
+                .hint("leave out --dataset-path to use the Hub's own data.json"));
+            }
+            Some(path) => path.to_owned(),
+            None => context.hub.file(Holds::Dataset, REPO, FILE).map_err(|error| {
+                error.hint(format!("pass --dataset-path with a file of {EXPECTED}"))
+            })?,
+        };
+        let prompts = records::read(&path, context, EXPECTED, usize::MAX, |item: Item| {
+            Ok(Some(item.prompt()))
+        })?;
+        let output_len = self.0.sharegpt_output_len.unwrap_or(OUTPUT_LEN) as usize;
+        prompts.shuffled(context, "longbench_v2/shuffle").rows(context, |prompt| {
+            let prompt_len = context.tokenizer.count_with_special(&prompt);
+            let row = Row::new(Prompt::Text(prompt), prompt_len, output_len);
+            Ok(Some(row).filter(|_| self.0.fits(prompt_len + output_len)))
+        })
+    }
+
+    fn uses(&self) -> Uses {
+        Uses { bad_rows: true, ..Uses::default() }
+    }
+}

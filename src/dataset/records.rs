@@ -1,0 +1,365 @@
+//! Reads files of JSON records: one per line, or the elements of one array.
+//!
+//! What the datasets of such files have in common: order, batches, and what is told of rows left out.
+//! A file is read as a stream; what is not kept of a record is gone before the next is read.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Context, Rows};
+use crate::bundled;
+use crate::error::{Error, Kind};
+use crate::model::Row;
+use crate::rng;
+
+/// An array up to this size is read at once, which is several times faster than as a stream.
+const AT_ONCE: u64 = 64 << 20;
+
+const BUFFER: usize = 1 << 20;
+
+/// What was kept of a file.
+#[derive(Debug)]
+pub(super) struct Records<T> {
+    /// What the records became, in the order of the file.
+    pub(super) items: Vec<T>,
+    /// Where they come from, for messages.
+    pub(super) name: String,
+    /// What the user should know.
+    pub(super) note: Option<String>,
+}
+
+/// The path that a dataset can not do without.
+///
+/// # Errors
+/// If it was not given.
+pub(super) fn path<'a>(
+    context: &Context<'a>,
+    dataset: &str,
+    expected: &str,
+) -> Result<&'a Path, Error> {
+    // The bundled file is of another format.
+    context.path.filter(|path| *path != Path::new(bundled::NAME)).ok_or_else(|| {
+        Error::new(Kind::Usage, format!("--dataset-name {dataset} needs --dataset-path"))
+            .hint(format!("expected a file of JSON records: {expected}"))
+    })
+}
+
+/// The records of the file at `path`; `convert` says what to keep of each, or what is wrong with it.
+///
+/// Reading ends when `most` are kept.
+///
+/// # Errors
+/// If the file can not be read, if a record is malformed and `--skip-bad-rows` is not given, or if nothing is kept.
+pub(super) fn read<R: DeserializeOwned, T>(
+    path: &Path,
+    context: &Context<'_>,
+    expected: &str,
+    most: usize,
+    convert: impl FnMut(R) -> Result<Option<T>, String>,
+) -> Result<Records<T>, Error> {
+    let name = path.display().to_string();
+    let broken = |error: std::io::Error| {
+        Error::new(Kind::Input, format!("can not read --dataset-path {name}")).because(error)
+    };
+    let file = File::open(path).map_err(broken)?;
+    let size = file.metadata().map_err(broken)?.len();
+    let mut input = BufReader::with_capacity(BUFFER, file);
+    let array = begins_array(&mut input).map_err(broken)?;
+    let mut reader = Reader::new(name.clone(), context, expected, most, convert);
+    if !array {
+        reader.lines(input)?;
+    } else if size <= AT_ONCE {
+        let mut text = Vec::new();
+        input.read_to_end(&mut text).map_err(broken)?;
+        reader.array(&text)?;
+    } else {
+        reader.array_stream(input)?;
+    }
+    reader.finish()
+}
+
+/// The same for the elements of an array in memory.
+pub(super) fn of_array<R: DeserializeOwned, T>(
+    name: &str,
+    text: &[u8],
+    context: &Context<'_>,
+    expected: &str,
+    convert: impl FnMut(R) -> Result<Option<T>, String>,
+) -> Result<Records<T>, Error> {
+    let mut reader = Reader::new(name.to_owned(), context, expected, usize::MAX, convert);
+    reader.array(text)?;
+    reader.finish()
+}
+
+/// Skips a byte order mark and white space; whether a list begins there.
+fn begins_array(input: &mut impl BufRead) -> std::io::Result<bool> {
+    if input.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
+        input.consume(3);
+    }
+    // Line ends are kept: they are counted.
+    Ok(input.fill_buf()?.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'['))
+}
+
+impl<T> Records<T> {
+    /// In an order that the run's seed decides.
+    pub(super) fn shuffled(mut self, context: &Context<'_>, consumer: &str) -> Self {
+        self.items.shuffle(&mut rng::stream(context.seed, consumer, 0));
+        self
+    }
+
+    /// The rows that `make` makes of the items in their order, as many as are wanted;
+    /// it makes none of an item that is to be left out.
+    ///
+    /// # Errors
+    /// If `make` fails, or if no row is left.
+    pub(super) fn rows(
+        self,
+        context: &Context<'_>,
+        make: impl Fn(T) -> Result<Option<Row>, Error> + Sync,
+    ) -> Result<Rows, Error>
+    where
+        T: Send,
+    {
+        let found = self.items.len();
+        let mut rows = Vec::with_capacity(context.n.min(found));
+        // Batches a little larger than what is missing, so that the rows left out cost no second pass.
+        let mut left = self.items.into_iter();
+        while rows.len() < context.n && left.len() > 0 {
+            let missing = context.n - rows.len();
+            let batch: Vec<T> = left.by_ref().take(missing + missing / 4 + 64).collect();
+            let made: Vec<Option<Row>> =
+                batch.into_par_iter().map(&make).collect::<Result<_, _>>()?;
+            rows.extend(made.into_iter().flatten().take(missing));
+        }
+        if rows.is_empty() {
+            return Err(Error::new(
+                Kind::Input,
+                format!("none of the {found} rows of {} passes the length filters", self.name),
+            )
+            .hint("raise --sharegpt-context-len, or use another --dataset-path"));
+        }
+        let mut notes: Vec<String> = self.note.into_iter().collect();
+        if rows.len() < context.n {
+            notes.push(format!(
+                "{} of the {found} rows of {} are usable, fewer than --num-prompts {}: the run has {} requests",
+                rows.len(),
+                self.name,
+                context.n,
+                rows.len(),
+            ));
+        }
+        Ok(Rows { rows, notes, replay: false })
+    }
+}
+
+struct Reader<'a, T, F> {
+    name: String,
+    expected: &'a str,
+    most: usize,
+    skip: bool,
+    convert: F,
+    items: Vec<T>,
+    seen: usize,
+    skipped: usize,
+    first_bad: Option<String>,
+}
+
+impl<'a, T, F> Reader<'a, T, F> {
+    fn new(
+        name: String,
+        context: &Context<'_>,
+        expected: &'a str,
+        most: usize,
+        convert: F,
+    ) -> Self {
+        Self {
+            name,
+            expected,
+            most,
+            skip: context.reading.skip_bad_rows,
+            convert,
+            items: Vec::new(),
+            seen: 0,
+            skipped: 0,
+            first_bad: None,
+        }
+    }
+
+    /// Takes one record, which is at `place`.
+    fn take<R>(&mut self, place: &dyn Fn() -> String, json: &[u8]) -> Result<ControlFlow<()>, Error>
+    where
+        R: DeserializeOwned,
+        F: FnMut(R) -> Result<Option<T>, String>,
+    {
+        self.seen += 1;
+        let read = serde_json::from_slice(json).map_err(|error| without_line(&error));
+        match read.and_then(|record| (self.convert)(record)) {
+            Ok(item) => self.items.extend(item),
+            Err(what) if self.skip => {
+                self.skipped += 1;
+                self.first_bad.get_or_insert_with(|| format!("{}: {what}", place()));
+            }
+            Err(what) => {
+                return Err(Error::new(Kind::Input, format!("{}, {}: {what}", self.name, place()))
+                    .hint(format!("expected {}", self.expected))
+                    .hint("--skip-bad-rows leaves out what is malformed"));
+            }
+        }
+        Ok(if self.items.len() < self.most {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        })
+    }
+
+    fn lines<R>(&mut self, mut input: impl BufRead) -> Result<(), Error>
+    where
+        R: DeserializeOwned,
+        F: FnMut(R) -> Result<Option<T>, String>,
+    {
+        let mut line = Vec::new();
+        let mut number = 0_usize;
+        loop {
+            line.clear();
+            let length = input.read_until(b'\n', &mut line).map_err(|error| {
+                Error::new(Kind::Input, format!("can not read {}, line {}", self.name, number + 1))
+                    .because(error)
+            })?;
+            if length == 0 {
+                return Ok(());
+            }
+            number += 1;
+            let json = line.trim_ascii();
+            if !json.is_empty() && self.take(&|| format!("line {number}"), json)?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn array<R>(&mut self, text: &[u8]) -> Result<(), Error>
+    where
+        R: DeserializeOwned,
+        F: FnMut(R) -> Result<Option<T>, String>,
+    {
+        let items: Vec<&RawValue> =
+            serde_json::from_slice(text).map_err(|error| self.no_array(error))?;
+        for (i, item) in items.into_iter().enumerate() {
+            if self.take(&|| format!("item {}", i + 1), item.get().as_bytes())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn array_stream<R>(&mut self, input: impl Read) -> Result<(), Error>
+    where
+        R: DeserializeOwned,
+        F: FnMut(R) -> Result<Option<T>, String>,
+    {
+        let mut number = 0_usize;
+        let mut ended = None;
+        let mut deserializer = serde_json::Deserializer::from_reader(input);
+        let read = deserializer.deserialize_seq(Each(|item: Box<RawValue>| {
+            number += 1;
+            match self.take(&|| format!("item {number}"), item.get().as_bytes()) {
+                Ok(flow) if flow.is_continue() => ControlFlow::Continue(()),
+                end => {
+                    ended = Some(end.map(|_| ()));
+                    ControlFlow::Break(())
+                }
+            }
+        }));
+        match ended {
+            // The rest of the file has not been looked at.
+            Some(end) => end,
+            None => read.and_then(|()| deserializer.end()).map_err(|error| self.no_array(error)),
+        }
+    }
+
+    fn no_array(&self, error: serde_json::Error) -> Error {
+        Error::new(Kind::Input, format!("{} is not a JSON array", self.name))
+            .because(error)
+            .hint(format!("expected {}", self.expected))
+    }
+
+    fn finish(self) -> Result<Records<T>, Error> {
+        let Self { name, items, seen, skipped, first_bad, .. } = self;
+        let note = first_bad.map(|first| {
+            format!(
+                "{skipped} of {seen} rows of {name} are malformed and left out; the first: {first}"
+            )
+        });
+        if items.is_empty() {
+            let what = note.unwrap_or_else(|| format!("{name} holds no usable rows"));
+            return Err(Error::new(Kind::Input, what).hint(format!("expected {}", self.expected)));
+        }
+        Ok(Records { items, name, note })
+    }
+}
+
+/// What is wrong with a record, without the line, which is that of the record and not of the file.
+fn without_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&place) {
+        Some(what) => format!("{what} (at byte {})", error.column()),
+        None => text,
+    }
+}
+
+/// Hands on each element of a list until told to stop.
+struct Each<F>(F);
+
+impl<'de, F: FnMut(Box<RawValue>) -> ControlFlow<()>> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element()? {
+            if (self.0)(item).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first two elements of a list; the others are skipped unread.
+#[derive(Debug)]
+pub(super) struct FirstTwo<T>(pub(super) Option<(T, T)>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for FirstTwo<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Two<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Two<T> {
+            type Value = FirstTwo<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of turns")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut turns: A) -> Result<FirstTwo<T>, A::Error> {
+                let first = turns.next_element()?;
+                let second = turns.next_element()?;
+                while turns.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+                Ok(FirstTwo(first.zip(second)))
+            }
+        }
+        deserializer.deserialize_seq(Two(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests;
