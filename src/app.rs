@@ -2,6 +2,7 @@
 
 mod engine;
 mod printer;
+mod publish;
 mod save;
 
 use std::ffi::OsString;
@@ -22,7 +23,7 @@ use crate::error::{EXIT_OK, Error, Kind};
 use crate::hub::Hub;
 use crate::limits;
 use crate::lora::Adapters;
-use crate::metric::{self, Run, split_itl};
+use crate::metric::{self, Run, split_itl, steady_state};
 use crate::mock;
 use crate::model::{
     Failure, Outcome, OutputTokens, PlannedRequest, Prompt, RequestRecord, Row, TokenSource,
@@ -104,7 +105,8 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         ),
         Ok(()) => {}
     }
-    save::check(config.output_file.as_deref())?;
+    save::check("--output-file", config.output_file.as_deref())?;
+    save::check("--steady-state-output-file", config.steady_state_file.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -206,7 +208,8 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         server_info,
         records: &records,
     };
-    publish(&report, &config, &date, ui)
+    let steady = config.steady_state.and_then(|ratio| steady_state(&records, &retokenized, ratio));
+    publish::publish(&report, steady.as_ref(), &config, &date, ui)
 }
 
 /// Warns if a report on the prefix cache is asked for and the server told nothing of it.
@@ -500,32 +503,4 @@ fn facts(
         date: date.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
         config: config.facts.clone(),
     }
-}
-
-/// Prints the table, tells of failures, and appends the line.
-fn publish(report: &Report<'_>, config: &Serve, date: &jiff::Zoned, ui: Ui) -> Result<(), Error> {
-    let total = report.records.len();
-    let printed = ui
-        .data(&config.table.table(report))
-        .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
-    if !report.failures.is_empty() {
-        for line in report::failure_lines(&report.failures, total) {
-            ui.status(&line);
-        }
-    }
-    let path = config.output_file.clone().unwrap_or_else(|| {
-        config.jsonl.file_name(report, &date.strftime("%m%d").to_string()).into()
-    });
-    let line = config.jsonl.line(report, config.details);
-    if let Err(error) = save::append(&path, &line) {
-        // What was measured is not lost with the file.
-        ui.status(line.trim_end());
-        return Err(error);
-    }
-    ui.status(&format!("result appended to {}", path.display()));
-    printed?;
-    if report.completed() == 0 {
-        return Err(Error::new(Kind::AllFailed, format!("all {total} requests failed")));
-    }
-    Ok(())
 }

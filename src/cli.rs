@@ -228,6 +228,12 @@ pub struct ServeArgs {
     /// A label in the result
     #[arg(long, value_name = "TEXT", help_heading = OUTPUT)]
     pub tag: Option<String>,
+    /// Also report the longest stretch with at least this share of the peak in flight
+    #[arg(long, value_name = "R", value_parser = probability, allow_negative_numbers = true, help_heading = OUTPUT)]
+    pub steady_state_concurrency_ratio: Option<f64>,
+    /// JSONL file to append that to
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub steady_state_output_file: Option<PathBuf>,
     /// Tell of each request on stderr when it is sent and when it ended: lines of JSON, for debugging
     #[arg(long, help_heading = OUTPUT)]
     pub print_requests: bool,

@@ -87,6 +87,10 @@ pub struct Serve {
     pub details: bool,
     /// `--tag`.
     pub tag: Option<String>,
+    /// What share of the peak in flight makes a steady state, if that is to be reported.
+    pub steady_state: Option<f64>,
+    /// File for the steady state.
+    pub steady_state_file: Option<PathBuf>,
     /// Whether each request is told of.
     pub print_requests: bool,
     /// Whether a progress bar is wanted.
@@ -182,6 +186,10 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     {
         extra.insert(key.into(), true.into());
     }
+    if args.steady_state_output_file.is_some() && args.steady_state_concurrency_ratio.is_none() {
+        return Err(usage("--steady-state-output-file has nothing to write".to_owned())
+            .hint("add --steady-state-concurrency-ratio R, such as 0.8"));
+    }
     let mut all = match serde_json::to_value(&args) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
@@ -243,6 +251,8 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         output_file: args.output_file,
         details: args.output_details,
         tag: args.tag,
+        steady_state: args.steady_state_concurrency_ratio,
+        steady_state_file: args.steady_state_output_file,
         print_requests: args.print_requests,
         // Lines and a bar would overwrite each other.
         progress: !args.disable_tqdm && !args.print_requests,

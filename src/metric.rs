@@ -8,6 +8,7 @@ mod e2e;
 mod goodput;
 mod itl;
 mod peak;
+mod steady_state;
 mod throughput;
 mod tokens;
 mod totals;
@@ -21,6 +22,7 @@ use crate::stats::Sorted;
 
 pub use goodput::{Latency, Slo};
 pub use itl::split as split_itl;
+pub use steady_state::{SteadyState, steady_state};
 
 /// Every metric, in the order of results.
 pub static ALL: &[Metric] = &[

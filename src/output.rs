@@ -12,6 +12,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 pub use self::release::Version;
+use crate::metric::SteadyState;
 use crate::report::Report;
 
 /// Every dialect; the first is the default.
@@ -31,6 +32,12 @@ pub trait Dialect: Sync + fmt::Debug {
     /// The result as one line of JSON with the keys of `version`, and its line end;
     /// `details` adds arrays with one entry per request.
     fn line(&self, report: &Report<'_>, version: Version, details: bool) -> String;
+
+    /// The table of a run's steady state.
+    fn steady_state_table(&self, steady: &SteadyState) -> String;
+
+    /// The steady state as one line of JSON, with its line end.
+    fn steady_state_line(&self, steady: &SteadyState) -> String;
 
     /// The name that `version` gives to the result file when the user gives none;
     /// `date` is the local month and day.
@@ -53,6 +60,16 @@ impl Choice {
     /// The line of JSON; see [`Dialect::line`].
     pub fn line(&self, report: &Report<'_>, details: bool) -> String {
         self.dialect.line(report, self.version, details)
+    }
+
+    /// The table of the steady state; see [`Dialect::steady_state_table`].
+    pub fn steady_state_table(&self, steady: &SteadyState) -> String {
+        self.dialect.steady_state_table(steady)
+    }
+
+    /// The steady state as a line of JSON; see [`Dialect::steady_state_line`].
+    pub fn steady_state_line(&self, steady: &SteadyState) -> String {
+        self.dialect.steady_state_line(steady)
     }
 
     /// The name of the result file; see [`Dialect::file_name`].

@@ -6,14 +6,13 @@ use std::path::Path;
 
 use crate::error::{Error, Kind};
 
-/// Checks before the run that the result can probably be written after it; creates nothing.
+/// Checks before the run that what `flag` names can probably be written after it; creates nothing.
 ///
 /// # Errors
 /// If the folder does not exist, or the file can not be written to.
-pub(super) fn check(path: Option<&Path>) -> Result<(), Error> {
+pub(super) fn check(flag: &str, path: Option<&Path>) -> Result<(), Error> {
     let Some(path) = path else { return Ok(()) };
-    let refuse =
-        |what: &str| Error::new(Kind::Usage, format!("--output-file {}: {what}", path.display()));
+    let refuse = |what: &str| Error::new(Kind::Usage, format!("{flag} {}: {what}", path.display()));
     if path.is_dir() {
         return Err(refuse("is a folder"));
     }

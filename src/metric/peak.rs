@@ -7,6 +7,7 @@
 //!   SGLang's client reports; it exceeds a concurrency cap whenever one request ends in the second where another starts.
 
 use super::{Metric, Run, Stat, count, real};
+use crate::model::RequestRecord;
 use crate::stats::peak_overlap;
 
 pub(super) const METRIC: Metric = Metric { name: "peak", stats };
@@ -40,23 +41,28 @@ fn per_second(run: &Run<'_>) -> (f64, u64) {
         {
             *slot += 1;
         }
-        let Some(first) = record.first_token() else { continue };
-        let mut at = first.as_secs_f64() - origin;
-        let mut mark = |at: f64| {
+        for at in token_times(record) {
             // Offsets within the run are small and not negative.
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
-            if let Some(slot) = tokens.get_mut(at as usize) {
+            if let Some(slot) = tokens.get_mut((at - origin) as usize) {
                 *slot += 1;
             }
-        };
-        mark(at);
-        for gap in record.itl() {
-            at += gap;
-            mark(at);
         }
     }
     let most = |slots: &[u64]| slots.iter().copied().max().unwrap_or(0);
     (most(&tokens) as f64, most(&touching))
+}
+
+/// When the tokens of `record` came, in s from the start of the run.
+pub(super) fn token_times(record: &RequestRecord) -> impl Iterator<Item = f64> + '_ {
+    let first = record.first_token().map(|first| first.as_secs_f64());
+    first.into_iter().flat_map(|first| {
+        let later = record.itl().scan(first, |at, gap| {
+            *at += gap;
+            Some(*at)
+        });
+        std::iter::once(first).chain(later)
+    })
 }
 
 fn nanos(t: std::time::Duration) -> u64 {

@@ -2,10 +2,12 @@
 
 mod line;
 mod sections;
+mod steady_state;
 mod table;
 
 use super::Dialect;
 use super::release::Version;
+use crate::metric::SteadyState;
 use crate::report::Report;
 
 const V0_2_15: Version = Version::new(0, 2, 15);
@@ -37,6 +39,14 @@ impl Dialect for Sglang {
 
     fn line(&self, report: &Report<'_>, version: Version, details: bool) -> String {
         line::render(report, version, details)
+    }
+
+    fn steady_state_table(&self, steady: &SteadyState) -> String {
+        steady_state::table(steady)
+    }
+
+    fn steady_state_line(&self, steady: &SteadyState) -> String {
+        steady_state::line(steady)
     }
 
     fn file_name(&self, report: &Report<'_>, version: Version, date: &str) -> String {

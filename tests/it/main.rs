@@ -21,6 +21,8 @@ mod conversations;
 mod datasets;
 /// When requests are sent, in paused time.
 mod dispatch;
+/// Flags that add to a run: profiles, lines per request, the steady state.
+mod extras;
 /// The course of a run: what is asked before, between and after, and what ends it.
 mod flow;
 /// The table and the JSONL line, byte for byte.

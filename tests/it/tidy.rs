@@ -30,7 +30,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metric", &["model", "stats"]),
     ("mock", &[]),
     ("model", &[]),
-    ("output", &["arrival::Rate", "metric::Figure", "metric::Slo", "model", "report"]),
+    (
+        "output",
+        &[
+            "arrival::Rate",
+            "metric::Figure",
+            "metric::Slo",
+            "metric::SteadyState",
+            "model",
+            "report",
+        ],
+    ),
     ("plan", &["backend", "model"]),
     ("probe", &["backend", "error", "transport"]),
     ("profiler", &["config::profile", "probe"]),

@@ -1,0 +1,59 @@
+//! Tells what a run found: tables, failures, files.
+
+use super::save;
+use crate::config::Serve;
+use crate::error::{Error, Kind};
+use crate::metric::SteadyState;
+use crate::report::{self, Report};
+use crate::ui::Ui;
+
+/// Prints the tables, tells of failures, and appends the lines.
+///
+/// # Errors
+/// If something could not be written, or no request succeeded.
+pub(super) fn publish(
+    report: &Report<'_>,
+    steady: Option<&SteadyState>,
+    config: &Serve,
+    date: &jiff::Zoned,
+    ui: Ui,
+) -> Result<(), Error> {
+    let total = report.records.len();
+    let mut tables = config.table.table(report);
+    if let Some(steady) = steady {
+        tables += &config.table.steady_state_table(steady);
+    }
+    let printed = ui
+        .data(&tables)
+        .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
+    if !report.failures.is_empty() {
+        for line in report::failure_lines(&report.failures, total) {
+            ui.status(&line);
+        }
+    }
+    let path = config.output_file.clone().unwrap_or_else(|| {
+        config.jsonl.file_name(report, &date.strftime("%m%d").to_string()).into()
+    });
+    let line = config.jsonl.line(report, config.details);
+    if let Err(error) = save::append(&path, &line) {
+        // What was measured is not lost with the file.
+        ui.status(line.trim_end());
+        return Err(error);
+    }
+    ui.status(&format!("result appended to {}", path.display()));
+    match (steady, &config.steady_state_file) {
+        (Some(steady), Some(path)) => {
+            save::append(path, &config.jsonl.steady_state_line(steady))?;
+            ui.status(&format!("steady state appended to {}", path.display()));
+        }
+        (None, _) if config.steady_state.is_some() => {
+            ui.warn("there is no steady state to report: no request completed");
+        }
+        _ => {}
+    }
+    printed?;
+    if report.completed() == 0 {
+        return Err(Error::new(Kind::AllFailed, format!("all {total} requests failed")));
+    }
+    Ok(())
+}
