@@ -371,6 +371,9 @@ fn prepare(
     for note in &rows.notes {
         ui.warn(note);
     }
+    for line in &rows.told {
+        ui.status(line);
+    }
     let encoder = Encoder {
         protocol: config.backend.protocol,
         common: Arc::new(Common {

@@ -169,7 +169,8 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let mut notes = notes(&args);
     notes.extend(fits::check(&args, dataset.as_ref(), backend)?);
     let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
-    let at_once = max_concurrency.unwrap_or(usize::MAX).min(args.num_prompts);
+    let num_prompts = dataset.count(args.num_prompts);
+    let at_once = max_concurrency.unwrap_or(usize::MAX).min(num_prompts);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args
         .worker_threads
@@ -219,7 +220,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
             // The clock is not read here.
             now: Zoned::default(),
         },
-        num_prompts: args.num_prompts,
+        num_prompts,
         rate: args.request_rate,
         trace: args.use_trace_timestamps,
         max_concurrency,

@@ -7,6 +7,7 @@ mod corpus;
 mod custom;
 mod embedding;
 mod exact;
+mod generated_shared_prefix;
 mod lengths;
 mod longbench_v2;
 mod mooncake;
@@ -41,6 +42,7 @@ pub static ALL: &[Entry] = &[
     embedding::ENTRY,
     agentic_trace::ENTRY,
     mooncake::ENTRY,
+    generated_shared_prefix::ENTRY,
 ];
 
 /// What a `--dataset-name` value stands for.
@@ -137,12 +139,19 @@ pub struct Rows {
     pub rows: Vec<Row>,
     /// What the user should know of how they were made.
     pub notes: Vec<String>,
+    /// What they are like, for users who want to know.
+    pub told: Vec<String>,
     /// Whether the rows are a replay, which their own times drive whatever the rate.
     pub replay: bool,
 }
 
 /// A source of prompts.
 pub trait Dataset: std::fmt::Debug {
+    /// How many requests a run has if `--num-prompts` is `asked`.
+    fn count(&self, asked: usize) -> usize {
+        asked
+    }
+
     /// Makes the rows. Row *i* depends on the files, the flags, the seed and *i* alone.
     ///
     /// # Errors

@@ -99,7 +99,7 @@ impl Dataset for AgenticTrace {
                 context.n
             )
         });
-        Ok(Rows { rows, notes: note.into_iter().collect(), replay: false })
+        Ok(Rows { rows, notes: note.into_iter().collect(), ..Rows::default() })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Decoding ids and encoding the text again does not always give the ids back: neighbours merge, and bytes that are no text
 //! become replacement characters. What matters to a benchmark is the number of tokens that the server will count.
 
+use rand::{Rng, RngExt};
 use rayon::prelude::*;
 
 use super::Rows;
@@ -148,6 +149,21 @@ impl Words {
         text
     }
 
+    /// `n` words drawn one by one. A text that does not open a prompt always begins with the space.
+    pub(super) fn draw(&self, rng: &mut impl Rng, n: usize, opens: bool) -> String {
+        let mut text: String =
+            (0..n).map(|_| self.words[rng.random_range(0..self.words.len())].as_str()).collect();
+        if opens && self.bare && text.starts_with(' ') {
+            text.remove(0);
+        }
+        text
+    }
+
+    /// The word at `k` as it stands behind other text.
+    pub(super) fn following(&self, k: usize) -> &str {
+        &self.words[k % self.words.len()]
+    }
+
     /// Number of words.
     pub(super) fn len(&self) -> usize {
         self.words.len()
@@ -176,12 +192,12 @@ pub(super) fn checked(tokenizer: &Tokenizer, mut rows: Vec<(Row, usize)>) -> Row
     Rows {
         rows: rows.into_iter().map(|(row, _)| row).collect(),
         notes: note.into_iter().collect(),
-        replay: false,
+        ..Rows::default()
     }
 }
 
 /// What to tell the user of prompts whose lengths missed their targets.
-fn note(lengths: impl Iterator<Item = (usize, usize)>) -> Option<String> {
+pub(super) fn note(lengths: impl Iterator<Item = (usize, usize)>) -> Option<String> {
     let missed: Vec<(usize, usize)> = lengths.filter(|(want, got)| want != got).collect();
     let worst = missed.iter().map(|(want, got)| want.abs_diff(*got)).max()?;
     Some(format!(

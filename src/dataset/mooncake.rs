@@ -102,7 +102,7 @@ impl Dataset for Opts {
         let note = (rows.len() < context.n).then(|| {
             format!("the trace has {} lines, fewer than --num-prompts {}", rows.len(), context.n)
         });
-        Ok(Rows { rows, notes: note.into_iter().collect(), replay: true })
+        Ok(Rows { rows, notes: note.into_iter().collect(), replay: true, ..Rows::default() })
     }
 }
 

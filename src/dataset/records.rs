@@ -157,7 +157,7 @@ impl<T> Records<T> {
                 rows.len(),
             ));
         }
-        Ok(Rows { rows, notes, replay: false })
+        Ok(Rows { rows, notes, ..Rows::default() })
     }
 }
 

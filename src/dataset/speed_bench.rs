@@ -105,7 +105,7 @@ impl Dataset for Opts {
                 rows.len(),
             ));
         }
-        Ok(Rows { rows: repeated(rows, context), notes, replay: false })
+        Ok(Rows { rows: repeated(rows, context), notes, ..Rows::default() })
     }
 
     fn uses(&self) -> Uses {

@@ -14,10 +14,15 @@ use rbench::tokenizer::Tokenizer;
 use tempfile::TempDir;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::models::wordlevel::WordLevel;
+use tokenizers::normalizers::{
+    NormalizerWrapper, Prepend, Replace, Sequence as NormalizerSequence,
+};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::metaspace::Metaspace;
+use tokenizers::pre_tokenizers::split::Split;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{AddedToken, Tokenizer as Raw};
+use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer as Raw};
 
 // -- Tokenizers ------------------------------------------------------------------------------------------------------
 
@@ -160,7 +165,16 @@ fn on_bundled_data() -> impl Iterator<Item = &'static dataset::Entry> {
 // -- Every dataset ---------------------------------------------------------------------------------------------------
 
 /// Short random prompts; a dataset ignores the flags of others.
-const SHORT: &[&str] = &["--random-input-len", "60", "--random-output-len", "30"];
+const SHORT: &[&str] = &[
+    "--random-input-len",
+    "60",
+    "--random-output-len",
+    "30",
+    "--gsp-system-prompt-len",
+    "60",
+    "--gsp-question-len",
+    "20",
+];
 
 #[test]
 fn the_seed_alone_decides_the_rows() {
@@ -391,6 +405,232 @@ fn too_few_conversations_for_random_name_both_counts() {
     assert!(error.message.contains("14") && error.message.contains("13"), "{error}");
     assert!(!error.hints.is_empty());
     assert_eq!(Ask { n: 13, ..ask }.rows(&bundled()).len(), 13);
+}
+
+// -- generated-shared-prefix -----------------------------------------------------------------------------------------
+
+const PREFIX: &str = "generated-shared-prefix";
+
+/// Flags of a few short groups, and others.
+fn groups<'a>(others: &[&'a str]) -> Vec<&'a str> {
+    let mut flags = vec!["--gsp-num-groups", "4", "--gsp-prompts-per-group", "5"];
+    flags.extend(["--gsp-system-prompt-len", "30", "--gsp-question-len", "9"]);
+    flags.extend(["--gsp-output-len", "7"]);
+    flags.extend(others);
+    flags
+}
+
+/// System prompt and question of a row.
+fn parts(row: &Row) -> (&str, &str) {
+    text(row).split_once("\n\n").unwrap()
+}
+
+#[test]
+fn shared_prefixes_of_a_seed_are_these() {
+    let flags = groups(&["--gsp-send-routing-key", "--gsp-range-ratio", "0.3"]);
+    let rows = Ask { n: 3, ..ask(PREFIX, &flags) }.rows(&bundled());
+    expect_file!["../data/datasets/generated-shared-prefix.rows.txt"]
+        .assert_eq(&format!("{rows:#?}\n"));
+}
+
+#[test]
+fn shared_prefixes_have_their_exact_lengths() {
+    for (kind, tokenizer, special) in tokenizers() {
+        let flags = groups(&["--gsp-ordered"]);
+        let loaded = ask(PREFIX, &flags).load(&tokenizer).unwrap();
+        assert_eq!(loaded.notes, [""; 0], "{kind}");
+        assert_eq!(loaded.rows.len(), 20, "{kind}");
+        let mut prefixes = Vec::new();
+        for (i, row) in loaded.rows.iter().enumerate() {
+            let (system, question) = parts(row);
+            assert_eq!(tokenizer.count(system), 30, "{kind}");
+            assert_eq!(tokenizer.count(question), 9, "{kind}");
+            assert_eq!(row.prompt_len, tokenizer.count_with_special(text(row)), "{kind} {special}");
+            assert_eq!(row.output_len, 7);
+            if i % 5 == 0 {
+                prefixes.push(system);
+            }
+            assert_eq!(prefixes[i / 5], system, "{kind}");
+        }
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        assert_eq!(prefixes.len(), 4, "{kind}");
+    }
+}
+
+/// One token per word; a space is put before each text, so that a text that begins with one has two.
+fn words_with_a_space_in_front() -> Tokenizer {
+    let names = ('a'..='j').flat_map(|a| ('a'..='j').map(move |b| format!("\u{2581}{a}{b}")));
+    let vocabulary = ["<unk>".to_owned(), "\u{2581}".to_owned()].into_iter().chain(names).zip(0..);
+    let model = WordLevel::builder()
+        .vocab(vocabulary.collect())
+        .unk_token("<unk>".to_owned())
+        .build()
+        .unwrap();
+    let mut raw = Raw::new(model);
+    let prepend: NormalizerWrapper = Prepend::new("\u{2581}".to_owned()).into();
+    let replace: NormalizerWrapper = Replace::new(" ", "\u{2581}").unwrap().into();
+    raw.with_normalizer(Some(NormalizerSequence::new(vec![prepend, replace]))).unwrap();
+    let behavior = SplitDelimiterBehavior::MergedWithNext;
+    raw.with_pre_tokenizer(Some(Split::new("\u{2581}", behavior, false).unwrap()));
+    raw.with_decoder(Some(Metaspace::default()));
+    through_a_file(&raw)
+}
+
+#[test]
+fn shared_prefixes_are_counted_as_a_whole_where_a_space_is_put_in_front() {
+    let tokenizer = words_with_a_space_in_front();
+    let flags = groups(&[]);
+    let loaded = ask(PREFIX, &flags).load(&tokenizer).unwrap();
+    assert_eq!(loaded.notes, [""; 0]);
+    for row in &loaded.rows {
+        let (system, question) = parts(row);
+        assert!(!system.starts_with(' ') && question.starts_with(' '), "{row:?}");
+        assert_eq!(tokenizer.count(system), 30);
+        assert_eq!(question.split_whitespace().count(), 9);
+        assert_eq!(row.prompt_len, tokenizer.count_with_special(text(row)));
+    }
+}
+
+#[test]
+fn shared_prefixes_are_shuffled_unless_they_are_to_be_ordered() {
+    let tokenizer = bundled();
+    let (plain, ordered) = (groups(&[]), groups(&["--gsp-ordered"]));
+    let mut shuffled = ask(PREFIX, &plain).rows(&tokenizer);
+    let mut ordered = ask(PREFIX, &ordered).rows(&tokenizer);
+    assert_ne!(shuffled, ordered);
+    let by_text = |a: &Row, b: &Row| text(a).cmp(text(b));
+    shuffled.sort_by(by_text);
+    ordered.sort_by(by_text);
+    assert_eq!(shuffled, ordered);
+}
+
+#[test]
+fn shared_prefixes_as_ids_have_no_separator() {
+    let flags = groups(&["--gsp-ordered"]);
+    for (kind, tokenizer, _) in tokenizers() {
+        let rows = Ask { ids: true, ..ask(PREFIX, &flags) }.rows(&tokenizer);
+        let ids = |row: &Row| match &row.prompt {
+            Prompt::Ids(ids) => ids.clone(),
+            other => panic!("{other:?}"),
+        };
+        for (i, row) in rows.iter().enumerate() {
+            assert_eq!((ids(row).len(), row.prompt_len), (39, 39), "{kind}");
+            assert_eq!(ids(row)[..30], ids(&rows[i / 5 * 5])[..30], "{kind}");
+        }
+    }
+}
+
+#[test]
+fn lengths_of_shared_prefixes_follow_the_ratio() {
+    let flags = groups(&["--gsp-range-ratio", "0.5"]);
+    let tokenizer = bundled();
+    let rows = ask(PREFIX, &flags).rows(&tokenizer);
+    let lengths = |of: &dyn Fn(&Row) -> usize| {
+        let all: Vec<usize> = rows.iter().map(of).collect();
+        (*all.iter().min().unwrap(), *all.iter().max().unwrap())
+    };
+    let (least, most) = lengths(&|row| tokenizer.count(parts(row).0));
+    assert!(least >= 15 && most <= 30 && least < most);
+    let (least, most) = lengths(&|row| tokenizer.count(parts(row).1));
+    assert!(least >= 4 && most <= 9 && least < most);
+    let (least, most) = lengths(&|row| row.output_len);
+    assert!(least >= 3 && most <= 7 && least < most);
+}
+
+#[test]
+fn turns_of_shared_prefixes_are_bare_questions() {
+    let flags = groups(&["--gsp-num-turns", "3", "--gsp-ordered"]);
+    let tokenizer = bundled();
+    for row in ask(PREFIX, &flags).rows(&tokenizer) {
+        let Prompt::Rounds(rounds) = &row.prompt else { panic!("{row:?}") };
+        let lens: Vec<usize> = rounds
+            .iter()
+            .map(|messages| tokenizer.count(messages[0]["content"].as_str().unwrap()))
+            .collect();
+        assert_eq!(lens, [row.prompt_len, 9, 9]);
+        assert!(row.prompt_len >= 39);
+    }
+}
+
+#[test]
+fn fast_prepare_makes_the_same_texts() {
+    let (plain, fast) = (groups(&[]), groups(&["--gsp-fast-prepare"]));
+    let tokenizer = bundled();
+    assert_eq!(ask(PREFIX, &plain).rows(&tokenizer), ask(PREFIX, &fast).rows(&tokenizer));
+}
+
+#[test]
+fn routing_keys_name_the_group() {
+    let flags = groups(&["--gsp-ordered", "--gsp-send-routing-key"]);
+    let rows = ask(PREFIX, &flags).rows(&words());
+    let first = rows[0].routing_key.as_deref().unwrap();
+    let run = first.strip_suffix("_0").unwrap();
+    assert!(run.len() == 8 && run.bytes().all(|b| b.is_ascii_hexdigit()), "{run}");
+    for (i, row) in rows.iter().enumerate() {
+        assert_eq!(row.routing_key.as_deref(), Some(&*format!("{run}_{}", i / 5)));
+    }
+    assert!(ask(PREFIX, &groups(&[])).rows(&words()).iter().all(|row| row.routing_key.is_none()));
+}
+
+#[test]
+fn groups_by_zipf_have_the_shares_of_its_formula() {
+    let flags = [
+        ("--gsp-num-groups", "8"),
+        ("--gsp-prompts-per-group", "500"),
+        ("--gsp-system-prompt-len", "2"),
+        ("--gsp-question-len", "1"),
+        ("--gsp-group-distribution", "zipf"),
+    ];
+    for alpha in [0.5, 1.0, 2.0] {
+        let alpha_text = alpha.to_string();
+        let mut flags: Vec<&str> = flags.iter().flat_map(|&(flag, value)| [flag, value]).collect();
+        flags.extend(["--gsp-zipf-alpha", &alpha_text, "--gsp-send-routing-key"]);
+        let rows = Ask { n: 4000, ids: true, ..ask(PREFIX, &flags) }.rows(&words());
+        let mut counts = [0_usize; 8];
+        for row in &rows {
+            let key = row.routing_key.as_deref().unwrap();
+            counts[key.rsplit('_').next().unwrap().parse::<usize>().unwrap()] += 1;
+        }
+        let weight = |rank: usize| (rank as f64).powf(-alpha);
+        let sum: f64 = (1..=8).map(weight).sum();
+        for (i, &count) in counts.iter().enumerate() {
+            let share = weight(i + 1) / sum;
+            // Six deviations of a count of that share.
+            let bound = 6.0 * (4000.0 * share * (1.0 - share)).sqrt();
+            let want = 4000.0 * share;
+            assert!((count as f64 - want).abs() < bound, "alpha {alpha}: {counts:?}, want {want}");
+        }
+    }
+}
+
+#[test]
+fn how_many_shared_prefixes_are_sent() {
+    let count = |flags: &[&str]| parse(PREFIX, &groups(flags)).dataset.count(1000);
+    assert_eq!(count(&[]), 20);
+    assert_eq!(count(&["--num-prompts", "3"]), 3);
+    assert_eq!(count(&["--num-prompts", "1000"]), 20);
+    let flags = groups(&["--num-prompts", "1000"]);
+    let notes = Ask { n: 20, ..ask(PREFIX, &flags) }.load(&words()).unwrap().notes;
+    assert!(notes.len() == 1 && notes[0].contains("--num-prompts 1000"), "{notes:?}");
+}
+
+#[test]
+fn flags_of_shared_prefixes_that_contradict_each_other() {
+    for (flags, named) in [
+        (&["--gsp-group-distribution", "zipf"][..], "needs --gsp-zipf-alpha"),
+        (&["--gsp-zipf-alpha", "1.2"], "does not apply to --gsp-group-distribution uniform"),
+        (&["--gsp-num-turns", "2", "--tokenize-prompt"], "--gsp-num-turns above 1"),
+        (&["--gsp-num-groups", "99999999999"], "is above"),
+        (&["--gsp-num-groups", "0"], "--gsp-num-groups"),
+        (&["--gsp-range-ratio", "2"], "from 0 to 1"),
+        (&["--gsp-group-distribution", "zipf", "--gsp-zipf-alpha", "0"], "above 0"),
+    ] {
+        let words = ["rbench", "serve", "--dataset-name", PREFIX].iter().chain(flags);
+        let error = cli::parse(words.map(OsString::from)).map(|_| ()).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{flags:?}");
+        assert!(error.to_string().contains(named), "{flags:?}: {error}");
+    }
 }
 
 // -- sharegpt --------------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("indicatif", &["progress"]),
     ("minijinja", &["tokenizer"]),
     ("minijinja_contrib", &["tokenizer"]),
-    ("rand_distr", &["arrival", "mock"]),
+    ("rand_distr", &["arrival", "dataset", "mock"]),
     ("reqwest", &["config", "download", "probe", "transport"]),
     ("rustix", &["limits"]),
     ("tokenizers", &["mock", "tokenizer"]),

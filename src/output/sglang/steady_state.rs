@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn tables() {
         let shown: String = table(&STEADY).lines().map(|l| l.to_owned() + "|\n").collect();
-        expect![[r#"
+        expect![[r"
             |
             ============== Steady-State Result ===============|
             Concurrency ratio:                       0.80      |
@@ -101,7 +101,7 @@ mod tests {
             Peak concurrency:                        8         |
             Peak output throughput (tok/s):          120.25    |
             ==================================================|
-        "#]]
+        "]]
         .assert_eq(&shown);
     }
 
