@@ -84,6 +84,9 @@ fn run_mock(opts: mock::Opts, ui: Ui) -> Result<(), Error> {
 
 /// `rbench serve`.
 fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
+    for note in &words.notes {
+        ui.status(note);
+    }
     let engine = if words.args.mock { Some(engine::Engine::start(&words.args)?) } else { None };
     let mut config =
         config::resolve(words, &Keys::from_env(), engine.as_ref().map(engine::Engine::url))?;

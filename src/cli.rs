@@ -2,6 +2,7 @@
 
 mod abbreviation;
 pub mod profile;
+mod renamed;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ pub struct ServeWords {
     pub dataset: Box<dyn dataset::Dataset>,
     /// The flags of all datasets, by the names that results use.
     pub facts: Map<String, Value>,
+    /// What the user should know of how the words were read.
+    pub notes: Vec<String>,
 }
 
 const TARGET: &str = "Target";
@@ -395,25 +398,31 @@ pub fn command() -> Command {
 /// If they are not usable; clap's error prints itself and knows whether it is one.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Words, clap::Error> {
     let mut command = command();
-    let words = abbreviation::expand(words.into_iter().collect(), &mut command)?;
+    let mut words: Vec<OsString> = words.into_iter().collect();
+    let notes = renamed::replace(&mut words, &command);
+    let words = abbreviation::expand(words, &mut command)?;
     let matches = command.try_get_matches_from_mut(words)?;
     let cli = Cli::from_arg_matches(&matches)?;
     match cli.command {
         Subcommands::Mock(opts) => Ok(Words::Mock(opts)),
         Subcommands::Serve(args) => {
             let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
-            serve(*args, matches).map(|words| Words::Serve(Box::new(words)))
+            serve(*args, matches, notes).map(|words| Words::Serve(Box::new(words)))
         }
     }
 }
 
-fn serve(args: ServeArgs, matches: &ArgMatches) -> Result<ServeWords, clap::Error> {
+fn serve(
+    args: ServeArgs,
+    matches: &ArgMatches,
+    notes: Vec<String>,
+) -> Result<ServeWords, clap::Error> {
     let entry = dataset::Entry::find(&args.dataset_name).unwrap_or(&dataset::ALL[0]);
     let mut facts = Map::new();
     for entry in dataset::ALL {
         facts.extend((entry.facts)(matches));
     }
-    Ok(ServeWords { dataset: (entry.build)(matches)?, args, facts })
+    Ok(ServeWords { dataset: (entry.build)(matches)?, args, facts, notes })
 }
 
 #[cfg(test)]

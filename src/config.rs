@@ -159,7 +159,7 @@ const PER_THREAD: usize = 4096;
 /// # Errors
 /// If flags contradict each other, or do not apply to the backend.
 pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error> {
-    let ServeWords { args, dataset, facts } = words;
+    let ServeWords { args, dataset, facts, .. } = words;
     let backend = backend(&args)?;
     let target = target(&args, backend, keys, mock)?;
     let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());

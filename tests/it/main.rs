@@ -27,6 +27,8 @@ mod extras;
 mod flow;
 /// The table and the JSONL line, byte for byte.
 mod output;
+/// Whole runs of flags that reach the server.
+mod prefix;
 /// The calls of the profiler.
 mod profiler;
 /// Records of recorded responses with exact arrival times.
