@@ -237,6 +237,9 @@ pub struct ServeArgs {
     /// JSONL file to append that to
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub steady_state_output_file: Option<PathBuf>,
+    /// Plot output tokens per second and requests in flight over time on stderr
+    #[arg(long, help_heading = OUTPUT)]
+    pub plot_throughput: bool,
     /// Tell of each request on stderr when it is sent and when it ended: lines of JSON, for debugging
     #[arg(long, help_heading = OUTPUT)]
     pub print_requests: bool,

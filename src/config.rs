@@ -91,6 +91,8 @@ pub struct Serve {
     pub steady_state: Option<f64>,
     /// File for the steady state.
     pub steady_state_file: Option<PathBuf>,
+    /// Whether the run is plotted over time.
+    pub plot: bool,
     /// Whether each request is told of.
     pub print_requests: bool,
     /// Whether a progress bar is wanted.
@@ -254,6 +256,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         tag: args.tag,
         steady_state: args.steady_state_concurrency_ratio,
         steady_state_file: args.steady_state_output_file,
+        plot: args.plot_throughput,
         print_requests: args.print_requests,
         // Lines and a bar would overwrite each other.
         progress: !args.disable_tqdm && !args.print_requests,

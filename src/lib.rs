@@ -34,6 +34,7 @@ pub mod mock;
 pub mod model;
 pub mod output;
 pub mod plan;
+pub mod plot;
 pub mod probe;
 pub mod profiler;
 pub mod progress;

@@ -7,6 +7,7 @@ mod concurrency;
 mod e2e;
 mod goodput;
 mod itl;
+mod over_time;
 mod peak;
 mod steady_state;
 mod throughput;
@@ -22,6 +23,7 @@ use crate::stats::Sorted;
 
 pub use goodput::{Latency, Slo};
 pub use itl::split as split_itl;
+pub use over_time::{OverTime, over_time};
 pub use steady_state::{SteadyState, steady_state};
 
 /// Every metric, in the order of results.

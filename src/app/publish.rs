@@ -3,7 +3,8 @@
 use super::save;
 use crate::config::Serve;
 use crate::error::{Error, Kind};
-use crate::metric::SteadyState;
+use crate::metric::{SteadyState, over_time};
+use crate::plot;
 use crate::report::{self, Report};
 use crate::ui::Ui;
 
@@ -26,6 +27,9 @@ pub(super) fn publish(
     let printed = ui
         .data(&tables)
         .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
+    if config.plot {
+        plots(report, ui);
+    }
     if !report.failures.is_empty() {
         for line in report::failure_lines(&report.failures, total) {
             ui.status(&line);
@@ -56,4 +60,22 @@ pub(super) fn publish(
         return Err(Error::new(Kind::AllFailed, format!("all {total} requests failed")));
     }
     Ok(())
+}
+
+/// Draws the run over time on stderr.
+fn plots(report: &Report<'_>, ui: Ui) {
+    let Some(over) = over_time(report.records, plot::POINTS) else {
+        ui.warn("there is nothing to plot: no request was sent");
+        return;
+    };
+    let end_s = over.slice_s * over.in_flight.len() as f64;
+    let draw = |what: &str, values: &[f64]| {
+        let title = format!("{what}, in slices of {} s", over.slice_s);
+        ui.status(&plot::plot(&title, values, over.slice_s, end_s));
+    };
+    if report.facts.generates {
+        draw("Output tokens per second", &over.tokens_per_s);
+    }
+    let in_flight: Vec<f64> = over.in_flight.iter().map(|&n| n as f64).collect();
+    draw("Requests in flight", &in_flight);
 }

@@ -48,7 +48,6 @@ fn unusable_command_lines_are_refused_by_name_and_rule() {
             &["--tokenize-prompt", "vllm", "--backend sglang"],
         ),
         (&["--dataset-name", "nope"], &["--dataset-name", "nope", "sharegpt", "random-ids"]),
-        (&["--plot-throughput"], &["--plot-throughput"]),
         (&["--no-such-flag"], &["--no-such-flag"]),
         (&["word"], &["word"]),
         (&["--seed"], &["--seed", "value"]),

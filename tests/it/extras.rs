@@ -86,6 +86,21 @@ fn the_steady_state_follows_the_table_and_has_a_file() {
 }
 
 #[test]
+fn plots_go_to_stderr_without_colour() {
+    for (backend, tokens) in [("sglang", true), ("sglang-embedding", false)] {
+        let server = Script::new(wire::good).start();
+        let run = Rbench::load(backend, &server.url())
+            .args(["--model", "tiny", "--plot-throughput"])
+            .run()
+            .exits(0)
+            .prints_a_table()
+            .says(&["Requests in flight, in slices of "]);
+        assert_eq!(run.stderr.contains("Output tokens per second"), tokens, "{run:?}");
+        assert!(!run.stderr.contains('\x1b'), "{run:?}");
+    }
+}
+
+#[test]
 fn a_file_for_the_steady_state_needs_a_ratio() {
     let words = ["--steady-state-output-file", "steady.jsonl"];
     let run = Rbench::aimed(["--base-url", "http://unused.invalid"]).args(words).run();
