@@ -34,7 +34,7 @@ fn through_a_file(raw: &Raw) -> Tokenizer {
     Tokenizer::load(&[path.display().to_string()], &Hub::from_env(false)).unwrap()
 }
 
-fn bundled() -> Tokenizer {
+pub(crate) fn bundled() -> Tokenizer {
     Tokenizer::load(&[bundled::NAME.to_owned()], &Hub::from_env(false)).unwrap()
 }
 
@@ -60,7 +60,7 @@ fn words() -> Tokenizer {
 }
 
 /// Bytes and a few merges; each text begins with a special token.
-fn bytes_with_bos() -> Tokenizer {
+pub(crate) fn bytes_with_bos() -> Tokenizer {
     let mut alphabet: Vec<String> = ByteLevel::alphabet().into_iter().map(String::from).collect();
     alphabet.sort_unstable();
     let merges = [("t", "h"), ("th", "e"), ("i", "n"), ("Ġ", "the"), ("e", "r"), ("Ġ", "a")]
@@ -93,16 +93,16 @@ fn tokenizers() -> [(&'static str, Tokenizer, usize); 3] {
 
 /// What a test wants.
 #[derive(Clone, Copy)]
-struct Ask<'a> {
-    dataset: &'a str,
-    flags: &'a [&'a str],
-    path: &'a Path,
-    n: usize,
-    seed: u64,
-    ids: bool,
+pub(crate) struct Ask<'a> {
+    pub(crate) dataset: &'a str,
+    pub(crate) flags: &'a [&'a str],
+    pub(crate) path: &'a Path,
+    pub(crate) n: usize,
+    pub(crate) seed: u64,
+    pub(crate) ids: bool,
 }
 
-fn ask<'a>(dataset: &'a str, flags: &'a [&'a str]) -> Ask<'a> {
+pub(crate) fn ask<'a>(dataset: &'a str, flags: &'a [&'a str]) -> Ask<'a> {
     Ask { dataset, flags, path: Path::new(bundled::NAME), n: 40, seed: 42, ids: false }
 }
 
@@ -117,7 +117,7 @@ fn parse(name: &str, flags: &[&str]) -> ServeWords {
 }
 
 impl Ask<'_> {
-    fn load(&self, tokenizer: &Tokenizer) -> Result<Rows, Error> {
+    pub(crate) fn load(&self, tokenizer: &Tokenizer) -> Result<Rows, Error> {
         let ServeWords { args, dataset, .. } = parse(self.dataset, self.flags);
         let reading = Reading {
             template: args.apply_chat_template,
@@ -137,12 +137,12 @@ impl Ask<'_> {
         })
     }
 
-    fn rows(&self, tokenizer: &Tokenizer) -> Vec<Row> {
+    pub(crate) fn rows(&self, tokenizer: &Tokenizer) -> Vec<Row> {
         self.load(tokenizer).unwrap().rows
     }
 }
 
-fn text(row: &Row) -> &str {
+pub(crate) fn text(row: &Row) -> &str {
     match &row.prompt {
         Prompt::Text(text) => text,
         other => panic!("{other:?} where text was asked for"),
@@ -150,7 +150,7 @@ fn text(row: &Row) -> &str {
 }
 
 /// The file that a dataset needs of its own, in its true format, if it can not be made from the bundled ones.
-fn fixture(name: &str) -> Option<PathBuf> {
+pub(crate) fn fixture(name: &str) -> Option<PathBuf> {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/datasets"));
     ["json", "jsonl"]
         .map(|end| folder.join(format!("{name}.{end}")))

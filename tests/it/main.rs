@@ -39,5 +39,7 @@ mod resolve;
 mod streams;
 /// The tables of older releases.
 mod tables;
+/// Prompts of real text, and files of rows.
+mod texts;
 /// The rules of the source tree that no compiler checks.
 mod tidy;
