@@ -6,6 +6,8 @@
 //! - `reference_max_concurrent_requests`: most completed requests that touch one and the same second, which is what
 //!   SGLang's client reports; it exceeds a concurrency cap whenever one request ends in the second where another starts.
 
+use std::time::Duration;
+
 use super::{Metric, Run, Stat, count, real};
 use crate::model::RequestRecord;
 use crate::stats::peak_overlap;
@@ -31,7 +33,7 @@ fn per_second(run: &Run<'_>) -> (f64, u64) {
     let spans = || run.completed().filter_map(|r| Some((r, r.sent?, r.done?)));
     let Some(start) = spans().map(|(_, sent, _)| sent).min() else { return (0.0, 0) };
     let end = spans().map(|(_, _, done)| done).max().unwrap_or(start);
-    let whole = |t: std::time::Duration| usize::try_from(t.as_secs()).unwrap_or(usize::MAX);
+    let whole = |t: Duration| usize::try_from(t.as_secs()).unwrap_or(usize::MAX);
     let seconds = whole(end.saturating_sub(start)) + 2;
     let (mut tokens, mut touching) = (vec![0_u64; seconds], vec![0_u64; seconds]);
     let origin = start.as_secs_f64();
@@ -54,18 +56,22 @@ fn per_second(run: &Run<'_>) -> (f64, u64) {
 }
 
 /// When the tokens of `record` came, in s from the start of the run.
+///
+/// Taken from the arrivals and not from sums of gaps, so that the last token of an event is at the event's own instant.
 pub(super) fn token_times(record: &RequestRecord) -> impl Iterator<Item = f64> + '_ {
-    let first = record.first_token().map(|first| first.as_secs_f64());
-    first.into_iter().flat_map(|first| {
-        let later = record.itl().scan(first, |at, gap| {
-            *at += gap;
-            Some(*at)
-        });
-        std::iter::once(first).chain(later)
-    })
+    let seconds = |ns: u64| Duration::from_nanos(ns).as_secs_f64();
+    let (at, tokens) = (&record.events.at_ns, &record.events.tokens);
+    let first = at.first().map(|&first| seconds(first));
+    let later = (1..at.len()).flat_map(move |i| {
+        let (from, to, k) = (at[i - 1], at[i], tokens[i]);
+        let gap = seconds(to.saturating_sub(from));
+        let spread = move |j| seconds(from) + gap * f64::from(j) / f64::from(k);
+        (1..=k).map(move |j| if j == k { seconds(to) } else { spread(j) })
+    });
+    first.into_iter().chain(later)
 }
 
-fn nanos(t: std::time::Duration) -> u64 {
+fn nanos(t: Duration) -> u64 {
     u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)
 }
 

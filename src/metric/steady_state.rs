@@ -228,6 +228,20 @@ mod tests {
             prop_assert_eq!(window(&steps, threshold), naive(&spans, threshold));
         }
 
+        /// Forall requests that are alone: every token is in the window, to the last one, whose instant is its end.
+        #[test]
+        fn a_request_alone_is_steady(
+            sent in 0_u64..5000,
+            gaps in prop::collection::vec(1_u64..900, 1..20),
+        ) {
+            let times: Vec<u64> =
+                gaps.iter().scan(sent, |at, gap| { *at += gap; Some(*at) }).collect();
+            let record = record(sent, &times, &vec!["a"; times.len()]);
+            let steady = steady_state(&[record], &[7], 0.9).unwrap();
+            prop_assert!((steady.output_tokens - times.len() as f64).abs() < 1e-9);
+            prop_assert!((steady.output_tokens_retokenized - 7.0).abs() < 1e-9);
+        }
+
         /// Forall runs and ratios: the figures stay within those of the whole run, and a window is found.
         #[test]
         fn figures_stay_within_the_run(
