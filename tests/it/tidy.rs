@@ -66,7 +66,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("minijinja", &["tokenizer"]),
     ("minijinja_contrib", &["tokenizer"]),
     ("rand_distr", &["arrival", "dataset", "mock"]),
-    ("rand_distr", &["arrival", "mock"]),
     ("ratatui", &["plot"]),
     ("reqwest", &["config", "download", "probe", "transport"]),
     ("rustix", &["limits"]),
