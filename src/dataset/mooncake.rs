@@ -4,9 +4,7 @@
 //! Requests that share leading hash ids share the beginning of their prompts, so a prefix cache sees the trace's pattern.
 //! The text of a block is made up: its id and a run of short words; it does not have the trace's length.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
@@ -14,9 +12,9 @@ use clap::{Args, FromArgMatches};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Dataset, Entry, Rows, facts};
+use super::{Context, Dataset, Entry, Rows, Uses, facts, records};
 use crate::download;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::model::{Prompt, Row, user_message};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -66,6 +64,9 @@ fn factor(text: &str) -> Result<f64, String> {
     }
 }
 
+const EXPECTED: &str =
+    "{\"timestamp\": ms, \"hash_ids\": [...], \"output_length\": n} on each line";
+
 #[derive(Deserialize)]
 struct Line {
     timestamp: f64,
@@ -77,7 +78,8 @@ struct Line {
 impl Dataset for Opts {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         super::refuse_ids(context, ENTRY.name)?;
-        let mut lines = read(&self.file(context)?, context.n)?;
+        let trace = records::read(&self.file(context)?, context, EXPECTED, context.n, usable)?;
+        let mut lines = trace.items;
         lines.sort_by(|a, b| a.timestamp.total_cmp(&b.timestamp));
         let start = lines.first().map_or(0.0, |line| line.timestamp);
         let rows: Vec<Row> = lines
@@ -99,10 +101,19 @@ impl Dataset for Opts {
                 }
             })
             .collect();
-        let note = (rows.len() < context.n).then(|| {
-            format!("the trace has {} lines, fewer than --num-prompts {}", rows.len(), context.n)
-        });
-        Ok(Rows { rows, notes: note.into_iter().collect(), replay: true, ..Rows::default() })
+        let mut notes: Vec<String> = trace.note.into_iter().collect();
+        if rows.len() < context.n {
+            notes.push(format!(
+                "the trace has {} lines, fewer than --num-prompts {}",
+                rows.len(),
+                context.n
+            ));
+        }
+        Ok(Rows { rows, notes, replay: true, ..Rows::default() })
+    }
+
+    fn uses(&self) -> Uses {
+        Uses { bad_rows: true, ..Uses::default() }
     }
 }
 
@@ -129,35 +140,13 @@ fn base(hash_ids: &[u64]) -> String {
     text + "Tell me a story based on this context."
 }
 
-/// The first `n` lines of a trace.
-fn read(path: &Path, n: usize) -> Result<Vec<Line>, Error> {
-    let unusable = |what: String| Error::new(Kind::Input, format!("{}{what}", path.display()));
-    let file =
-        File::open(path).map_err(|error| unusable(" can not be read".into()).because(error))?;
-    let mut lines = Vec::new();
-    for (number, text) in BufReader::new(file).lines().enumerate() {
-        let at = |what: &str| unusable(format!(":{}: {what}", number + 1));
-        let text = text.map_err(|error| at("is not text").because(error))?;
-        if text.trim().is_empty() {
-            continue;
-        }
-        let line: Line = serde_json::from_str(&text).map_err(|error| {
-            at("is not a line of a trace")
-                .because(error)
-                .hint("expected {\"timestamp\": ms, \"hash_ids\": [...], \"output_length\": n}")
-        })?;
-        if !line.timestamp.is_finite() {
-            return Err(at("has a timestamp that is no number"));
-        }
-        lines.push(line);
-        if lines.len() == n {
-            break;
-        }
+/// Refuses times that can not be compared.
+fn usable(line: Line) -> Result<Option<Line>, String> {
+    if line.timestamp.is_finite() {
+        Ok(Some(line))
+    } else {
+        Err("`timestamp` is no number".to_owned())
     }
-    if lines.is_empty() {
-        return Err(unusable(" holds no lines".into()));
-    }
-    Ok(lines)
 }
 
 #[cfg(test)]

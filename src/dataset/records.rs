@@ -21,8 +21,9 @@ use crate::error::{Error, Kind};
 use crate::model::Row;
 use crate::rng;
 
-/// An array up to this size is read at once, which is several times faster than as a stream.
-const AT_ONCE: u64 = 64 << 20;
+/// An array of up to so many bytes is read at once, which is several times faster than as a stream.
+/// Its text is gone before the prompts are made.
+const AT_ONCE: u64 = 1 << 30;
 
 const BUFFER: usize = 1 << 20;
 

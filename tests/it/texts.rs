@@ -117,6 +117,7 @@ fn bad_rows_are_named_or_left_out() {
         ("openai", r#"{"messages": [{"role": "user", "content": "hi"}]}"#),
         ("embedding", r#"{"input": "some text"}"#),
         ("speed-bench", r#"{"turns": ["some text"]}"#),
+        ("mooncake", r#"{"timestamp": 5, "hash_ids": [1]}"#),
     ] {
         std::fs::write(
             &path,
