@@ -27,6 +27,7 @@ use crate::metric::{self, Run, split_itl, steady_state};
 use crate::mock;
 use crate::model::{
     Failure, Outcome, OutputTokens, PlannedRequest, Prompt, RequestRecord, Row, TokenSource,
+    VisionSource,
 };
 use crate::plan::{self, Encoder, Render};
 use crate::probe::{self, Probe};
@@ -36,6 +37,7 @@ use crate::report::{self, Facts, Report};
 use crate::tokenizer::Tokenizer;
 use crate::transport::Endpoint;
 use crate::ui::Ui;
+use crate::vision;
 
 /// Runs the program with `words`, its name first, and returns its exit code.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
@@ -123,7 +125,7 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
             tokenizer.name()
         ));
     }
-    let Prepared { plan, rate, last_gap, encoder, rows } =
+    let Prepared { plan, rate, last_gap, encoder, first, vision } =
         prepare(&config, &served, &tokenizer, ui)?;
     let endpoint = Arc::new(Endpoint {
         url: format!("{}{}", config.target.base, config.backend.path)
@@ -138,7 +140,7 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         max_in_flight: config.max_concurrency,
         log: None,
     };
-    warm_up(&config, &rows, &encoder, &endpoint, &options, ui)?;
+    warm_up(&config, first.as_ref(), &encoder, &endpoint, &options, ui)?;
     if let Some(timeout) = config.flush {
         runtime.block_on(probe.flush(config.backend.flush, timeout))?;
         ui.status("prefix cache emptied");
@@ -181,6 +183,10 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
     drop(engine);
 
     conversation::set_prompt_lengths(&plan, &mut records, &tokenizer);
+    let vision = vision.map(|planned| vision::settle(&mut records, planned));
+    if vision == Some(VisionSource::Unknown) {
+        ui.warn("the tokens of the images are not known: the model's files have no rule that rbench knows, and the server did not count the prompts");
+    }
     let retokenized = retokenize(&mut records, &tokenizer, config.backend.protocol.generates());
     let accept_length =
         server_info.as_ref().filter(|_| config.backend.is_sglang()).and_then(probe::accept_length);
@@ -204,7 +210,7 @@ fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
     });
     warn_of_silent_cache(&config, &records, ui);
     let report = Report {
-        facts: facts(&config, rate, &served, &tokenizer, &date),
+        facts: facts(&config, rate, &served, &tokenizer, vision, &date),
         stats,
         failures: report::failures(&records),
         token_sources: report::token_sources(&records),
@@ -303,7 +309,10 @@ struct Prepared {
     /// The gap that would follow the last of them.
     last_gap: Duration,
     encoder: Encoder,
-    rows: Rows,
+    /// The first row, which warm-ups repeat.
+    first: Option<Row>,
+    /// Where the image tokens come from, if there are images.
+    vision: Option<VisionSource>,
 }
 
 /// Refuses messages that are no conversation where only text can be sent, and both for embeddings.
@@ -403,7 +412,9 @@ fn prepare(
     }
     check_messages(config, &rows)?;
     let (rate, due, last_gap) = arrivals(config, &rows)?;
-    let plan = plan::build(&rows.rows, &due, &encoder);
+    let (first, vision) = (rows.rows.first().cloned(), vision::planned(&rows.rows));
+    let images = image_totals(&rows.rows);
+    let plan = plan::build(rows.rows, &due, &encoder);
     let total = |len: fn(&PlannedRequest) -> usize| plan.iter().map(len).sum::<usize>();
     ui.status(&format!(
         "{} requests of {}: {} input tokens, {} output tokens asked for, prepared in {:.2} s",
@@ -413,19 +424,50 @@ fn prepare(
         total(|request| request.output_len),
         started.elapsed().as_secs_f64(),
     ));
-    Ok(Prepared { plan, rate, last_gap, encoder, rows })
+    if let Some(line) = images {
+        ui.status(&line);
+    }
+    Ok(Prepared { plan, rate, last_gap, encoder, first, vision })
+}
+
+/// How many images the rows have, how large they are, and what they count for; `None` if there are none.
+fn image_totals(rows: &[Row]) -> Option<String> {
+    let counts = || rows.iter().map(|row| row.images.len());
+    let (images, fewest, most) = (counts().sum::<usize>(), counts().min()?, counts().max()?);
+    if images == 0 {
+        return None;
+    }
+    let per_request = if fewest == most {
+        format!("{most} in each request")
+    } else {
+        let mean = images as f64 / rows.len() as f64;
+        format!("{fewest} to {most} in a request, {mean:.2} on average")
+    };
+    let bytes: usize = rows.iter().flat_map(|row| &row.images).map(|image| image.len()).sum();
+    let text: usize = rows.iter().map(|row| row.prompt_len - row.vision_len).sum();
+    let tokens = match vision::planned(rows) {
+        Some(VisionSource::PatchRule) => {
+            let vision: usize = rows.iter().map(|row| row.vision_len).sum();
+            format!("{vision} image tokens by the rule of the model")
+        }
+        _ => "image tokens are known after the run, if the server tells".to_owned(),
+    };
+    Some(format!(
+        "{images} images, {per_request}, {} bytes each on average as data URIs; {text} text tokens, {tokens}",
+        bytes / images
+    ))
 }
 
 /// Sends the warm-up requests and stops the program if none succeeds.
 fn warm_up(
     config: &Serve,
-    rows: &Rows,
+    first: Option<&Row>,
     encoder: &Encoder,
     endpoint: &Arc<Endpoint>,
     options: &dispatch::Options,
     ui: Ui,
 ) -> Result<(), Error> {
-    let Some(row) = rows.rows.first().filter(|_| config.warmup > 0) else { return Ok(()) };
+    let Some(row) = first.filter(|_| config.warmup > 0) else { return Ok(()) };
     let lora = config.adapters.as_ref().map(Adapters::first);
     let row = Row { lora, ..row.clone() };
     let plan = plan::warmup(&row, config.warmup, encoder);
@@ -492,6 +534,7 @@ fn facts(
     rate: Rate,
     served: &Served,
     tokenizer: &Tokenizer,
+    vision_source: Option<VisionSource>,
     date: &jiff::Zoned,
 ) -> Facts {
     Facts {
@@ -505,6 +548,7 @@ fn facts(
         tag: config.tag.clone(),
         model: served.model.clone(),
         tokenizer: tokenizer.name().to_owned(),
+        vision_source,
         seed: config.seed,
         date: date.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
         config: config.facts.clone(),

@@ -120,6 +120,8 @@ pub struct Takes {
     pub native: bool,
     /// [`Row::lora`].
     pub lora: bool,
+    /// [`Row::images`].
+    pub images: bool,
 }
 
 impl Backend {

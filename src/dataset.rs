@@ -8,10 +8,14 @@ mod custom;
 mod embedding;
 mod exact;
 mod generated_shared_prefix;
+mod image;
 mod lengths;
 mod longbench_v2;
+mod mmmu;
 mod mooncake;
 mod openai;
+mod patches;
+mod picture;
 mod random;
 mod random_ids;
 mod records;
@@ -35,6 +39,8 @@ pub static ALL: &[Entry] = &[
     sharegpt::ENTRY,
     random::ENTRY,
     random_ids::ENTRY,
+    image::ENTRY,
+    mmmu::ENTRY,
     custom::ENTRY,
     openai::ENTRY,
     longbench_v2::ENTRY,
@@ -130,6 +136,8 @@ pub struct Uses {
     pub repeat: bool,
     /// Whether its rows are for embeddings alone.
     pub embeds: bool,
+    /// Whether its rows have images.
+    pub images: bool,
 }
 
 /// What a dataset made.

@@ -47,5 +47,6 @@ pub mod stats;
 pub mod tokenizer;
 pub mod transport;
 pub mod ui;
+pub mod vision;
 
 pub use app::run;

@@ -232,6 +232,28 @@ impl TokenSource {
     }
 }
 
+/// Where the number of prompt tokens that stand for images comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VisionSource {
+    /// The rule in the files of the model, applied to the sizes of the images.
+    PatchRule,
+    /// The server's count of the prompt without the local tokenizer's count of the text.
+    Server,
+    /// Nobody told.
+    Unknown,
+}
+
+impl VisionSource {
+    /// The source as one word for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PatchRule => "patch_rule",
+            Self::Server => "server",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// An output token count and where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutputTokens {

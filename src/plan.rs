@@ -56,15 +56,17 @@ impl Encoder {
 }
 
 /// Encodes `rows` on all cores; request *i* is due at `due[i]`. Both have the same length.
-pub fn build(rows: &[Row], due: &[Duration], encoder: &Encoder) -> Arc<[PlannedRequest]> {
-    rows.par_iter()
+///
+/// Each row is dropped when its body is there: images are not held twice.
+pub fn build(rows: Vec<Row>, due: &[Duration], encoder: &Encoder) -> Arc<[PlannedRequest]> {
+    rows.into_par_iter()
         .zip(due)
         .enumerate()
         .map(|(index, (row, &due))| {
-            let conversation = conversation(row, encoder);
+            let conversation = conversation(&row, encoder);
             let body = match conversation {
-                Some(_) => encoder.body(&encoder.first_round(row)),
-                None => encoder.body(row),
+                Some(_) => encoder.body(&encoder.first_round(&row)),
+                None => encoder.body(&row),
             };
             PlannedRequest {
                 index,
@@ -72,7 +74,7 @@ pub fn build(rows: &[Row], due: &[Duration], encoder: &Encoder) -> Arc<[PlannedR
                 body,
                 prompt_len: row.prompt_len,
                 vision_len: row.vision_len,
-                routing_key: row.routing_key.clone(),
+                routing_key: row.routing_key,
                 output_len: row.output_len,
                 conversation,
             }
@@ -104,5 +106,5 @@ pub fn warmup(row: &Row, n: usize, encoder: &Encoder) -> Arc<[PlannedRequest]> {
         routing_key: None,
         ..encoder.first_round(row)
     };
-    build(&vec![row; n], &vec![Duration::ZERO; n], encoder)
+    build(vec![row; n], &vec![Duration::ZERO; n], encoder)
 }

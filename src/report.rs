@@ -4,7 +4,9 @@ use serde_json::{Map, Value};
 
 use crate::arrival::Rate;
 use crate::metric::{Figure, Slo, Stat};
-use crate::model::{Failure, FailureKind, Outcome, Phase, RequestRecord, TokenSource};
+use crate::model::{
+    Failure, FailureKind, Outcome, Phase, RequestRecord, TokenSource, VisionSource,
+};
 
 /// Everything that outputs may know.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub struct Facts {
     pub model: String,
     /// Tokenizer that counted.
     pub tokenizer: String,
+    /// Where the image tokens come from, if there are images.
+    pub vision_source: Option<VisionSource>,
     /// Seed of every draw.
     pub seed: u64,
     /// When the run started, in RFC 3339.

@@ -22,7 +22,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_ids: false,
     accepts_messages: true,
     lists_models: true,
-    takes: Takes { sampling: true, logprobs: true, native: false, lora: true },
+    takes: Takes { sampling: true, logprobs: true, native: false, lora: true, images: true },
     cache: CacheTelling::Unasked,
     can_disable_stream: true,
     flush: Flush::Plain,

@@ -16,7 +16,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_ids: false,
     accepts_messages: false,
     lists_models: true,
-    takes: Takes { sampling: true, logprobs: true, native: false, lora: true },
+    takes: Takes { sampling: true, logprobs: true, native: false, lora: true, images: false },
     cache: CacheTelling::Unasked,
     can_disable_stream: true,
     flush: Flush::Plain,

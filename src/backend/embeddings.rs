@@ -19,7 +19,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_ids: false,
     accepts_messages: false,
     lists_models: true,
-    takes: Takes { sampling: false, logprobs: false, native: false, lora: true },
+    takes: Takes { sampling: false, logprobs: false, native: false, lora: true, images: false },
     cache: CacheTelling::Never,
     can_disable_stream: true,
     flush: Flush::Plain,

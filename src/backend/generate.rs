@@ -21,7 +21,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_ids: false,
     accepts_messages: false,
     lists_models: true,
-    takes: Takes { sampling: true, logprobs: true, native: true, lora: true },
+    takes: Takes { sampling: true, logprobs: true, native: true, lora: true, images: true },
     cache: CacheTelling::Unasked,
     can_disable_stream: true,
     flush: Flush::Plain,

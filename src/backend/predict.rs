@@ -10,7 +10,7 @@ pub(super) const BACKEND: Backend = Backend {
     accepts_ids: false,
     accepts_messages: false,
     lists_models: false,
-    takes: Takes { sampling: true, logprobs: false, native: false, lora: false },
+    takes: Takes { sampling: true, logprobs: false, native: false, lora: false, images: false },
     cache: CacheTelling::Never,
     can_disable_stream: true,
     flush: Flush::Plain,

@@ -1,7 +1,7 @@
 //! Whether the general flags, the dataset and the backend go together.
 
 use super::usage;
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::cli::ServeArgs;
 use crate::dataset::{Dataset, Templates};
 use crate::error::Error;
@@ -21,6 +21,15 @@ pub(super) fn check(
             backend.name
         ))
         .hint("use --backend sglang-embedding or vllm-embedding"));
+    }
+    if uses.images && !backend.takes.images {
+        let take = backend::ALL.iter().filter(|backend| backend.takes.images);
+        let names: Vec<&str> = take.map(|backend| backend.name).collect();
+        return Err(usage(format!(
+            "--dataset-name {name} has images, which --backend {} does not take",
+            backend.name
+        ))
+        .hint(format!("use --backend {}", names.join(", "))));
     }
     let template = args.apply_chat_template;
     for (flag, refused, hint) in [

@@ -13,7 +13,7 @@ use crate::rng;
 #[group(skip)]
 #[expect(clippy::struct_field_names, reason = "the names of the flags and of the result keys")]
 pub(super) struct Opts {
-    /// Prompt tokens, at most
+    /// Prompt tokens, at most; images not counted
     #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = tokens, help_heading = super::random::HEADING)]
     pub(super) random_input_len: usize,
     /// Output tokens, at most; 0 for embeddings

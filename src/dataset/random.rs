@@ -18,8 +18,8 @@ pub(super) const ENTRY: Entry = Entry {
     facts: |matches| facts(Opts::from_arg_matches(matches)),
 };
 
-/// Heading of the flags that this dataset shares with `random-ids`.
-pub(super) const HEADING: &str = "Dataset: random, random-ids";
+/// Heading of the flags that this dataset shares with others.
+pub(super) const HEADING: &str = "Dataset: random, random-ids, image, mmmu";
 
 #[derive(Debug)]
 struct Random(Opts);

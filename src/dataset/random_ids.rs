@@ -11,6 +11,7 @@ use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::rng;
+use crate::tokenizer::Tokenizer;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "random-ids",
@@ -26,14 +27,7 @@ struct RandomIds(Opts);
 
 impl Dataset for RandomIds {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
-        // Special tokens are left out: servers act on some of them, and a prompt is to be plain text.
-        let vocabulary = context.tokenizer.plain_ids();
-        if vocabulary.is_empty() {
-            return Err(Error::new(
-                Kind::Input,
-                format!("the tokenizer {} has no plain tokens", context.tokenizer.name()),
-            ));
-        }
+        let vocabulary = vocabulary(context.tokenizer)?;
         let words = if context.ids { None } else { Words::of(context.tokenizer) };
         let row = |i| self.row(context, i, &vocabulary, words.as_ref());
         let rows = (0..context.n).into_par_iter().map(row).collect();
@@ -47,9 +41,6 @@ impl Dataset for RandomIds {
 
 impl RandomIds {
     /// Row `i` and the prompt length that it aims at.
-    ///
-    /// Text is made of whole words where the vocabulary has them: they keep their number when they are encoded again,
-    /// which runs of arbitrary tokens do not.
     fn row(
         &self,
         context: &Context<'_>,
@@ -60,21 +51,47 @@ impl RandomIds {
         let (target, output_len) = targets(&self.0, context, i);
         let mut rng = rng::stream(context.seed, "random-ids/offset", i as u64);
         let mut offset = |size: usize| (rng.random_range(0..size) + i) % size;
-        let (prompt, prompt_len) = if let Some(words) = words {
-            let text = words.text(offset(words.len()), target);
-            let len = exact::count(context.tokenizer, i, &text, target);
-            (Prompt::Text(text), len)
-        } else {
+        let (prompt, prompt_len) = if context.ids {
             let (size, start) = (vocabulary.len(), offset(vocabulary.len()));
-            let id = |k: usize| vocabulary[(start + k) % size];
-            let wanted: Vec<u32> = (0..target).map(id).collect();
-            if context.ids {
-                (Prompt::Ids(wanted), target)
-            } else {
-                let (text, len) = exact::text(context.tokenizer, &wanted, |k| id(target + k));
-                (Prompt::Text(text), len)
-            }
+            let wanted = (0..target).map(|k| vocabulary[(start + k) % size]).collect();
+            (Prompt::Ids(wanted), target)
+        } else {
+            let (text, len) = text(context.tokenizer, i, target, vocabulary, words, offset);
+            (Prompt::Text(text), len)
         };
         (Row::new(prompt, prompt_len, output_len), target)
     }
+}
+
+/// Text of `target` tokens for row `i`, beginning where `offset` says among so many, and the tokens that it has.
+///
+/// It is made of whole words where the vocabulary has them: they keep their number when they are encoded again,
+/// which runs of arbitrary tokens do not.
+pub(super) fn text(
+    tokenizer: &Tokenizer,
+    i: usize,
+    target: usize,
+    vocabulary: &[u32],
+    words: Option<&Words>,
+    mut offset: impl FnMut(usize) -> usize,
+) -> (String, usize) {
+    if let Some(words) = words {
+        let text = words.text(offset(words.len()), target);
+        let len = exact::count(tokenizer, i, &text, target);
+        return (text, len);
+    }
+    let (size, start) = (vocabulary.len(), offset(vocabulary.len()));
+    let id = |k: usize| vocabulary[(start + k) % size];
+    let wanted: Vec<u32> = (0..target).map(id).collect();
+    exact::text(tokenizer, &wanted, |k| id(target + k))
+}
+
+/// The plain tokens of a vocabulary, special tokens left out: servers act on some of them, and a prompt is to be plain text.
+pub(super) fn vocabulary(tokenizer: &Tokenizer) -> Result<Vec<u32>, Error> {
+    let vocabulary = tokenizer.plain_ids();
+    if vocabulary.is_empty() {
+        let message = format!("the tokenizer {} has no plain tokens", tokenizer.name());
+        return Err(Error::new(Kind::Input, message));
+    }
+    Ok(vocabulary)
 }

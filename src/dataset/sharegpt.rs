@@ -56,6 +56,7 @@ pub(super) const USES: Uses = Uses {
     bad_rows: true,
     repeat: false,
     embeds: false,
+    images: false,
 };
 
 impl Opts {

@@ -5,6 +5,8 @@ mod sections;
 mod steady_state;
 mod table;
 
+use serde_json::Value;
+
 use super::Dialect;
 use super::release::Version;
 use crate::metric::SteadyState;
@@ -51,12 +53,19 @@ impl Dialect for Sglang {
 
     fn file_name(&self, report: &Report<'_>, version: Version, date: &str) -> String {
         let facts = &report.facts;
-        let flag = |key: &str| facts.config.get(key).map(ToString::to_string).unwrap_or_default();
+        let flag = |key: &str| match facts.config.get(key) {
+            Some(Value::String(text)) => text.clone(),
+            value => value.map(ToString::to_string).unwrap_or_default(),
+        };
+        let lengths = || format!("{}_{}", flag("random_input_len"), flag("random_output_len"));
         let rest = if facts.dataset_name.starts_with("random") {
-            format!("{}_{}", flag("random_input_len"), flag("random_output_len"))
+            lengths()
         } else if version <= V0_5_1 {
             // Whatever the dataset was.
             "sharegpt".to_owned()
+        } else if facts.dataset_name == "image" {
+            let (count, resolution) = (flag("image_count"), flag("image_resolution"));
+            format!("{}_{count}imgs_{resolution}", lengths())
         } else {
             facts.dataset_name.clone()
         };

@@ -100,10 +100,19 @@ pub(crate) struct Ask<'a> {
     pub(crate) n: usize,
     pub(crate) seed: u64,
     pub(crate) ids: bool,
+    pub(crate) server_templates: bool,
 }
 
 pub(crate) fn ask<'a>(dataset: &'a str, flags: &'a [&'a str]) -> Ask<'a> {
-    Ask { dataset, flags, path: Path::new(bundled::NAME), n: 40, seed: 42, ids: false }
+    Ask {
+        dataset,
+        flags,
+        path: Path::new(bundled::NAME),
+        n: 40,
+        seed: 42,
+        ids: false,
+        server_templates: false,
+    }
 }
 
 /// The dataset as the command line builds it.
@@ -124,6 +133,7 @@ impl Ask<'_> {
             suffix: args.prompt_suffix,
             skip_bad_rows: args.skip_bad_rows,
             repeat: args.allow_repeat,
+            server_templates: self.server_templates,
             ..Reading::default()
         };
         dataset.load(&Context {
@@ -159,12 +169,14 @@ pub(crate) fn fixture(name: &str) -> Option<PathBuf> {
 }
 
 fn on_bundled_data() -> impl Iterator<Item = &'static dataset::Entry> {
-    dataset::ALL.iter().filter(|entry| fixture(entry.name).is_none())
+    // `mmmu` reads Parquet, and has tests of its own.
+    dataset::ALL.iter().filter(|entry| fixture(entry.name).is_none() && entry.name != "mmmu")
 }
 
 // -- Every dataset ---------------------------------------------------------------------------------------------------
 
-/// Short random prompts; a dataset ignores the flags of others.
+/// Short random prompts and small images; a dataset ignores the flags of others.
+/// The images are PNG, whose bytes are the same on every machine.
 const SHORT: &[&str] = &[
     "--random-input-len",
     "60",
@@ -174,6 +186,13 @@ const SHORT: &[&str] = &[
     "60",
     "--gsp-question-len",
     "20",
+    "--image-resolution",
+    "random:8x8-16x24",
+    "--image-format",
+    "png",
+    "--image-count",
+    "2",
+    "--random-image-count",
 ];
 
 #[test]
@@ -226,7 +245,7 @@ fn files_of_their_own_give_these_rows() {
     }
 }
 
-/// FNV-1a over prompts and lengths.
+/// FNV-1a over prompts, images and lengths.
 fn fingerprint(rows: &[Row]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut take = |bytes: &[u8]| {
@@ -247,6 +266,7 @@ fn fingerprint(rows: &[Row]) -> u64 {
                 rounds.iter().flatten().for_each(|message| take(message.to_string().as_bytes()));
             }
         }
+        row.images.iter().for_each(|image| take(image.as_bytes()));
         take(&[0xff]);
         take(&(row.prompt_len as u64).to_le_bytes());
         take(&(row.output_len as u64).to_le_bytes());
@@ -630,6 +650,180 @@ fn flags_of_shared_prefixes_that_contradict_each_other() {
         let error = cli::parse(words.map(OsString::from)).map(|_| ()).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{flags:?}");
         assert!(error.to_string().contains(named), "{flags:?}: {error}");
+    }
+}
+
+// -- image -----------------------------------------------------------------------------------------------------------
+
+/// Small images and prompts of fixed length.
+const SMALL: &[&str] = &[
+    "--image-resolution",
+    "24x32",
+    "--random-input-len",
+    "20",
+    "--random-output-len",
+    "7",
+    "--random-range-ratio",
+    "1",
+];
+
+/// The flags above and more; of a flag that is given twice the last counts.
+fn small(more: &[&'static str]) -> Vec<&'static str> {
+    [SMALL, more].concat()
+}
+
+/// The dataset for a server that finds the places of images itself.
+fn image<'a>(flags: &'a [&'a str]) -> Ask<'a> {
+    Ask { server_templates: true, ..ask("image", flags) }
+}
+
+#[test]
+fn images_go_with_text_of_the_asked_length() {
+    for (kind, tokenizer, _) in tokenizers() {
+        let loaded = image(SMALL).load(&tokenizer).unwrap();
+        assert_eq!(loaded.notes, [""; 0], "{kind}");
+        for row in &loaded.rows {
+            // Special tokens are not taken off here.
+            assert_eq!((tokenizer.count(text(row)), row.prompt_len), (20, 20), "{kind}");
+            assert_eq!((row.output_len, row.vision_len), (7, 0), "{kind}");
+            assert_eq!(row.images.len(), 1, "{kind}");
+            assert!(row.images[0].starts_with("data:image/jpeg;base64,"), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn prompts_of_images_may_be_empty() {
+    let flags = small(&["--random-input-len", "0"]);
+    for row in image(&flags).rows(&bundled()) {
+        assert_eq!((text(&row), row.prompt_len), ("", 0));
+    }
+}
+
+#[test]
+fn image_counts_are_fixed_or_drawn() {
+    let counts = |more: &[&'static str]| {
+        let rows = image(&small(more)).rows(&bundled());
+        let mut counts: Vec<usize> = rows.iter().map(|row| row.images.len()).collect();
+        counts.sort_unstable();
+        counts.dedup();
+        counts
+    };
+    assert_eq!(counts(&["--image-count", "3"]), [3]);
+    assert_eq!(counts(&["--image-count", "3", "--random-image-count"]), [1, 2, 3]);
+}
+
+#[test]
+fn no_two_images_of_noise_are_the_same() {
+    let flags = small(&["--image-count", "3"]);
+    let rows = image(&flags).rows(&bundled());
+    let mut images: Vec<_> = rows.iter().flat_map(|row| &row.images).collect();
+    images.sort_unstable();
+    images.dedup();
+    assert_eq!(images.len(), 120);
+    // White ones are.
+    let flags = small(&["--image-count", "3", "--image-content", "blank"]);
+    let rows = image(&flags).rows(&bundled());
+    let first = &rows[0].images[0];
+    assert!(rows.iter().flat_map(|row| &row.images).all(|image| image == first));
+}
+
+#[test]
+fn the_format_changes_nothing_else() {
+    let jpeg = image(SMALL).rows(&bundled());
+    let png = image(&small(&["--image-format", "png"])).rows(&bundled());
+    for (jpeg, png) in jpeg.iter().zip(&png) {
+        assert_eq!(text(jpeg), text(png));
+        assert!(png.images[0].starts_with("data:image/png;base64,"));
+    }
+}
+
+#[test]
+fn many_large_images_are_warned_of() {
+    let flags = ["--image-content", "blank", "--random-input-len", "20"];
+    let notes = |n| Ask { n, ..image(&flags) }.load(&bundled()).unwrap().notes;
+    assert_eq!(notes(99), [""; 0]);
+    let told = notes(100);
+    assert!(told.len() == 1 && told[0].contains("1080x1920"), "{told:?}");
+}
+
+/// The bundled tokenizer with the files of a model beside it.
+fn with_processor(folder: &TempDir, config: &str) -> Tokenizer {
+    std::fs::write(folder.path().join("tokenizer.json"), bundled::TOKENIZER).unwrap();
+    std::fs::write(folder.path().join("preprocessor_config.json"), config).unwrap();
+    Tokenizer::load(&[folder.path().display().to_string()], &Hub::from_env(false)).unwrap()
+}
+
+const QWEN2_VL: &str = r#"{"min_pixels": 3136, "max_pixels": 12845056, "patch_size": 14, "merge_size": 2,
+    "image_processor_type": "Qwen2VLImageProcessor"}"#;
+
+#[test]
+fn image_tokens_follow_the_rule_of_the_model() {
+    let folder = TempDir::new().unwrap();
+    let tokenizer = with_processor(&folder, QWEN2_VL);
+    let flags = small(&["--image-resolution", "112x84", "--image-count", "2"]);
+    for row in image(&flags).rows(&tokenizer) {
+        assert_eq!((row.vision_len, row.prompt_len), (2 * 4 * 3, 20 + 2 * 4 * 3));
+        assert_eq!(tokenizer.count(text(&row)), 20);
+    }
+    // The file of the tokenizer is as good as its folder.
+    let path = folder.path().join("tokenizer.json").display().to_string();
+    let tokenizer = Tokenizer::load(&[path], &Hub::from_env(false)).unwrap();
+    assert_eq!(image(&flags).rows(&tokenizer)[0].vision_len, 24);
+}
+
+#[test]
+fn images_that_the_model_refuses_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let tokenizer = with_processor(&folder, QWEN2_VL);
+    let flags = small(&["--image-resolution", "2x500"]);
+    let error = image(&flags).load(&tokenizer).unwrap_err();
+    assert_eq!(error.kind, Kind::Usage);
+    assert!(error.message.contains("2x500"), "{error}");
+    let tokenizer = with_processor(&folder, "{");
+    let error = image(SMALL).load(&tokenizer).unwrap_err();
+    assert!(error.message.contains("preprocessor_config.json"), "{error}");
+}
+
+#[test]
+fn prompts_say_where_their_images_are_where_no_template_does() {
+    let flags = small(&["--image-count", "2"]);
+    let ask = ask("image", &flags);
+    let tokenizer = bundled();
+    for (tagged, plain) in
+        ask.rows(&tokenizer).iter().zip(Ask { server_templates: true, ..ask }.rows(&tokenizer))
+    {
+        assert_eq!(text(tagged), format!("<image><image>{}", text(&plain)));
+        assert_eq!(tagged.prompt_len, plain.prompt_len);
+    }
+    let folder = TempDir::new().unwrap();
+    let row = &ask.rows(&with_processor(&folder, QWEN2_VL))[0];
+    let tag = "<|vision_start|><|image_pad|><|vision_end|>";
+    assert!(text(row).starts_with(&tag.repeat(2)), "{row:?}");
+}
+
+#[test]
+fn images_have_no_ids() {
+    let error = Ask { ids: true, ..image(SMALL) }.load(&bundled()).unwrap_err();
+    assert_eq!(error.kind, Kind::Usage);
+    assert!(error.message.contains("--tokenize-prompt"), "{error}");
+}
+
+#[test]
+fn flags_of_images_are_checked_at_the_edge() {
+    for (flag, value, says) in [
+        ("--image-format", "gif", "[possible values: jpeg, png]"),
+        ("--image-content", "cats", "[possible values: random, blank]"),
+        ("--image-count", "0", "1.."),
+        ("--image-count", "70000", "1.."),
+        ("--image-resolution", "8k", "4k, 1080p, 720p, 360p"),
+        ("--image-resolution", "random:720p-360p", "exceeds"),
+    ] {
+        let words = ["rbench", "serve", "--dataset-name", "image", flag, value];
+        let error = cli::parse(words.map(OsString::from)).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{flag} {value}");
+        let told = error.to_string();
+        assert!(told.contains(flag) && told.contains(says), "{told}");
     }
 }
 

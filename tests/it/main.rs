@@ -26,6 +26,8 @@ mod extras;
 /// The course of a run: what is asked before, between and after, and what ends it.
 mod flow;
 /// The table and the JSONL line, byte for byte.
+mod images;
+mod mmmu;
 mod output;
 /// Whole runs of flags that reach the server.
 mod prefix;

@@ -8,7 +8,7 @@ use rbench::arrival::Rate;
 use rbench::metric::{self, Figure, Run, Slo, Stat, split_itl};
 use rbench::model::{
     CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest,
-    RequestRecord, TokenEvents, TokenSource,
+    RequestRecord, TokenEvents, TokenSource, VisionSource,
 };
 use rbench::output::Choice;
 use rbench::report::{self, Facts, Report};
@@ -305,6 +305,7 @@ impl Case {
                 tag: (self.name == "chat").then(|| "näch".to_owned()),
                 model: "some/model".to_owned(),
                 tokenizer: "rbench-bundled".to_owned(),
+                vision_source: None,
                 seed: 42,
                 date: "2025-03-04T05:06:07+00:00".to_owned(),
                 config,
@@ -809,6 +810,7 @@ struct Own {
     requests: Requests,
     failures: Vec<Group>,
     output_token_source: BTreeMap<String, u64>,
+    vision_token_source: Option<String>,
     server_input_tokens: Option<u64>,
     cache_reported_requests: Option<u64>,
     max_e2e_latency_ms: Option<f64>,
@@ -951,13 +953,37 @@ fn the_flags_of_a_real_command_line_reach_the_line() {
 }
 
 #[test]
+fn image_tokens_are_told_with_their_source() {
+    let mut record = streamed(0, 0, &[(100, "a"), (200, " b")]);
+    (record.prompt_len, record.vision_len) = (90, 65);
+    let case = Case { records: vec![record], ..Case::default() };
+    let mut report = case.report();
+    report.facts.dataset_name = "image".to_owned();
+    report.facts.vision_source = Some(VisionSource::Server);
+    let table = dialect().table(&report);
+    let rows = "Total input tokens:                      90        \n\
+                Total input text tokens:                 25        \n\
+                Total input vision tokens:               65        \n\
+                Total generated tokens:";
+    assert!(table.contains(rows), "{table}");
+    let line: Value = serde_json::from_str(&dialect().line(&report, false)).unwrap();
+    assert_eq!(line["total_input_vision_tokens"], 65);
+    assert_eq!(line["rbench"]["vision_token_source"], "server");
+    assert_eq!(case.value()["rbench"].get("vision_token_source"), None);
+}
+
+#[test]
 fn file_names_follow_the_dataset() {
     let case = case("plain");
     let mut report = case.report();
+    report.facts.config.insert("image_count".into(), 2.into());
+    report.facts.config.insert("image_resolution".into(), "random:360p-720p".into());
     for (dataset, want) in [
         ("random", "sglang_0304_3_1024_128.jsonl"),
         ("random-ids", "sglang_0304_3_1024_128.jsonl"),
         ("sharegpt", "sglang_0304_3_sharegpt.jsonl"),
+        ("image", "sglang_0304_3_1024_128_2imgs_random:360p-720p.jsonl"),
+        ("mmmu", "sglang_0304_3_mmmu.jsonl"),
     ] {
         report.facts.dataset_name = dataset.to_owned();
         assert_eq!(dialect().file_name(&report, "0304"), want);

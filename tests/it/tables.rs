@@ -38,6 +38,7 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
         tag: None,
         model: String::new(),
         tokenizer: String::new(),
+        vision_source: None,
         seed: 42,
         date: String::new(),
         config: Map::new(),

@@ -55,16 +55,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tokenizer", &["bundled", "error", "hub"]),
     ("transport", &["backend", "model", "progress", "request_log", "response"]),
     ("ui", &["error"]),
+    ("vision", &["model"]),
 ];
 
 /// Crates that only the modules beside them may name.
 const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["mock"]),
+    ("base64", &["dataset"]),
     ("clap", &["cli", "dataset", "mock"]),
     ("hf_hub", &["hub"]),
+    ("image", &["dataset"]),
     ("indicatif", &["progress"]),
+    ("jpeg_encoder", &["dataset"]),
     ("minijinja", &["tokenizer"]),
     ("minijinja_contrib", &["tokenizer"]),
+    ("parquet", &["dataset"]),
     ("rand_distr", &["arrival", "dataset", "mock"]),
     ("ratatui", &["plot"]),
     ("reqwest", &["config", "download", "probe", "transport"]),

@@ -219,6 +219,9 @@ fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value {
     );
     put("failures", failures.into());
     put("output_token_source", sources.into());
+    if let Some(source) = facts.vision_source {
+        put("vision_token_source", source.name().into());
+    }
     let mut reference = Map::new();
     for stat in &report.stats {
         if let Some(key) = stat.key.strip_prefix(REFERENCE) {

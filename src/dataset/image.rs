@@ -1,0 +1,169 @@
+//! `image`: made-up images and a text of random length.
+//!
+//! The text is that of `random-ids`. Images are noise, which no server can have seen before, or white.
+
+use std::sync::Arc;
+
+use clap::{Args, FromArgMatches};
+use rand::RngExt as _;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::exact::{self, Words};
+use super::lengths::{self, draw};
+use super::patches::{self, Rule};
+use super::picture::{Content, Format, Resolution, Size, data_uri};
+use super::{Context, Dataset, Entry, Rows, Uses, facts, random_ids};
+use crate::error::Error;
+use crate::model::{Prompt, Row};
+use crate::rng;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "image",
+    about: "made-up images, and tokens of random lengths",
+    flags: Opts::augment_args,
+    build: |matches| {
+        let (opts, lengths) =
+            (Opts::from_arg_matches(matches)?, lengths::Opts::from_arg_matches(matches)?);
+        Ok(Box::new(Images { opts, lengths }))
+    },
+    facts: |matches| facts(Opts::from_arg_matches(matches)),
+};
+
+const HEADING: &str = "Dataset: image";
+
+/// Images whose number and size together are worth a warning: 1080p, and so many.
+const LARGE: u64 = 1920 * 1080;
+const MANY: usize = 100;
+
+#[derive(Debug, Clone, Args, Serialize)]
+#[group(skip)]
+struct Opts {
+    /// Images of each request
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..), help_heading = HEADING)]
+    image_count: u16,
+    /// Draw the number of images from 1 to --image-count
+    #[arg(long, help_heading = HEADING)]
+    random_image_count: bool,
+    /// Height and width of the images, which may be drawn from a range
+    #[arg(long, help = "4k, 1080p, 720p, 360p, HEIGHTxWIDTH, or random:SMALLEST-LARGEST of those", value_name = "SIZE", default_value = "1080p", help_heading = HEADING)]
+    image_resolution: Resolution,
+    /// File format
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Jpeg, help_heading = HEADING)]
+    image_format: Format,
+    /// Noise or white
+    #[arg(long, value_name = "CONTENT", value_enum, default_value_t = Content::Random, help_heading = HEADING)]
+    image_content: Content,
+}
+
+#[derive(Debug)]
+struct Images {
+    opts: Opts,
+    lengths: lengths::Opts,
+}
+
+/// What all rows are made with.
+struct Shared<'a> {
+    vocabulary: &'a [u32],
+    words: Option<&'a Words>,
+    rule: Option<Rule>,
+    /// The one image, where all are the same.
+    image: Option<Arc<str>>,
+}
+
+impl Dataset for Images {
+    fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
+        super::refuse_ids(context, ENTRY.name)?;
+        let Opts { image_resolution: resolution, image_format: format, image_content, .. } =
+            &self.opts;
+        let vocabulary = random_ids::vocabulary(context.tokenizer)?;
+        let words = Words::of(context.tokenizer);
+        let image = (*image_content == Content::Blank && resolution.fixed()).then(|| {
+            let size = resolution.largest;
+            data_uri(&image_content.pixels(size, &mut rng::stream(0, "", 0)), size, *format)
+        });
+        let shared = Shared {
+            vocabulary: &vocabulary,
+            words: words.as_ref(),
+            rule: Rule::of(context.tokenizer.name(), context.hub)?,
+            image: image.transpose()?,
+        };
+        let row = |i| self.row(context, i, &shared);
+        let made: Vec<_> = (0..context.n).into_par_iter().map(row).collect::<Result<_, Error>>()?;
+        let images: usize = made.iter().map(|(row, ..)| row.images.len()).sum();
+        // The lengths of the texts are checked before anything is added to them.
+        let (texts, vision): (Vec<_>, Vec<_>) =
+            made.into_iter().map(|(row, target, vision)| ((row, target), vision)).unzip();
+        let mut rows = exact::checked(context.tokenizer, texts);
+        rows.rows = std::mem::take(&mut rows.rows)
+            .into_iter()
+            .zip(vision)
+            .map(|(row, vision)| patches::account(row, vision, shared.rule, context))
+            .collect();
+        if resolution.largest.area() >= LARGE && images >= MANY {
+            rows.notes.push(format!(
+                "{images} images of up to {} pixels (height x width) need much memory here and on the server, and much time to send",
+                resolution.largest
+            ));
+        }
+        Ok(rows)
+    }
+
+    fn uses(&self) -> Uses {
+        Uses { images: true, ..Uses::default() }
+    }
+}
+
+impl Images {
+    /// Row `i`, the text length that it aims at, and the tokens of its images, where a rule gives them.
+    fn row(
+        &self,
+        context: &Context<'_>,
+        i: usize,
+        shared: &Shared<'_>,
+    ) -> Result<(Row, usize, usize), Error> {
+        let (seed, ratio) = (context.seed, self.lengths.random_range_ratio);
+        let target = draw(self.lengths.random_input_len, ratio, seed, "image/input-len", i);
+        let output_len = draw(self.lengths.random_output_len, ratio, seed, "image/output-len", i);
+        let mut rng = rng::stream(seed, "image/offset", i as u64);
+        let offset = |size: usize| (rng.random_range(0..size) + i) % size;
+        let Shared { vocabulary, words, .. } = *shared;
+        let (text, len) = random_ids::text(context.tokenizer, i, target, vocabulary, words, offset);
+        let images: Vec<(Arc<str>, usize)> = (0..self.count(seed, i))
+            .into_par_iter()
+            .map(|j| self.image(seed, i, j, shared))
+            .collect::<Result<_, Error>>()?;
+        let vision = images.iter().map(|(_, tokens)| tokens).sum();
+        let images = images.into_iter().map(|(image, _)| image).collect();
+        Ok((Row { images, ..Row::new(Prompt::Text(text), len, output_len) }, target, vision))
+    }
+
+    /// Images of row `i`.
+    fn count(&self, seed: u64, i: usize) -> u16 {
+        if !self.opts.random_image_count {
+            return self.opts.image_count;
+        }
+        rng::stream(seed, "image/count", i as u64).random_range(1..=self.opts.image_count)
+    }
+
+    /// Image `j` of row `i`, and its tokens, where a rule gives them.
+    fn image(
+        &self,
+        seed: u64,
+        i: usize,
+        j: u16,
+        shared: &Shared<'_>,
+    ) -> Result<(Arc<str>, usize), Error> {
+        // A row has less images than this factor, so each image has a stream of its own.
+        let index = ((i as u64) << 16) | u64::from(j);
+        let opts = &self.opts;
+        let size: Size = opts.image_resolution.draw(&mut rng::stream(seed, "image/size", index));
+        let tokens = shared.rule.map_or(Ok(0), |rule| rule.tokens(size))?;
+        if let Some(image) = &shared.image {
+            return Ok((image.clone(), tokens));
+        }
+        let mut rng = rng::stream(seed, "image/pixels", index);
+        let pixels = opts.image_content.pixels(size, &mut rng);
+        Ok((data_uri(&pixels, size, opts.image_format)?, tokens))
+    }
+}
