@@ -14,7 +14,7 @@ use crate::arrival::Rate;
 use crate::backend::{Backend, CacheTelling, Sampling};
 use crate::bundled;
 use crate::cli::{Header, LoraDistribution, ServeArgs, ServeWords};
-use crate::dataset::{Dataset, Reading};
+use crate::dataset::{Dataset, Entry, Reading};
 use crate::error::{Error, Kind};
 use crate::lora::{Adapters, Share};
 use crate::metric::{Latency, Slo};
@@ -178,6 +178,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         .worker_threads
         .or(args.rust_worker_threads)
         .unwrap_or_else(|| at_once.div_ceil(PER_THREAD).min(cores));
+    let has_conversations = Entry::find(&args.dataset_name).is_some_and(Entry::takes_conversations);
     let bundled = || mock.map(|_| bundled::NAME.to_owned());
     let mut extra = args.extra_request_body.clone().map(|object| object.0).unwrap_or_default();
     if args.fake_prefill {
@@ -212,7 +213,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         dataset_path: args
             .dataset_path
             .filter(|path| !path.as_os_str().is_empty())
-            .or_else(|| bundled().map(PathBuf::from)),
+            .or_else(|| bundled().filter(|_| has_conversations).map(PathBuf::from)),
         reading: Reading {
             template: args.apply_chat_template,
             suffix: args.prompt_suffix,

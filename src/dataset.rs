@@ -71,6 +71,11 @@ impl Entry {
     pub fn find(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|entry| entry.name == name)
     }
+
+    /// Whether it is made from conversations, of which the program has some inside.
+    pub fn takes_conversations(&self) -> bool {
+        matches!(self.name, "sharegpt" | "random")
+    }
 }
 
 /// What a dataset is given to make its rows.
