@@ -1,0 +1,177 @@
+//! Everything that is done before the first request: rows, bodies, due times.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::server::Served;
+use crate::arrival::{self, Rate};
+use crate::backend::{self, Common};
+use crate::config::Serve;
+use crate::conversation;
+use crate::dataset::{Context, Reading, Rows};
+use crate::error::{Error, Kind};
+use crate::hub::Hub;
+use crate::model::{PlannedRequest, Prompt, Row, VisionSource};
+use crate::plan::{self, Encoder, Render};
+use crate::tokenizer::Tokenizer;
+use crate::ui::Ui;
+use crate::vision;
+
+/// What is ready before the first request.
+pub(super) struct Prepared {
+    pub(super) plan: Arc<[PlannedRequest]>,
+    /// How the requests arrive.
+    pub(super) rate: Rate,
+    /// The gap that would follow the last of them.
+    pub(super) last_gap: Duration,
+    pub(super) encoder: Encoder,
+    /// The first row, which warm-ups repeat.
+    pub(super) first: Option<Row>,
+    /// Where the image tokens come from, if there are images.
+    pub(super) vision: Option<VisionSource>,
+}
+
+/// Makes the rows and the plan.
+pub(super) fn prepare(
+    config: &Serve,
+    served: &Served,
+    tokenizer: &Tokenizer,
+    ui: Ui,
+) -> Result<Prepared, Error> {
+    let started = Instant::now();
+    let hub = Hub::from_env(ui.terminal());
+    let mut rows = config.dataset.load(&Context {
+        tokenizer,
+        hub: &hub,
+        path: config.dataset_path.as_deref(),
+        n: config.num_prompts,
+        seed: config.seed,
+        ids: config.tokenize_prompt,
+        reading: &Reading { now: jiff::Zoned::now(), ..config.reading.clone() },
+    })?;
+    for note in &rows.notes {
+        ui.warn(note);
+    }
+    for line in &rows.told {
+        ui.status(line);
+    }
+    let encoder = Encoder {
+        protocol: config.backend.protocol,
+        common: Arc::new(Common {
+            model: served.model.clone(),
+            stream: config.stream,
+            ignore_eos: config.ignore_eos,
+            extra: config.extra.clone(),
+            sampling: config.sampling.clone(),
+        }),
+        render: (!config.backend.accepts_messages
+            && rows.rows.iter().any(|row| matches!(row.prompt, Prompt::Rounds(_))))
+        .then(|| {
+            // A tokenizer without a template is no error here: there is another way to write a conversation.
+            let template = tokenizer.chat_template(&jiff::Zoned::now()).ok();
+            let render =
+                move |messages: &[Value]| conversation::as_text(messages, template.as_ref());
+            Arc::new(render) as Render
+        }),
+    };
+    if let Some(adapters) = &config.adapters {
+        for (i, row) in rows.rows.iter_mut().enumerate() {
+            row.lora = Some(adapters.of(config.seed, i));
+        }
+    }
+    check_messages(config, &rows)?;
+    let (rate, due, last_gap) = arrivals(config, &rows)?;
+    let (first, vision) = (rows.rows.first().cloned(), vision::planned(&rows.rows));
+    let images = image_totals(&rows.rows);
+    let plan = plan::build(rows.rows, &due, &encoder);
+    let total = |len: fn(&PlannedRequest) -> usize| plan.iter().map(len).sum::<usize>();
+    ui.status(&format!(
+        "{} requests of {}: {} input tokens, {} output tokens asked for, prepared in {:.2} s",
+        plan.len(),
+        config.dataset_name,
+        total(|request| request.prompt_len),
+        total(|request| request.output_len),
+        started.elapsed().as_secs_f64(),
+    ));
+    if let Some(line) = images {
+        ui.status(&line);
+    }
+    Ok(Prepared { plan, rate, last_gap, encoder, first, vision })
+}
+
+/// Refuses messages that are no conversation where only text can be sent, and both for embeddings.
+fn check_messages(config: &Serve, rows: &Rows) -> Result<(), Error> {
+    if config.backend.accepts_messages {
+        return Ok(());
+    }
+    let refused = |prompt: &Prompt| match prompt {
+        Prompt::Messages(_) => true,
+        Prompt::Rounds(_) => !config.backend.protocol.generates(),
+        Prompt::Text(_) | Prompt::Ids(_) => false,
+    };
+    if !rows.rows.iter().any(|row| refused(&row.prompt)) {
+        return Ok(());
+    }
+    let chat = backend::ALL.iter().filter(|backend| backend.accepts_messages);
+    Err(Error::new(
+        Kind::Usage,
+        format!(
+            "--dataset-name {} gives chat messages, which --backend {} does not take",
+            config.dataset_name, config.backend.name
+        ),
+    )
+    .hint(format!(
+        "use --backend {}",
+        chat.map(|backend| backend.name).collect::<Vec<_>>().join(", ")
+    )))
+}
+
+/// When requests are due, by the dataset's own times if it always has them or the user asks for them, else by the rate.
+fn arrivals(config: &Serve, rows: &Rows) -> Result<(Rate, Vec<Duration>, Duration), Error> {
+    if rows.replay || config.trace {
+        let times: Option<Vec<Duration>> = rows.rows.iter().map(|row| row.at).collect();
+        let times = times.ok_or_else(|| {
+            Error::new(
+                Kind::Usage,
+                format!(
+                    "--use-trace-timestamps does not apply to --dataset-name {}, whose rows have no times",
+                    config.dataset_name
+                ),
+            )
+            .hint("use --request-rate, or a dataset with times such as mooncake")
+        })?;
+        return Ok((Rate::Trace, times, Duration::ZERO));
+    }
+    let (due, last_gap) = arrival::due_times(config.rate, rows.rows.len(), config.seed);
+    Ok((config.rate, due, last_gap))
+}
+
+/// How many images the rows have, how large they are, and what they count for; `None` if there are none.
+fn image_totals(rows: &[Row]) -> Option<String> {
+    let counts = || rows.iter().map(|row| row.images.len());
+    let (images, fewest, most) = (counts().sum::<usize>(), counts().min()?, counts().max()?);
+    if images == 0 {
+        return None;
+    }
+    let per_request = if fewest == most {
+        format!("{most} in each request")
+    } else {
+        let mean = images as f64 / rows.len() as f64;
+        format!("{fewest} to {most} in a request, {mean:.2} on average")
+    };
+    let bytes: usize = rows.iter().flat_map(|row| &row.images).map(|image| image.len()).sum();
+    let text: usize = rows.iter().map(|row| row.prompt_len - row.vision_len).sum();
+    let tokens = match vision::planned(rows) {
+        Some(VisionSource::PatchRule) => {
+            let vision: usize = rows.iter().map(|row| row.vision_len).sum();
+            format!("{vision} image tokens by the rule of the model")
+        }
+        _ => "image tokens are known after the run, if the server tells".to_owned(),
+    };
+    Some(format!(
+        "{images} images, {per_request}, {} bytes each on average as data URIs; {text} text tokens, {tokens}",
+        bytes / images
+    ))
+}

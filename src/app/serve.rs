@@ -1,0 +1,259 @@
+//! `rbench serve`: one run from the words to the files.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use super::engine::Engine;
+use super::prepare::{Prepared, prepare};
+use super::printer::Printer;
+use super::publish::publish;
+use super::save;
+use super::server::{Served, discover};
+use super::warm_up::warm_up;
+use crate::arrival::Rate;
+use crate::backend::CacheTelling;
+use crate::cli::ServeWords;
+use crate::config::{self, Keys, Serve};
+use crate::conversation;
+use crate::dispatch;
+use crate::error::{Error, Kind};
+use crate::hub::Hub;
+use crate::limits;
+use crate::metric::{self, Run, split_itl, steady_state};
+use crate::mock;
+use crate::model::{OutputTokens, PlannedRequest, RequestRecord, TokenSource, VisionSource};
+use crate::probe::{self, Probe};
+use crate::profiler::{Running, Said};
+use crate::progress::{Bar, Progress};
+use crate::report::{self, Facts, Report};
+use crate::tokenizer::Tokenizer;
+use crate::transport::Endpoint;
+use crate::ui::Ui;
+use crate::vision;
+
+/// `rbench serve`.
+pub(super) fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
+    for note in &words.notes {
+        ui.status(note);
+    }
+    let engine = if words.args.mock { Some(Engine::start(&words.args)?) } else { None };
+    let mut config = config::resolve(words, &Keys::from_env(), engine.as_ref().map(Engine::url))?;
+    if engine.is_some() && !config.backend.lists_models {
+        // Nobody can be asked for the name, and --mock leaves no choice of it.
+        config.model = Some(mock::MODEL.to_owned());
+    }
+    for note in &config.notes {
+        ui.status(note);
+    }
+    let limit = limits::raise_descriptors();
+    let at_once = config.max_concurrency.unwrap_or(usize::MAX).min(config.num_prompts) as u64;
+    match limits::check_descriptors(at_once, limit) {
+        Err(error) if config.rate == Rate::Unlimited || config.max_concurrency.is_some() => {
+            return Err(error);
+        }
+        Err(_) => ui.warn(
+            "should the server fall behind, more requests may be open than the file descriptor limit allows: set --max-concurrency",
+        ),
+        Ok(()) => {}
+    }
+    save::check("--output-file", config.output_file.as_deref())?;
+    save::check("--steady-state-output-file", config.steady_state_file.as_deref())?;
+    let session = Session::open(&config, ui)?;
+    let report = session.measure(&config);
+    drop(engine);
+    report
+}
+
+/// What all runs against one server share.
+struct Session {
+    runtime: tokio::runtime::Runtime,
+    probe: Probe,
+    served: Served,
+    tokenizer: Tokenizer,
+    ui: Ui,
+}
+
+impl Session {
+    /// Waits for the server, asks it what it serves, and loads the tokenizer.
+    fn open(config: &Serve, ui: Ui) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::new(Kind::System, "can not start a runtime").because(error))?;
+        let probe = Probe::new(&config.target.base, config.target.control.clone())?;
+        let served = runtime.block_on(discover(config, &probe, ui))?;
+        let tokenizer = Tokenizer::load(&served.tokenizers, &Hub::from_env(ui.terminal()))?;
+        if tokenizer.has_template() == Some(false) && config.backend.protocol.generates() {
+            ui.warn(&format!(
+            "the tokenizer {} has no chat template; base models may answer with text whose tokens can not be counted well",
+            tokenizer.name()
+        ));
+        }
+        Ok(Self { runtime, probe, served, tokenizer, ui })
+    }
+
+    /// One run, from its prompts to its files.
+    fn measure(&self, config: &Serve) -> Result<(), Error> {
+        let Self { runtime, probe, served, tokenizer, ui } = self;
+        let ui = *ui;
+        let Prepared { plan, rate, last_gap, encoder, first, vision } =
+            prepare(config, served, tokenizer, ui)?;
+        let endpoint = Arc::new(Endpoint {
+            url: format!("{}{}", config.target.base, config.backend.path)
+                .parse()
+                .map_err(|_| Error::new(Kind::Usage, "--base-url does not give a URL"))?,
+            headers: config.target.load.clone(),
+            protocol: config.backend.protocol,
+            streams: encoder.common.stream,
+        });
+        let mut options = dispatch::Options {
+            threads: config.threads,
+            max_in_flight: config.max_concurrency,
+            log: None,
+        };
+        warm_up(config, first.as_ref(), &encoder, &endpoint, &options, ui)?;
+        if let Some(timeout) = config.flush {
+            runtime.block_on(probe.flush(config.backend.flush, timeout))?;
+            ui.status("prefix cache emptied");
+        }
+        let date = jiff::Zoned::now();
+        let say = |said| match said {
+            Said::Done(text) => ui.status(&text),
+            Said::Failed(text) => ui.warn(&text),
+        };
+        let epoch_s = date.timestamp().as_duration().as_secs_f64();
+        let profilers = config
+            .profile
+            .as_ref()
+            .map(|profile| runtime.block_on(Running::start(profile, probe, epoch_s, say)));
+        let progress = Progress::new();
+        let requests = plan.iter().map(PlannedRequest::rounds).sum();
+        let bar = (config.progress && ui.terminal())
+            .then(|| Bar::start(progress.clone(), requests, ui.color()));
+        let failed = |error| Error::new(Kind::System, "can not start the run").because(error);
+        let printer = if config.print_requests {
+            let (printer, log) = Printer::start(ui).map_err(failed)?;
+            options.log = Some(log);
+            Some(printer)
+        } else {
+            None
+        };
+        let ran = dispatch::run(plan.clone(), &endpoint, &options, &progress).map_err(failed);
+        // The printer ends with the last log.
+        options.log = None;
+        drop((bar, printer));
+        let ended = Instant::now();
+        if let Some(profilers) = profilers {
+            runtime.block_on(profilers.stop(say));
+        }
+        let (mut records, _clock) = ran?;
+        let stopped = ended.elapsed();
+        let server_info = runtime.block_on(probe.json("/server_info"));
+        // SGLang's client counts both into its duration, the second for SGLang's servers only.
+        let server_info_time = if config.backend.is_sglang() { ended.elapsed() } else { stopped };
+
+        conversation::set_prompt_lengths(&plan, &mut records, tokenizer);
+        let vision = vision.map(|planned| vision::settle(&mut records, planned));
+        if vision == Some(VisionSource::Unknown) {
+            ui.warn("the tokens of the images are not known: the model's files have no rule that rbench knows, and the server did not count the prompts");
+        }
+        let retokenized = retokenize(&mut records, tokenizer, config.backend.protocol.generates());
+        let accept_length = server_info
+            .as_ref()
+            .filter(|_| config.backend.is_sglang())
+            .and_then(probe::accept_length);
+        let split: Option<Vec<f64>> =
+            (config.backend.splits_itl && accept_length.is_some_and(|a| a > 0.0)).then(|| {
+                records
+                    .par_iter()
+                    .filter(|record| record.completed())
+                    .flat_map_iter(|record| split_itl(record, |piece| tokenizer.count(piece)))
+                    .collect()
+            });
+        let stats = metric::compute(&Run {
+            records: &records,
+            retokenized: &retokenized,
+            split_itl: split.as_deref(),
+            slos: &config.slos,
+            cache_report: config.cache_report,
+            accept_length,
+            last_gap,
+            server_info_time,
+        });
+        warn_of_silent_cache(config, &records, ui);
+        let report = Report {
+            facts: facts(config, rate, served, tokenizer, vision, &date),
+            stats,
+            failures: report::failures(&records),
+            token_sources: report::token_sources(&records),
+            server_info,
+            records: &records,
+        };
+        let steady =
+            config.steady_state.and_then(|ratio| steady_state(&records, &retokenized, ratio));
+        publish(&report, steady.as_ref(), config, &date, ui)
+    }
+}
+
+/// Warns if a report on the prefix cache is asked for and the server told nothing of it.
+fn warn_of_silent_cache(config: &Serve, records: &[RequestRecord], ui: Ui) {
+    let told = |record: &RequestRecord| record.completed() && record.cached.is_some();
+    if !config.cache_report || records.iter().any(told) {
+        return;
+    }
+    let name = config.backend.name;
+    let advice = match config.backend.cache {
+        CacheTelling::Never => "its endpoint has no word for it",
+        _ if config.backend.is_sglang() => {
+            "the server may be too old to tell them; --backend sglang asks another endpoint"
+        }
+        _ => "start a vLLM server with --enable-prompt-tokens-details and --enable-prefix-caching",
+    };
+    ui.warn(&format!(
+        "--cache-report: --backend {name} told no cached prompt tokens, which the result counts as 0: {advice}"
+    ));
+}
+
+/// Counts each text again; completed requests whose tokens nobody counted take that count.
+fn retokenize(records: &mut [RequestRecord], tokenizer: &Tokenizer, generates: bool) -> Vec<u64> {
+    records
+        .par_iter_mut()
+        .map(|record| {
+            if !record.completed() || !generates {
+                return 0;
+            }
+            let count = tokenizer.count(&record.text) as u64;
+            let fallback = OutputTokens { count, source: TokenSource::Retokenized };
+            record.output_tokens.get_or_insert(fallback);
+            count
+        })
+        .collect()
+}
+
+fn facts(
+    config: &Serve,
+    rate: Rate,
+    served: &Served,
+    tokenizer: &Tokenizer,
+    vision_source: Option<VisionSource>,
+    date: &jiff::Zoned,
+) -> Facts {
+    Facts {
+        backend: config.backend.name,
+        generates: config.backend.protocol.generates(),
+        dataset_name: config.dataset_name.clone(),
+        rate,
+        max_concurrency: config.max_concurrency,
+        slos: config.slos.clone(),
+        cache_report: config.cache_report,
+        tag: config.tag.clone(),
+        model: served.model.clone(),
+        tokenizer: tokenizer.name().to_owned(),
+        vision_source,
+        seed: config.seed,
+        date: date.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        config: config.facts.clone(),
+    }
+}

@@ -1,0 +1,68 @@
+//! The requests before the run that nobody counts.
+
+use std::sync::Arc;
+
+use crate::config::Serve;
+use crate::dispatch;
+use crate::error::{Error, Kind};
+use crate::lora::Adapters;
+use crate::model::{Failure, Outcome, Row};
+use crate::plan::{self, Encoder};
+use crate::progress::Progress;
+use crate::transport::Endpoint;
+use crate::ui::Ui;
+
+/// Sends the warm-up requests and stops the program if none succeeds.
+pub(super) fn warm_up(
+    config: &Serve,
+    first: Option<&Row>,
+    encoder: &Encoder,
+    endpoint: &Arc<Endpoint>,
+    options: &dispatch::Options,
+    ui: Ui,
+) -> Result<(), Error> {
+    let Some(row) = first.filter(|_| config.warmup > 0) else { return Ok(()) };
+    let lora = config.adapters.as_ref().map(Adapters::first);
+    let row = Row { lora, ..row.clone() };
+    let plan = plan::warmup(&row, config.warmup, encoder);
+    let options = dispatch::Options { threads: 1, ..options.clone() };
+    let (records, _) = dispatch::run(plan, endpoint, &options, &Progress::new())
+        .map_err(|error| Error::new(Kind::System, "can not start the warm-up").because(error))?;
+    let good = records.iter().filter(|record| record.completed()).count();
+    if good > 0 {
+        ui.status(&format!("warm-up done: {good} of {} requests succeeded", records.len()));
+        return Ok(());
+    }
+    let failure = records.iter().find_map(|record| match &record.outcome {
+        Outcome::Failed(failure) => Some(failure),
+        _ => None,
+    });
+    Err(failure.map_or_else(
+        || Error::new(Kind::Rejected, "the warm-up did not run"),
+        |failure| warmup_error(failure, config),
+    ))
+}
+
+/// Says what the server answered, and what may help.
+fn warmup_error(failure: &Failure, config: &Serve) -> Error {
+    let answer = match &failure.excerpt {
+        Some(excerpt) => format!("{}: {excerpt}", failure.message),
+        None => failure.message.clone(),
+    };
+    let path = config.backend.path;
+    let error =
+        Error::new(Kind::Rejected, format!("the warm-up request to {path} failed: {answer}"));
+    match failure.status {
+        Some(401 | 403) => {
+            error.hint("set OPENAI_API_KEY, or API_KEY for a key that is sent as it is")
+        }
+        Some(404) => error.hint(format!(
+            "either the server has no {path} (try another --backend), or it does not know the model (see --model)"
+        )),
+        Some(400 | 413 | 422) => {
+            error.hint("the server does not accept the request: look at the lengths, --model and --extra-request-body")
+        }
+        Some(_) => error.hint("look at the server's log"),
+        None => error.hint("check --host and --port or --base-url"),
+    }
+}
