@@ -259,19 +259,32 @@ pub enum TextMode {
 /// What one event adds to what is known of a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta<'a> {
+    /// What it adds to a completion; the default if it is about none.
+    pub part: Part<'a>,
+    /// What it adds to more completions. Empty, and so without memory of its own, in nearly all streams.
+    pub others: Vec<Part<'a>>,
+    /// The server's count of output tokens so far, of all completions together.
+    pub output_tokens: Option<u64>,
+    /// The server's count of prompt tokens.
+    pub prompt_tokens: Option<u64>,
+    /// The prompt tokens that it had cached.
+    pub cached: Option<CachedTokens>,
+}
+
+/// What one event adds to what is known of one completion.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Which of the completions of the request, from 0.
+    pub completion: u16,
     /// Text of this event.
     pub text: Cow<'a, str>,
     /// What to do with it.
     pub mode: TextMode,
     /// Whether and how this event counts as output.
     pub step: Step,
-    /// The server's count of output tokens so far.
+    /// The server's count of output tokens so far, of this completion alone.
     pub output_tokens: Option<u64>,
-    /// The server's count of prompt tokens.
-    pub prompt_tokens: Option<u64>,
-    /// The prompt tokens that it had cached.
-    pub cached: Option<CachedTokens>,
-    /// Whether the server marks its streams' ends, and whether this is the mark.
+    /// Whether the server marks the ends of completions, and whether this is the mark.
     pub end: End,
 }
 

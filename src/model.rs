@@ -3,11 +3,15 @@
 //! Knows nothing of clocks, flags or printing. JSON occurs only as values that are passed on unread.
 //! All instants are offsets from the start of the run, so that records of several threads compare.
 
+mod events;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
+
+pub use events::{Gap, PerCompletion, TokenEvents};
 
 /// What a dataset asks a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,30 +267,6 @@ pub struct OutputTokens {
     pub source: TokenSource,
 }
 
-/// The events of one response that carried output, as columns of equal length.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TokenEvents {
-    /// Arrival of each event in ns since the start of the run.
-    pub at_ns: Vec<u64>,
-    /// Tokens that each event stands for in inter-token latencies.
-    pub tokens: Vec<u32>,
-    /// End of each event's piece in [`RequestRecord::text`], in bytes.
-    /// Empty where the protocol repeats the whole text in each event.
-    pub text_ends: Vec<usize>,
-}
-
-impl TokenEvents {
-    /// Number of events.
-    pub fn len(&self) -> usize {
-        self.at_ns.len()
-    }
-
-    /// Whether no event carried output.
-    pub fn is_empty(&self) -> bool {
-        self.at_ns.is_empty()
-    }
-}
-
 /// Prompt tokens that the server took from its prefix cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CachedTokens {
@@ -328,8 +308,10 @@ pub struct RequestRecord {
     pub outcome: Outcome,
     /// Arrivals of output.
     pub events: TokenEvents,
-    /// The received text.
+    /// The received text, of the first completion if there are several.
     pub text: String,
+    /// The received texts of the completions after the first. Empty for one completion.
+    pub other_texts: Vec<String>,
     /// Prompt tokens by the local tokenizer.
     pub prompt_len: usize,
     /// How many of them stand for images.
@@ -357,6 +339,7 @@ impl RequestRecord {
             outcome: Outcome::NotSent,
             events: TokenEvents::default(),
             text: String::new(),
+            other_texts: Vec::new(),
             prompt_len: request.prompt_len,
             vision_len: request.vision_len,
             output_len: request.output_len,
@@ -371,7 +354,17 @@ impl RequestRecord {
         self.outcome == Outcome::Completed
     }
 
-    /// First output, from the start of the run.
+    /// The received texts of all completions.
+    pub fn texts(&self) -> impl Iterator<Item = &str> + '_ {
+        std::iter::once(&self.text).chain(&self.other_texts).map(String::as_str)
+    }
+
+    /// Number of completions that the server told of, at least 1.
+    pub fn completions(&self) -> usize {
+        1 + self.other_texts.len()
+    }
+
+    /// First output of any completion, from the start of the run.
     pub fn first_token(&self) -> Option<Duration> {
         self.events.at_ns.first().map(|&ns| Duration::from_nanos(ns))
     }
@@ -386,17 +379,23 @@ impl RequestRecord {
         Some(self.done?.saturating_sub(self.sent?))
     }
 
-    /// Gaps between output in seconds, one entry per token after the first event.
+    /// Gaps between output of the same completion in seconds, one entry per token after its first event,
+    /// in order of arrival.
     ///
     /// An event that stands for k tokens contributes k entries of its gap divided by k;
     /// one that stands for none contributes nothing, and the next gap starts there.
     pub fn itl(&self) -> impl Iterator<Item = f64> + '_ {
-        let at = &self.events.at_ns;
-        (1..at.len()).flat_map(move |i| {
-            let k = self.events.tokens[i];
-            let gap = Duration::from_nanos(at[i].saturating_sub(at[i - 1])).as_secs_f64();
-            std::iter::repeat_n(gap / f64::from(k.max(1)), k as usize)
+        self.events.gaps().flat_map(|gap| {
+            let each = gap.length().as_secs_f64() / f64::from(gap.tokens.max(1));
+            std::iter::repeat_n(each, gap.tokens as usize)
         })
+    }
+
+    /// Tokens of a completion after its first, in the mean over the completions of the request:
+    /// the divisor of the time per output token. `None` if that is 0 or less.
+    pub fn steps(&self) -> Option<f64> {
+        let steps = self.output_count() as f64 / self.completions() as f64 - 1.0;
+        (steps > 0.0).then_some(steps)
     }
 
     /// Output tokens, 0 where none are known.
@@ -406,11 +405,15 @@ impl RequestRecord {
 
     /// The text pieces of the events, in order; none where the protocol repeats the whole text.
     pub fn pieces(&self) -> impl Iterator<Item = &str> + '_ {
-        let mut start = 0;
-        self.events.text_ends.iter().map(move |&end| {
-            let piece = self.text.get(start..end).unwrap_or("");
-            start = end;
-            piece
+        let mut ends: PerCompletion<usize> = PerCompletion::default();
+        self.events.text_ends.iter().enumerate().map(move |(event, &end)| {
+            let completion = self.events.completion_of(event);
+            let start = std::mem::replace(ends.entry(completion), end);
+            let text = match usize::from(completion).checked_sub(1) {
+                None => Some(&self.text),
+                Some(other) => self.other_texts.get(other),
+            };
+            text.and_then(|text| text.get(start..end)).unwrap_or("")
         })
     }
 }

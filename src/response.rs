@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use crate::backend::{DecodeError, Decoder, Delta, End, Step, TextMode};
+use crate::backend::{DecodeError, Decoder, Delta, End, Part, Step, TextMode};
 use crate::model::{
-    CachedTokens, Failure, FailureKind, OutputTokens, Phase, RequestRecord, TokenEvents,
-    TokenSource,
+    CachedTokens, Failure, FailureKind, OutputTokens, PerCompletion, Phase, RequestRecord,
+    TokenEvents, TokenSource,
 };
 use crate::sse;
 
@@ -64,22 +64,35 @@ impl std::fmt::Debug for Collector {
 struct Seen {
     decoder: Box<dyn Decoder>,
     events: TokenEvents,
-    text: String,
-    /// Text of the first event, to tell repeated text from pieces.
-    first_len: usize,
-    /// The server sends pieces where the protocol says it repeats the text.
-    pieces: bool,
+    completions: PerCompletion<Completion>,
+    /// The server's count of all completions, if it told that after any count of a single one.
     counted: Option<u64>,
-    /// Where [`Step::Total`] stood at the last event.
-    stepped: u64,
     prompt_tokens: Option<u64>,
     cached: Option<CachedTokens>,
-    /// Whether the server has a field that marks the end, and whether it did.
-    marks_end: bool,
+    /// When the last mark of an end came.
     finished: Option<Duration>,
     /// Whether `[DONE]` was seen.
     said_done: bool,
     last: Option<Duration>,
+}
+
+/// What the events so far have said of one completion.
+#[derive(Default)]
+struct Completion {
+    text: String,
+    /// Whether it had output.
+    begun: bool,
+    /// Text of the first event, to tell repeated text from pieces.
+    first_len: usize,
+    /// The server sends pieces where the protocol says it repeats the text.
+    pieces: bool,
+    /// The server's count of its tokens.
+    counted: Option<u64>,
+    /// Where [`Step::Total`] stood at the last event.
+    stepped: u64,
+    /// Whether the server has a field that marks the end, and whether it did.
+    marks_end: bool,
+    finished: bool,
 }
 
 impl Collector {
@@ -93,14 +106,10 @@ impl Collector {
             seen: Seen {
                 decoder,
                 events: TokenEvents::default(),
-                text: String::new(),
-                first_len: 0,
-                pieces: false,
+                completions: PerCompletion::default(),
                 counted: None,
-                stepped: 0,
                 prompt_tokens: None,
                 cached: None,
-                marks_end: false,
                 finished: None,
                 said_done: false,
                 last: None,
@@ -138,18 +147,21 @@ impl Collector {
             Framing::Whole if self.body.trim_ascii().is_empty() => {}
             Framing::Whole => {
                 let body = std::mem::take(&mut self.body);
-                let mut delta =
+                let delta =
                     seen.decoder.body(&body).map_err(|error| failure(&error, Phase::FirstToken))?;
-                let (events, text) = (&mut seen.events, &mut seen.text);
-                text.push_str(&delta.text);
-                if delta.step != Step::None {
-                    events.at_ns.push(nanos(at));
-                    events.tokens.push(1);
-                    events.text_ends.push(text.len());
+                for part in std::iter::once(&delta.part).chain(&delta.others) {
+                    let completion = seen.completions.entry(part.completion);
+                    completion.text.push_str(&part.text);
+                    completion.counted = part.output_tokens;
+                    completion.finished = true;
+                    if part.step != Step::None {
+                        seen.events.push(part.completion, nanos(at), 1);
+                        seen.events.text_ends.push(completion.text.len());
+                    }
                 }
                 seen.counted = delta.output_tokens;
                 seen.prompt_tokens = delta.prompt_tokens;
-                seen.cached = delta.cached.take();
+                seen.cached = delta.cached;
                 seen.finished = Some(at);
                 seen.last = Some(at);
             }
@@ -160,7 +172,7 @@ impl Collector {
     /// Moves what was collected into `record`, whatever became of the response.
     pub fn store(self, record: &mut RequestRecord) {
         let seen = self.seen;
-        let count = match seen.counted {
+        let count = match seen.counted() {
             Some(count) => Some(OutputTokens { count, source: TokenSource::Server }),
             None if self.framing == Framing::Events && !seen.events.is_empty() => {
                 Some(OutputTokens { count: seen.events.len() as u64, source: TokenSource::Events })
@@ -172,7 +184,9 @@ impl Collector {
         record.server_prompt_tokens = seen.prompt_tokens;
         record.cached = seen.cached;
         record.events = seen.events;
-        record.text = seen.text;
+        let PerCompletion { first, others } = seen.completions;
+        record.text = first.text;
+        record.other_texts = others.into_iter().map(|completion| completion.text).collect();
     }
 
     /// Whether the stream has told its end in so many words.
@@ -192,7 +206,17 @@ impl Seen {
     }
 
     fn tokens(&self) -> u64 {
-        self.counted.unwrap_or(0).max(self.events.len() as u64)
+        self.counted().unwrap_or(0).max(self.events.len() as u64)
+    }
+
+    /// The server's count of output tokens, over all completions.
+    fn counted(&self) -> Option<u64> {
+        let PerCompletion { first, others } = &self.completions;
+        let single = |sum: Option<u64>, other: &Completion| match (sum, other.counted) {
+            (Some(sum), Some(n)) => Some(sum.saturating_add(n)),
+            (sum, n) => sum.or(n),
+        };
+        self.counted.or_else(|| others.iter().fold(first.counted, single))
     }
 
     fn event(&mut self, event: sse::Event<'_>, at: Duration) -> Result<(), Failure> {
@@ -228,62 +252,68 @@ impl Seen {
         Ok(())
     }
 
-    fn delta(&mut self, mut delta: Delta<'_>, at: Duration) {
+    fn delta(&mut self, delta: Delta<'_>, at: Duration) {
         self.counted = delta.output_tokens.or(self.counted);
         self.prompt_tokens = delta.prompt_tokens.filter(|&n| n > 0).or(self.prompt_tokens);
         // The last word holds, but a bare number takes nothing away from one with its parts.
         let parts = |cached: &CachedTokens| cached.tiers.is_some();
-        if let Some(cached) = delta.cached.take()
+        if let Some(cached) = delta.cached
             && (parts(&cached) || !self.cached.as_ref().is_some_and(parts))
         {
             self.cached = Some(cached);
         }
-        let delta = &delta;
-        match delta.end {
+        self.part(&delta.part, at);
+        for part in &delta.others {
+            self.part(part, at);
+        }
+    }
+
+    fn part(&mut self, part: &Part<'_>, at: Duration) {
+        let completion = self.completions.entry(part.completion);
+        if part.output_tokens.is_some() {
+            completion.counted = part.output_tokens;
+            // The last word holds.
+            self.counted = None;
+        }
+        match part.end {
             End::Unmarked => {}
-            End::Open => self.marks_end = true,
+            End::Open => completion.marks_end = true,
             End::Finished => {
-                self.marks_end = true;
+                completion.marks_end = true;
+                completion.finished = true;
                 self.finished = Some(at);
             }
         }
-        let tokens = match delta.step {
+        let tokens = match part.step {
             Step::None => return,
             Step::One => 1,
             Step::Total(total) => {
-                let tokens = total.saturating_sub(self.stepped);
-                let unchanged = total == self.stepped && !self.events.is_empty();
-                self.stepped = total;
+                let tokens = total.saturating_sub(completion.stepped);
+                let unchanged = total == completion.stepped && completion.begun;
+                completion.stepped = total;
                 if unchanged {
                     // The same tokens told again, as with a closing event: nothing arrived.
-                    self.take_text(delta);
+                    completion.take_text(part);
                     return;
                 }
                 u32::try_from(tokens).unwrap_or(u32::MAX)
             }
         };
-        self.take_text(delta);
-        self.events.at_ns.push(nanos(at));
-        self.events.tokens.push(tokens);
-        if delta.mode == TextMode::Append {
-            self.events.text_ends.push(self.text.len());
+        completion.take_text(part);
+        completion.begun = true;
+        self.events.push(part.completion, nanos(at), tokens);
+        if part.mode == TextMode::Append {
+            self.events.text_ends.push(completion.text.len());
         }
     }
 
-    fn take_text(&mut self, delta: &Delta<'_>) {
-        if delta.mode == TextMode::Replace && !self.pieces {
-            // Repeated text always begins with the first event's; pieces do not.
-            let first = self.text.get(..self.first_len).unwrap_or("");
-            if self.events.is_empty() {
-                self.first_len = delta.text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
-            } else if !delta.text.starts_with(first) {
-                self.pieces = true;
-            }
-        }
-        if delta.mode == TextMode::Replace && !self.pieces {
-            self.text.clear();
-        }
-        self.text.push_str(&delta.text);
+    /// Whether a completion has begun to be told and lacks the end that the server would mark.
+    fn ended_early(&self) -> bool {
+        let open = |completion: &Completion| completion.marks_end && !completion.finished;
+        let finished = |completion: &Completion| completion.finished;
+        // `[DONE]` ends a stream by itself, unless its server is seen to give reasons and gave one completion none.
+        let any_open = self.completions.iter().any(open);
+        any_open && (!self.said_done || self.completions.iter().any(finished))
     }
 
     /// Judges a response that ended without a transport error.
@@ -303,23 +333,44 @@ impl Seen {
         if self.last.is_none() {
             return fail(FailureKind::NoTokens, "the response body was empty", Phase::FirstToken);
         }
-        if self.marks_end && self.finished.is_none() {
-            let message = "the stream ended without a finish reason or [DONE]";
+        if self.ended_early() {
+            let message = if self.said_done {
+                "the stream ended without a finish reason for each completion"
+            } else {
+                "the stream ended without a finish reason or [DONE]"
+            };
             return fail(FailureKind::EarlyEnd, message, self.phase());
         }
         if self.events.is_empty() {
             // Tokens without text, such as special tokens, are told by the counter alone:
             // the latest instant at which the first can have arrived is the end.
             let at = self.finished.or(self.last);
-            let (Some(1..), Some(at)) = (self.counted, at) else {
+            let (Some(1..), Some(at)) = (self.counted(), at) else {
                 let message = "the response held no generated token";
                 return fail(FailureKind::NoTokens, message, Phase::FirstToken);
             };
-            self.events.at_ns.push(nanos(at));
-            self.events.tokens.push(1);
-            self.events.text_ends.push(self.text.len());
+            self.events.push(0, nanos(at), 1);
+            self.events.text_ends.push(self.completions.first.text.len());
         }
         Ok(())
+    }
+}
+
+impl Completion {
+    fn take_text(&mut self, part: &Part<'_>) {
+        if part.mode == TextMode::Replace && !self.pieces {
+            // Repeated text always begins with the first event's; pieces do not.
+            let first = self.text.get(..self.first_len).unwrap_or("");
+            if !self.begun {
+                self.first_len = part.text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
+            } else if !part.text.starts_with(first) {
+                self.pieces = true;
+            }
+        }
+        if part.mode == TextMode::Replace && !self.pieces {
+            self.text.clear();
+        }
+        self.text.push_str(&part.text);
     }
 }
 

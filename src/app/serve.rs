@@ -224,7 +224,7 @@ fn retokenize(records: &mut [RequestRecord], tokenizer: &Tokenizer, generates: b
             if !record.completed() || !generates {
                 return 0;
             }
-            let count = tokenizer.count(&record.text) as u64;
+            let count = record.texts().map(|text| tokenizer.count(text) as u64).sum();
             let fallback = OutputTokens { count, source: TokenSource::Retokenized };
             record.output_tokens.get_or_insert(fallback);
             count

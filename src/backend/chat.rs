@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::wire::{self, Finish, First, Sglext, Text, Told, Usage};
+use super::wire::{self, Finish, Several, Sglext, Text, Told, Usage};
 use super::{
-    Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes,
+    Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step, Takes,
 };
 use crate::model::{Prompt, Row};
 
@@ -80,7 +80,7 @@ struct Reader;
 #[serde(expecting = "a chat completion")]
 struct Chunk<'a> {
     #[serde(borrow, default)]
-    choices: First<Choice<'a>>,
+    choices: Several<Choice<'a>>,
     usage: Option<Usage>,
     sglext: Option<Sglext>,
     error: Option<Told>,
@@ -91,6 +91,7 @@ struct Chunk<'a> {
 
 #[derive(Deserialize)]
 struct Choice<'a> {
+    index: Option<u16>,
     #[serde(borrow)]
     delta: Option<Message<'a>>,
     #[serde(borrow)]
@@ -140,24 +141,20 @@ impl<'a> Message<'a> {
     }
 }
 
+impl<'a> wire::Choice<'a> for Choice<'a> {
+    fn part(self, position: u16) -> Result<Part<'a>, DecodeError> {
+        let message = self.delta.or(self.message);
+        let (text, step) = message.map(Message::output).unwrap_or_default();
+        let completion = self.index.unwrap_or(position);
+        Ok(Part { completion, text, step, end: self.finish_reason.end()?, ..Part::default() })
+    }
+}
+
 impl Decoder for Reader {
     fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
         let chunk: Chunk<'a> = wire::parse(data)?;
         wire::refuse_error(chunk.error, chunk.object.as_ref().map(|text| &*text.0), chunk.message)?;
-        let usage = chunk.usage.unwrap_or_default();
-        let mut delta = Delta {
-            output_tokens: usage.completion_tokens,
-            prompt_tokens: usage.prompt_tokens,
-            cached: wire::cached_of(chunk.sglext, &usage),
-            ..Delta::default()
-        };
-        if let Some(choice) = chunk.choices.0 {
-            if let Some(message) = choice.delta.or(choice.message) {
-                (delta.text, delta.step) = message.output();
-            }
-            delta.end = choice.finish_reason.end()?;
-        }
-        Ok(delta)
+        wire::delta(chunk.choices, chunk.usage, chunk.sglext)
     }
 
     fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
@@ -201,7 +198,11 @@ mod tests {
             let event =
                 format!(r#"{{"choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}"#);
             let read = Reader.event(event.as_bytes()).unwrap();
-            assert_eq!((&*read.text, read.step, read.end), (text, step, End::Open), "{delta}");
+            assert_eq!(
+                (&*read.part.text, read.part.step, read.part.end),
+                (text, step, End::Open),
+                "{delta}"
+            );
         }
     }
 
@@ -218,8 +219,26 @@ mod tests {
         let body = br#"{"choices":[{"message":{"role":"assistant","content":"hi there"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
         let delta = Reader.body(body).unwrap();
         assert_eq!(
-            (&*delta.text, delta.output_tokens, delta.end),
+            (&*delta.part.text, delta.part.output_tokens, delta.part.end),
             ("hi there", Some(2), End::Finished)
         );
+    }
+
+    #[test]
+    fn several_completions() {
+        let event = br#"{"choices":[{"index":3,"delta":{"content":"a"},"finish_reason":null}],"usage":{"completion_tokens":2}}"#;
+        let delta = Reader.event(event).unwrap();
+        assert_eq!((delta.part.completion, delta.part.output_tokens), (3, Some(2)));
+        let body = br#"{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"},{"index":1,"message":{"content":"b"},"finish_reason":"stop"}],"usage":{"completion_tokens":2}}"#;
+        let delta = Reader.body(body).unwrap();
+        let other = Part {
+            completion: 1,
+            text: "b".into(),
+            step: Step::One,
+            end: End::Finished,
+            ..Part::default()
+        };
+        assert_eq!((&*delta.part.text, delta.output_tokens), ("a", Some(2)));
+        assert_eq!(delta.others, [other]);
     }
 }

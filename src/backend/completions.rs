@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::wire::{self, Finish, First, Sglext, Text, Told, Usage};
+use super::wire::{self, Finish, Several, Sglext, Text, Told, Usage};
 use super::{
-    Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes,
+    Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step, Takes,
 };
 
 pub(super) const BACKEND: Backend = Backend {
@@ -41,6 +41,7 @@ impl Protocol for Completions {
         if common.sampling.return_logprob && common.sampling.top_logprobs_num > 0 {
             body.insert("logprobs".into(), common.sampling.top_logprobs_num.into());
         }
+        wire::drop_best_of(&mut body, request);
         wire::merge(&mut body, request);
         wire::adapt(&mut body, row);
         if !row.images.is_empty() {
@@ -62,7 +63,7 @@ pub(super) struct Reader;
 #[serde(expecting = "a completion")]
 struct Chunk<'a> {
     #[serde(borrow, default)]
-    choices: First<Choice<'a>>,
+    choices: Several<Choice<'a>>,
     usage: Option<Usage>,
     sglext: Option<Sglext>,
     error: Option<Told>,
@@ -73,29 +74,31 @@ struct Chunk<'a> {
 
 #[derive(Deserialize)]
 struct Choice<'a> {
+    index: Option<u16>,
     #[serde(borrow)]
     text: Option<Text<'a>>,
     #[serde(default)]
     finish_reason: Finish,
 }
 
+impl<'a> wire::Choice<'a> for Choice<'a> {
+    fn part(self, position: u16) -> Result<Part<'a>, DecodeError> {
+        let text = wire::text(self.text);
+        Ok(Part {
+            completion: self.index.unwrap_or(position),
+            step: if text.is_empty() { Step::None } else { Step::One },
+            text,
+            end: self.finish_reason.end()?,
+            ..Part::default()
+        })
+    }
+}
+
 impl Decoder for Reader {
     fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
         let chunk: Chunk<'a> = wire::parse(data)?;
         wire::refuse_error(chunk.error, chunk.object.as_ref().map(|text| &*text.0), chunk.message)?;
-        let usage = chunk.usage.unwrap_or_default();
-        let mut delta = Delta {
-            output_tokens: usage.completion_tokens,
-            prompt_tokens: usage.prompt_tokens,
-            cached: wire::cached_of(chunk.sglext, &usage),
-            ..Delta::default()
-        };
-        if let Some(choice) = chunk.choices.0 {
-            delta.text = wire::text(choice.text);
-            delta.step = if delta.text.is_empty() { Step::None } else { Step::One };
-            delta.end = choice.finish_reason.end()?;
-        }
-        Ok(delta)
+        wire::delta(chunk.choices, chunk.usage, chunk.sglext)
     }
 
     fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
@@ -149,13 +152,16 @@ mod tests {
     fn events() {
         let read = |data: &'static str| Reader.event(data.as_bytes());
         let delta = read(r#"{"choices":[{"text":"a b","finish_reason":null}]}"#).unwrap();
-        assert_eq!((&*delta.text, delta.step, delta.end), ("a b", Step::One, End::Open));
+        assert_eq!(
+            (&*delta.part.text, delta.part.step, delta.part.end),
+            ("a b", Step::One, End::Open)
+        );
         let delta = read(r#"{"choices":[{"text":"","finish_reason":"length"}]}"#).unwrap();
-        assert_eq!((delta.step, delta.end), (Step::None, End::Finished));
+        assert_eq!((delta.part.step, delta.part.end), (Step::None, End::Finished));
         let delta =
             read(r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9}}"#).unwrap();
         assert_eq!((delta.prompt_tokens, delta.output_tokens), (Some(3), Some(9)));
-        assert_eq!(delta.end, End::Unmarked);
+        assert_eq!(delta.part.end, End::Unmarked);
         assert_eq!(delta.cached, None);
     }
 
@@ -189,5 +195,51 @@ mod tests {
             assert_eq!(error, DecodeError::Server("too long".into()), "{data}");
         }
         assert!(matches!(Reader.event(b"{oops"), Err(DecodeError::Malformed(_))));
+    }
+
+    #[test]
+    fn several_completions() {
+        let read = |data: &'static str| Reader.event(data.as_bytes()).unwrap();
+        let delta = read(
+            r#"{"choices":[{"index":2,"text":"a","finish_reason":null}],"usage":{"completion_tokens":1}}"#,
+        );
+        assert_eq!((delta.part.completion, &*delta.part.text), (2, "a"));
+        // Beside one choice the count is that one's.
+        assert_eq!((delta.part.output_tokens, delta.output_tokens), (Some(1), None));
+        assert_eq!(delta.others.capacity(), 0);
+        let delta = read(
+            r#"{"choices":[{"text":"a","finish_reason":"stop"},{"text":"b","finish_reason":null}],"usage":{"completion_tokens":5}}"#,
+        );
+        let parts: Vec<_> = std::iter::once(&delta.part)
+            .chain(&delta.others)
+            .map(|part| (part.completion, &*part.text, part.end, part.output_tokens))
+            .collect();
+        assert_eq!(parts, [(0, "a", End::Finished, None), (1, "b", End::Open, None)]);
+        assert_eq!(delta.output_tokens, Some(5));
+        let aborted = br#"{"choices":[{"index":0,"text":"a"},{"index":1,"text":"","finish_reason":"abort"}]}"#;
+        assert!(matches!(Reader.event(aborted), Err(DecodeError::Server(_))));
+        for index in ["-1", "70000", "\"a\"", "0.5"] {
+            let data = format!(r#"{{"choices":[{{"index":{index},"text":"a"}}]}}"#);
+            let error = Reader.event(data.as_bytes()).unwrap_err();
+            assert!(matches!(error, DecodeError::Malformed(_)), "{index}");
+        }
+    }
+
+    #[test]
+    fn several_completions_without_a_best_of_below_them() {
+        let encode = |extra: serde_json::Value| {
+            let extra = extra.as_object().unwrap().clone();
+            let body = encode(&Common { extra, ..common(true) });
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+            (body["n"].clone(), body["best_of"].clone())
+        };
+        for (extra, n, best_of) in [
+            (json!({}), json!(null), json!(1)),
+            (json!({"n": 1}), json!(1), json!(1)),
+            (json!({"n": 3}), json!(3), json!(null)),
+            (json!({"n": 3, "best_of": 4}), json!(3), json!(4)),
+        ] {
+            assert_eq!(encode(extra), (n, best_of));
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::wire::{self, First, Text, Told, Usage};
 use super::{
-    Backend, CacheTelling, DecodeError, Decoder, Delta, End, Flush, Protocol, Request, Takes,
+    Backend, CacheTelling, DecodeError, Decoder, Delta, End, Flush, Part, Protocol, Request, Takes,
 };
 
 pub(super) const BACKEND: Backend = Backend {
@@ -82,7 +82,8 @@ impl Decoder for Reader {
             return Err(DecodeError::Malformed("answer holds no embedding in `data`".to_owned()));
         }
         let prompt_tokens = answer.usage.and_then(|usage| usage.prompt_tokens);
-        Ok(Delta { prompt_tokens, end: End::Finished, ..Delta::default() })
+        let part = Part { end: End::Finished, ..Part::default() };
+        Ok(Delta { part, prompt_tokens, ..Delta::default() })
     }
 }
 

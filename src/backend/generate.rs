@@ -1,15 +1,19 @@
 //! SGLang's native endpoint: `POST /generate`.
 //!
-//! Each event repeats the whole text so far and carries a running count of output tokens.
+//! Each event repeats the whole text so far and carries a running count of output tokens, both of one completion.
+
+use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::wire::{self, CacheDetails, Finish, First, Text, Told};
+use super::wire::{self, CacheDetails, Finish, First, Several, Text, Told};
 use super::{
-    Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes,
-    TextMode,
+    Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step,
+    Takes, TextMode,
 };
 use crate::model::Prompt;
 
@@ -60,6 +64,12 @@ impl Protocol for Generate {
             body["sampling_params"]["top_p"] = sampling.top_p.into();
         }
         wire::merge(&mut body, request);
+        // Nothing but the sampling parameters can ask for several completions here.
+        if let Some(n) = wire::several_completions(&request.extra())
+            && let Some(Value::Object(sampling)) = body.get_mut("sampling_params")
+        {
+            sampling.entry("n").or_insert_with(|| n.into());
+        }
         // These win over the user's keys, as in the reference.
         if sampling.top_logprobs_num > 0 {
             body.insert("top_logprobs_num".into(), sampling.top_logprobs_num.into());
@@ -84,6 +94,7 @@ struct Reader;
 #[derive(Deserialize)]
 #[serde(expecting = "an answer of /generate")]
 struct Chunk<'a> {
+    index: Option<u16>,
     #[serde(borrow)]
     text: Option<Text<'a>>,
     #[serde(default)]
@@ -105,28 +116,75 @@ struct MetaInfo {
     finish_reason: Finish,
 }
 
-impl Decoder for Reader {
-    fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
-        let chunk: Chunk<'a> = wire::parse(data)?;
-        wire::refuse_error(chunk.error, chunk.object.as_ref().map(|text| &*text.0), chunk.message)?;
-        let meta = chunk.meta_info.unwrap_or_default();
+/// One completion, or a list of all, which is the answer in one piece to a request for several.
+struct Answer<'a>(Several<Chunk<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any<'a>(PhantomData<Chunk<'a>>);
+        impl<'de: 'a, 'a> Visitor<'de> for Any<'a> {
+            type Value = Answer<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an answer of /generate")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Answer<'a>, A::Error> {
+                let chunk = Chunk::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Answer(Several { first: Some(chunk), others: Vec::new() }))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Answer<'a>, A::Error> {
+                Several::deserialize(SeqAccessDeserializer::new(seq)).map(Answer)
+            }
+        }
+        deserializer.deserialize_any(Any(PhantomData))
+    }
+}
+
+impl<'a> Chunk<'a> {
+    /// What it says; without an index it is at `position` of its list.
+    fn delta(self, position: u16) -> Result<Delta<'a>, DecodeError> {
+        wire::refuse_error(self.error, self.object.as_ref().map(|text| &*text.0), self.message)?;
+        let meta = self.meta_info.unwrap_or_default();
         // A server without a detokenizer sends ids instead of text.
-        let ids_only = chunk.text.is_none() && chunk.output_ids.0.is_some();
-        let text = wire::text(chunk.text);
+        let ids_only = self.text.is_none() && self.output_ids.0.is_some();
+        let text = wire::text(self.text);
         let step = if text.is_empty() && !ids_only {
             Step::None
         } else {
             meta.completion_tokens.map_or(Step::One, Step::Total)
         };
+        let completion = self.index.unwrap_or(position);
+        // Completions share their prompt, which the first of them finds in the cache or not.
+        let cached = (completion == 0)
+            .then(|| wire::cached(meta.cached_tokens, meta.cached_tokens_details))
+            .flatten();
         Ok(Delta {
-            text,
-            mode: TextMode::Replace,
-            step,
-            output_tokens: meta.completion_tokens,
+            part: Part {
+                completion,
+                text,
+                mode: TextMode::Replace,
+                step,
+                output_tokens: meta.completion_tokens,
+                end: meta.finish_reason.end()?,
+            },
             prompt_tokens: meta.prompt_tokens,
-            cached: wire::cached(meta.cached_tokens, meta.cached_tokens_details),
-            end: meta.finish_reason.end()?,
+            cached,
+            ..Delta::default()
         })
+    }
+}
+
+impl Decoder for Reader {
+    fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
+        let chunks = wire::parse::<Answer<'a>>(data)?.0;
+        let Some(first) = chunks.first else { return Ok(Delta::default()) };
+        let mut delta = first.delta(0)?;
+        for (chunk, position) in chunks.others.into_iter().zip(1..) {
+            delta.others.push(chunk.delta(position)?.part);
+        }
+        Ok(delta)
     }
 
     fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
@@ -139,8 +197,8 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::backend::End;
     use crate::backend::testing::{common, row};
+    use crate::backend::{Common, End};
     use crate::model::{CacheTiers, CachedTokens, Row};
 
     #[test]
@@ -167,12 +225,12 @@ mod tests {
     fn events() {
         let data = br#"{"text":"a b","output_ids":[],"meta_info":{"id":"x","finish_reason":null,"prompt_tokens":7,"completion_tokens":2}}"#;
         let delta = Reader.event(data).unwrap();
-        assert_eq!((&*delta.text, delta.mode), ("a b", TextMode::Replace));
-        assert_eq!((delta.step, delta.prompt_tokens), (Step::Total(2), Some(7)));
-        assert_eq!(delta.end, End::Open);
+        assert_eq!((&*delta.part.text, delta.part.mode), ("a b", TextMode::Replace));
+        assert_eq!((delta.part.step, delta.prompt_tokens), (Step::Total(2), Some(7)));
+        assert_eq!(delta.part.end, End::Open);
         let data = br#"{"output_ids":[5,6],"meta_info":{"finish_reason":{"type":"length","length":2},"completion_tokens":2}}"#;
         let delta = Reader.event(data).unwrap();
-        assert_eq!((delta.step, delta.end), (Step::Total(2), End::Finished));
+        assert_eq!((delta.part.step, delta.part.end), (Step::Total(2), End::Finished));
     }
 
     #[test]
@@ -195,5 +253,42 @@ mod tests {
     fn an_abort_is_an_error() {
         let data = br#"{"text":"","meta_info":{"finish_reason":{"type":"abort","message":"out of memory"},"completion_tokens":0}}"#;
         assert_eq!(Reader.event(data), Err(DecodeError::Server("out of memory".into())));
+    }
+
+    #[test]
+    fn several_completions() {
+        let data =
+            br#"{"text":"a","meta_info":{"completion_tokens":2,"cached_tokens":5},"index":3}"#;
+        let delta = Reader.event(data).unwrap();
+        assert_eq!((delta.part.completion, delta.part.output_tokens), (3, Some(2)));
+        assert_eq!((delta.cached, delta.others.capacity()), (None, 0));
+        let data = br#"[{"text":"a","meta_info":{"completion_tokens":2,"cached_tokens":5}},
+            {"text":"b","meta_info":{"completion_tokens":3,"cached_tokens":6}}]"#;
+        let delta = Reader.body(data).unwrap();
+        assert_eq!((&*delta.part.text, delta.part.step), ("a", Step::Total(2)));
+        assert_eq!(delta.cached.as_ref().map(|cached| cached.total), Some(5));
+        let [other] = &delta.others[..] else { panic!("{delta:?}") };
+        assert_eq!((other.completion, &*other.text, other.output_tokens), (1, "b", Some(3)));
+        assert_eq!(Reader.body(b"[]"), Ok(Delta::default()));
+        let aborted = br#"[{"text":"a"},{"text":"","meta_info":{"finish_reason":{"type":"abort","message":"no"}}}]"#;
+        assert_eq!(Reader.body(aborted), Err(DecodeError::Server("no".into())));
+        assert!(matches!(Reader.event(b"7"), Err(DecodeError::Malformed(_))));
+    }
+
+    #[test]
+    fn several_completions_are_asked_for_among_the_sampling_parameters() {
+        for (extra, n) in [
+            (json!({}), json!(null)),
+            (json!({"n": 1}), json!(null)),
+            (json!({"n": 3}), json!(3)),
+            (json!({"n": 3, "sampling_params": {"max_new_tokens": 2}}), json!(3)),
+            (json!({"n": 3, "sampling_params": {"n": 2}}), json!(2)),
+        ] {
+            let common = Common { extra: extra.as_object().unwrap().clone(), ..common(true) };
+            let body = Generate.encode(&Request { row: &row(), common: &common });
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["sampling_params"]["n"], n, "{extra}");
+            assert_eq!(body.get("n"), extra.get("n"), "what the user sets is sent");
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::wire::{self, Text, Told};
 use super::{
-    Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Protocol, Request, Step, Takes,
+    Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step, Takes,
 };
 
 /// An id that no vocabulary reaches, so that generation does not stop.
@@ -75,7 +75,8 @@ impl Decoder for Reader {
         let chunk: Chunk<'a> = wire::parse(data)?;
         wire::refuse_error(chunk.error, chunk.object.as_ref().map(|text| &*text.0), chunk.message)?;
         let step = if chunk.text_output.is_some() { Step::One } else { Step::None };
-        Ok(Delta { text: wire::text(chunk.text_output), step, ..Delta::default() })
+        let part = Part { text: wire::text(chunk.text_output), step, ..Part::default() };
+        Ok(Delta { part, ..Delta::default() })
     }
 
     fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
@@ -107,6 +108,6 @@ mod tests {
     #[test]
     fn an_empty_piece_is_a_token() {
         let delta = Reader.event(br#"{"model_name":"ensemble","text_output":""}"#).unwrap();
-        assert_eq!((delta.step, &*delta.text), (Step::One, ""));
+        assert_eq!((delta.part.step, &*delta.part.text), (Step::One, ""));
     }
 }

@@ -36,6 +36,7 @@ impl Protocol for Predict {
         if common.sampling.top_p < 1.0 {
             body.insert("top_p".into(), common.sampling.top_p.into());
         }
+        wire::drop_best_of(&mut body, request);
         wire::merge(&mut body, request);
         wire::bytes(body)
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{DecodeError, End, Request};
+use super::{DecodeError, Delta, End, Part, Request};
 use crate::model::{CacheTiers, CachedTokens, Prompt, Row};
 
 /// A string that borrows from the event. (A bare `Option<Cow<str>>` would always copy.)
@@ -115,6 +115,82 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
         }
         deserializer.deserialize_any(List(PhantomData))
     }
+}
+
+/// A list that nearly always holds one element at most, which then takes no memory of its own.
+#[derive(Debug)]
+pub(super) struct Several<T> {
+    pub(super) first: Option<T>,
+    pub(super) others: Vec<T>,
+}
+
+impl<T> Default for Several<T> {
+    fn default() -> Self {
+        Self { first: None, others: Vec::new() }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+            type Value = Several<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<Several<T>, E> {
+                Ok(Several::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Several<T>, A::Error> {
+                let first = seq.next_element()?;
+                let mut others = Vec::new();
+                while let Some(other) = seq.next_element()? {
+                    others.push(other);
+                }
+                Ok(Several { first, others })
+            }
+        }
+        deserializer.deserialize_any(List(PhantomData))
+    }
+}
+
+/// A choice of OpenAI's protocols, which has an index.
+pub(super) trait Choice<'a> {
+    /// What it adds to its completion; one without an index is at `position` of its list.
+    ///
+    /// # Errors
+    /// If it ended with an abort.
+    fn part(self, position: u16) -> Result<Part<'a>, DecodeError>;
+}
+
+/// What an event or body of OpenAI's protocols adds.
+///
+/// Beside a single choice servers tell that one's count of output tokens, and otherwise that of all of them.
+pub(super) fn delta<'a, C: Choice<'a>>(
+    choices: Several<C>,
+    usage: Option<Usage>,
+    sglext: Option<Sglext>,
+) -> Result<Delta<'a>, DecodeError> {
+    let usage = usage.unwrap_or_default();
+    let mut delta = Delta {
+        output_tokens: usage.completion_tokens,
+        prompt_tokens: usage.prompt_tokens,
+        cached: cached_of(sglext, &usage),
+        ..Delta::default()
+    };
+    if let Some(choice) = choices.first {
+        delta.part = choice.part(0)?;
+        if choices.others.is_empty() {
+            delta.part.output_tokens = delta.output_tokens.take();
+        }
+    }
+    for (choice, position) in choices.others.into_iter().zip(1..) {
+        delta.others.push(choice.part(position)?);
+    }
+    Ok(delta)
 }
 
 /// A reason or message that servers write as a string or as an object with `message` and `type`.
@@ -274,6 +350,18 @@ pub(super) fn add_defaults(body: &mut Map<String, Value>, request: &Request<'_>)
     let streams = extra.get("stream").and_then(Value::as_bool).unwrap_or(common.stream);
     if streams && !extra.contains_key("stream_options") {
         body.insert("stream_options".into(), serde_json::json!({"include_usage": true}));
+    }
+}
+
+/// How many completions the user asks for with `n`, if that is more than one.
+pub(super) fn several_completions(extra: &Map<String, Value>) -> Option<u64> {
+    extra.get("n").and_then(Value::as_u64).filter(|&n| n > 1)
+}
+
+/// Takes `best_of` away where the user asks for several completions: servers refuse one that is below `n`.
+pub(super) fn drop_best_of(body: &mut Map<String, Value>, request: &Request<'_>) {
+    if several_completions(&request.extra()).is_some() {
+        body.shift_remove("best_of");
     }
 }
 

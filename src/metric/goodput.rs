@@ -43,15 +43,17 @@ impl Latency {
         }
     }
 
-    /// The latency of a completed request.
-    fn of(self, record: &RequestRecord) -> Option<Duration> {
+    /// The latency of a completed request, in ms.
+    fn of(self, record: &RequestRecord) -> Option<f64> {
+        let ms = |latency: Duration| latency.as_secs_f64() * 1e3;
         match self {
-            Self::Ttft => record.ttft(),
+            Self::Ttft => record.ttft().map(ms),
             Self::Tpot => {
-                let steps = u32::try_from(record.output_count().saturating_sub(1)).ok()?;
-                record.e2e()?.saturating_sub(record.ttft()?).checked_div(steps)
+                let after_first = record.e2e()?.saturating_sub(record.ttft()?);
+                // From whole nanoseconds, so that what is exactly at an objective stays there.
+                Some(after_first.as_nanos() as f64 / record.steps()? / 1e6)
             }
-            Self::E2el => record.e2e(),
+            Self::E2el => record.e2e().map(ms),
         }
     }
 }
@@ -76,7 +78,7 @@ impl Slo {
     }
 
     fn met_by(&self, record: &RequestRecord) -> bool {
-        self.latency.of(record).is_none_or(|latency| latency.as_secs_f64() * 1e3 <= self.ms)
+        self.latency.of(record).is_none_or(|latency| latency <= self.ms)
     }
 }
 
@@ -176,6 +178,18 @@ mod tests {
                 stats(&run).iter().map(|stat| stat.value.number().unwrap()).collect();
             assert_eq!(got, want, "{texts:?}");
         }
+    }
+
+    #[test]
+    fn the_time_per_token_is_that_of_one_completion() {
+        let mut record = record(0, &[100, 150, 200, 400], &["a", "x", "b", "y"]);
+        record.events.completion = vec![0, 1, 0, 1];
+        record.other_texts = vec!["xy".into()];
+        // Two tokens in each of two completions, so one step in 300 ms.
+        assert_eq!(Latency::Tpot.of(&record), Some(300.0));
+        record.other_texts.push("z".into());
+        record.other_texts.push("z".into());
+        assert_eq!(Latency::Tpot.of(&record), None);
     }
 
     #[test]

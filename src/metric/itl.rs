@@ -1,4 +1,4 @@
-//! ITL: gaps between the arrivals of output within a request, pooled over completed requests.
+//! ITL: gaps between the arrivals of output within a completion, pooled over completed requests.
 //!
 //! Where events carry a running count, a gap that brought k tokens counts as k gaps of its k-th part.
 //! On other endpoints an event is one gap, however many tokens it holds, unless the server reports an accept length
@@ -23,15 +23,13 @@ fn stats(run: &Run<'_>) -> Vec<Stat> {
 /// # Example
 /// Gaps of 0.3 s and 0.6 s whose pieces hold 3 and 2 tokens give 0.1 three times and 0.3 twice.
 pub fn split(record: &RequestRecord, count: impl Fn(&str) -> usize) -> Vec<f64> {
-    let pieces = record.pieces().skip(1);
-    record
-        .itl()
-        .zip(pieces)
-        .flat_map(|(gap, piece)| {
-            let tokens = count(piece).max(1);
-            std::iter::repeat_n(gap / tokens as f64, tokens)
-        })
-        .collect()
+    let pieces: Vec<&str> = record.pieces().collect();
+    let gaps = record.events.gaps();
+    gaps.flat_map(|gap| {
+        let tokens = pieces.get(gap.event).map_or(1, |piece| count(piece).max(1));
+        std::iter::repeat_n(gap.length().as_secs_f64() / tokens as f64, tokens)
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -58,5 +56,21 @@ mod tests {
         for (got, want) in figures.iter().zip(want) {
             assert!(want.is_nan() || (got - want).abs() < 1e-6, "{figures:?}");
         }
+    }
+
+    #[test]
+    fn gaps_are_those_within_a_completion() {
+        let mut record = record(0, &[100, 150, 300, 450], &["a", " b c", " d", " e f g"]);
+        record.events.completion = vec![0, 1, 0, 1];
+        let (first, other) = ("a d", " b c e f g");
+        record.text = first.to_owned();
+        record.other_texts = vec![other.to_owned()];
+        record.events.text_ends = vec![1, 4, first.len(), other.len()];
+        let close = |got: Vec<f64>, want: &[f64]| {
+            got.len() == want.len() && got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-9)
+        };
+        assert!(close(record.itl().collect(), &[0.2, 0.3]));
+        let words = |piece: &str| piece.split_whitespace().count();
+        assert!(close(split(&record, words), &[0.2, 0.1, 0.1, 0.1]));
     }
 }

@@ -1,7 +1,8 @@
 //! Peaks.
 //!
 //! - `max_output_tokens_per_s`: most tokens in one of the seconds counted from the first send of a completed request.
-//!   A token's time is its event's; the events that share a gap spread it evenly; the first event counts once.
+//!   A token's time is its event's; the events that share a gap spread it evenly; the first event of a completion
+//!   counts once.
 //! - `max_concurrent_requests`: most requests in flight at one instant, failed ones included.
 //! - `reference_max_concurrent_requests`: most completed requests that touch one and the same second, which is what
 //!   SGLang's client reports; it exceeds a concurrency cap whenever one request ends in the second where another starts.
@@ -55,20 +56,17 @@ fn per_second(run: &Run<'_>) -> (f64, u64) {
     (most(&tokens) as f64, most(&touching))
 }
 
-/// When the tokens of `record` came, in s from the start of the run.
+/// When the tokens of `record` came, in s from the start of the run, in no order.
 ///
 /// Taken from the arrivals and not from sums of gaps, so that the last token of an event is at the event's own instant.
 pub(super) fn token_times(record: &RequestRecord) -> impl Iterator<Item = f64> + '_ {
     let seconds = |ns: u64| Duration::from_nanos(ns).as_secs_f64();
-    let (at, tokens) = (&record.events.at_ns, &record.events.tokens);
-    let first = at.first().map(|&first| seconds(first));
-    let later = (1..at.len()).flat_map(move |i| {
-        let (from, to, k) = (at[i - 1], at[i], tokens[i]);
-        let gap = seconds(to.saturating_sub(from));
-        let spread = move |j| seconds(from) + gap * f64::from(j) / f64::from(k);
-        (1..=k).map(move |j| if j == k { seconds(to) } else { spread(j) })
+    let later = record.events.gaps().flat_map(move |gap| {
+        let (from, to, k) = (seconds(gap.from_ns), seconds(gap.to_ns), gap.tokens);
+        let spread = move |j| from + gap.length().as_secs_f64() * f64::from(j) / f64::from(k);
+        (1..=k).map(move |j| if j == k { to } else { spread(j) })
     });
-    first.into_iter().chain(later)
+    record.events.firsts().map(seconds).chain(later)
 }
 
 fn nanos(t: Duration) -> u64 {

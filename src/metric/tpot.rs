@@ -1,4 +1,5 @@
-//! TPOT: (E2E latency − TTFT) / (output tokens − 1), over completed requests with more than one output token.
+//! TPOT: (E2E latency − TTFT) / (output tokens per completion − 1), over completed requests where that divisor is
+//! above 0. Output tokens per completion is the mean over the completions of the request, nearly always one.
 
 use super::{Metric, Run, Stat, distribution};
 
@@ -6,9 +7,9 @@ pub(super) const METRIC: Metric = Metric { name: "tpot", stats };
 
 fn stats(run: &Run<'_>) -> Vec<Stat> {
     let seconds = run.completed().filter_map(|record| {
-        let steps = record.output_count().checked_sub(1).filter(|&steps| steps > 0)?;
+        let steps = record.steps()?;
         let after_first = record.e2e()?.saturating_sub(record.ttft()?);
-        Some(after_first.as_secs_f64() / steps as f64)
+        Some(after_first.as_secs_f64() / steps)
     });
     distribution(run, "tpot", seconds.collect())
 }

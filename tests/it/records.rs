@@ -99,6 +99,92 @@ struct Case {
     text: &'static str,
 }
 
+/// A recording of several completions, all times in ms; the server counts the tokens.
+struct Several {
+    name: &'static str,
+    backend: &'static str,
+    ttft: f64,
+    itl: &'static [f64],
+    e2e: f64,
+    tpot: f64,
+    tokens: u64,
+    /// Token times: gaps and first events.
+    times: f64,
+    texts: &'static [&'static str],
+}
+
+const SEVERAL: &[Several] = &[
+    Several {
+        name: "native-n",
+        backend: "sglang",
+        ttft: 10.0,
+        // The second completion from 12, the first from 10 with two tokens, the first again.
+        itl: &[8.0, 8.0, 8.0, 14.0],
+        e2e: 41.0,
+        // 3.5 tokens per completion.
+        tpot: 31.0 / 2.5,
+        tokens: 7,
+        times: 6.0,
+        texts: &["A b c d", "X y z"],
+    },
+    Several {
+        name: "native-n-whole",
+        backend: "sglang",
+        ttft: 30.0,
+        itl: &[],
+        e2e: 30.0,
+        tpot: 0.0,
+        tokens: 6,
+        times: 2.0,
+        texts: &["A b", "X y z"],
+    },
+    Several {
+        name: "completions-n",
+        backend: "vllm",
+        ttft: 10.0,
+        itl: &[8.0, 10.0],
+        e2e: 31.0,
+        tpot: 15.75,
+        tokens: 7,
+        times: 5.0,
+        texts: &["a b", "x y", "k l m"],
+    },
+    Several {
+        // Without a closing total the counts of the completions are added up.
+        name: "completions-n-each",
+        backend: "sglang-oai",
+        ttft: 10.0,
+        itl: &[8.0, 10.0],
+        e2e: 31.0,
+        tpot: 15.75,
+        tokens: 7,
+        times: 5.0,
+        texts: &["a b", "x y", "k l m"],
+    },
+    Several {
+        name: "completions-n-whole",
+        backend: "vllm",
+        ttft: 30.0,
+        itl: &[],
+        e2e: 30.0,
+        tpot: 0.0,
+        tokens: 6,
+        times: 3.0,
+        texts: &["a b", "x y", "k"],
+    },
+    Several {
+        name: "chat-n",
+        backend: "sglang-oai-chat",
+        ttft: 10.0,
+        itl: &[6.0, 6.0],
+        e2e: 21.0,
+        tpot: 11.0,
+        tokens: 4,
+        times: 4.0,
+        texts: &["hi", "HI"],
+    },
+];
+
 const CASES: &[Case] = &[
     Case {
         name: "completions",
@@ -348,6 +434,55 @@ fn recordings_give_exact_latencies() {
 }
 
 #[test]
+fn completions_of_one_request_are_kept_apart() {
+    for case in SEVERAL {
+        let record = read(case.name, case.backend, 0);
+        let name = case.name;
+        assert_eq!(record.outcome, Outcome::Completed, "{name}");
+        for (key, want) in [
+            ("mean_ttft_ms", case.ttft),
+            ("mean_e2e_latency_ms", case.e2e),
+            ("mean_tpot_ms", case.tpot),
+        ] {
+            let got = figure(&record, key);
+            assert!(near(got, want), "{name}: {key} {got}, want {want}");
+        }
+        let same = |got: &[f64], want: &[f64]| {
+            got.len() == want.len() && got.iter().zip(want).all(|(&a, &b)| near(a, b))
+        };
+        let itl: Vec<f64> = record.itl().map(|seconds| seconds * 1e3).collect();
+        assert!(same(&itl, case.itl), "{name}: gaps {itl:?}, want {:?}", case.itl);
+        // All within one second.
+        assert!(near(figure(&record, "max_output_tokens_per_s"), case.times), "{name}");
+        let tokens = record.output_tokens.unwrap();
+        assert_eq!((tokens.count, tokens.source), (case.tokens, Server), "{name}");
+        assert_eq!(record.texts().collect::<Vec<_>>(), case.texts, "{name}");
+        assert_eq!(record.completions(), case.texts.len(), "{name}");
+        assert_eq!(record.events.completion.len(), record.events.len(), "{name}");
+        if !record.events.text_ends.is_empty() {
+            let mut joined = vec![String::new(); case.texts.len()];
+            for (piece, &completion) in record.pieces().zip(&record.events.completion) {
+                joined[usize::from(completion)] += piece;
+            }
+            assert_eq!(joined, case.texts, "{name}");
+        }
+    }
+    // Completions share the prompt, so what the first found in the cache is what the request did.
+    let cached = |name| read(name, "sglang", 0).cached.map(|cached| cached.total);
+    assert_eq!((cached("native-n"), cached("native-n-whole")), (Some(4), Some(0)));
+}
+
+#[test]
+fn one_completion_needs_no_column() {
+    for case in CASES {
+        let record = read(case.name, case.backend, case.sent);
+        assert!(record.events.completion.is_empty(), "{}", case.name);
+        assert_eq!(record.events.completion.capacity(), 0, "{}", case.name);
+        assert!(record.other_texts.is_empty(), "{}", case.name);
+    }
+}
+
+#[test]
 fn gaps_of_running_counts_add_up_to_the_tokens_after_the_first_event() {
     for name in ["native", "native-pieces", "native-ids"] {
         let record = read(name, "sglang", 0);
@@ -374,6 +509,17 @@ const FAILURES: &[(&str, &str, FailureKind, Phase, &str, usize)] = &[
     ("completions-silent", "vllm", FailureKind::NoTokens, Phase::FirstToken, "no generated", 0),
     ("chat-error-event", "vllm-chat", FailureKind::ServerError, Phase::FirstToken, "overloaded", 0),
     ("native-abort", "sglang", FailureKind::ServerError, Phase::FirstToken, "prompt too long", 0),
+    // A completion without an end.
+    ("native-n-cut", "sglang", FailureKind::EarlyEnd, Phase::Stream, "finish reason", 3),
+    (
+        "completions-n-unfinished",
+        "vllm",
+        FailureKind::EarlyEnd,
+        Phase::Stream,
+        "each completion",
+        3,
+    ),
+    ("native-n-abort", "sglang", FailureKind::ServerError, Phase::Stream, "out of memory", 1),
     ("empty", "sglang", FailureKind::NoTokens, Phase::FirstToken, "empty", 0),
     ("empty", "trt", FailureKind::NoTokens, Phase::FirstToken, "empty", 0),
     ("empty", "sglang-embedding", FailureKind::NoTokens, Phase::FirstToken, "empty", 0),
@@ -397,6 +543,7 @@ fn no_recording_lies_unused() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let used = CASES.iter().any(|case| case.name == name)
+            || SEVERAL.iter().any(|case| case.name == name)
             || FAILURES.iter().any(|(failure, ..)| *failure == name)
             || name == "embeddings";
         assert!(used, "{name}");
@@ -409,7 +556,8 @@ proptest! {
     fn any_cut_gives_the_same_record(cuts in prop::collection::vec(any::<Index>(), 0..10)) {
         let good = CASES.iter().map(|case| (case.name, case.backend));
         let bad = FAILURES.iter().map(|&(name, backend, ..)| (name, backend));
-        for (name, backend) in good.chain(bad).chain([("embeddings", "sglang-embedding")]) {
+        let several = SEVERAL.iter().map(|case| (case.name, case.backend));
+        for (name, backend) in good.chain(several).chain(bad).chain([("embeddings", "sglang-embedding")]) {
             let whole = read(name, backend, 1);
             let at = |len| cuts.iter().map(|cut| cut.index(len + 1)).collect();
             prop_assert_eq!(read_cut(name, backend, 1, &at), whole, "{}", name);

@@ -243,6 +243,10 @@ fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value {
         put("headers_s", seconds(|r| r.headers));
         put("done_s", seconds(|r| r.done));
         put("output_token_sources", sources.collect::<Vec<_>>().into());
+        if report.records.iter().any(|r| r.completions() > 1) {
+            let texts = |r: &RequestRecord| r.texts().filter(|_| r.completed()).collect::<Value>();
+            put("completion_texts", report.records.iter().map(texts).collect());
+        }
     }
     own.into()
 }
