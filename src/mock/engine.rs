@@ -1,4 +1,4 @@
-//! The plan of one answer: when each event is due and how many tokens it holds.
+//! The plan of one completion: when each event is due and how many tokens it holds.
 //!
 //! Pure and seeded. It knows no clock and no wire format, so the same request number gives the
 //! same answer at any speed.
@@ -23,22 +23,27 @@ pub(super) struct Pace {
     pub(super) seed: u64,
 }
 
-/// One event of an answer.
+/// The number by which a completion of a request draws; that of the first is the request's own.
+pub(super) fn draws_of(request: u64, completion: u16) -> u64 {
+    request.wrapping_add(u64::from(completion) << 40)
+}
+
+/// One event of a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     /// Due time, from the instant the request took its slot.
     pub(super) due: Duration,
     /// Tokens in this event.
     pub(super) tokens: u64,
-    /// Tokens of the answer up to and with this event.
+    /// Tokens of the completion up to and with this event.
     pub(super) produced: u64,
     /// Whether the tokens are reasoning.
     pub(super) reasoning: bool,
-    /// Whether the answer ends here.
+    /// Whether the completion ends here.
     pub(super) last: bool,
 }
 
-/// The events of one answer, in order.
+/// The events of one completion, in order.
 ///
 /// The first event is due after one draw of the time to first token. The gap before a later event
 /// of `k` tokens is the sum of `k` draws of the inter-token latency. An event never holds both
@@ -84,7 +89,7 @@ impl Iterator for Schedule {
     }
 }
 
-/// The text of one answer, drawn word by word.
+/// The text of one completion, drawn word by word.
 ///
 /// It has its own random numbers, so that the text does not change with the pace.
 #[derive(Debug)]

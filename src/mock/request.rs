@@ -8,6 +8,9 @@ use super::refusal::Refusal;
 /// The most tokens one request may ask for; it bounds the memory of an answer in one piece.
 const MOST_TOKENS: u64 = 1 << 20;
 
+/// The most completions one request may ask for.
+const MOST_COMPLETIONS: u64 = 128;
+
 /// The wire protocol of a generation route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -49,6 +52,8 @@ pub(super) struct Ask {
     pub(super) ignore_eos: bool,
     pub(super) stream: bool,
     pub(super) usage: UsageEvents,
+    /// Completions to be made, at least one.
+    pub(super) completions: u16,
 }
 
 /// A request to embed; each input has one embedding.
@@ -68,11 +73,11 @@ impl Ask {
             }
             Protocol::Triton => read::<TritonBody>(body)?.ask(),
         }?;
-        match ask.max_tokens {
+        match ask.max_tokens.saturating_mul(ask.completions.into()) {
             0 => Err(Refusal::invalid("the maximum number of tokens must be at least 1")),
             1..=MOST_TOKENS => Ok(ask),
             _ => Err(Refusal::invalid(format!(
-                "the maximum number of tokens must be at most {MOST_TOKENS}"
+                "the maximum number of tokens must be at most {MOST_TOKENS}, over all completions"
             ))),
         }
     }
@@ -150,9 +155,9 @@ impl GenerateBody {
             }
         };
         let sampling = self.sampling_params.unwrap_or_default();
-        one_choice(sampling.n)?;
         Ok(Ask {
             prompt,
+            completions: completions(sampling.n)?,
             max_tokens: sampling.max_new_tokens.unwrap_or(128),
             ignore_eos: sampling.ignore_eos.unwrap_or(false),
             stream: self.stream.unwrap_or(false),
@@ -168,6 +173,7 @@ struct OpenAiBody {
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
     n: Option<u64>,
+    best_of: Option<u64>,
     ignore_eos: Option<bool>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
@@ -199,7 +205,10 @@ struct StreamOptions {
 
 impl OpenAiBody {
     fn ask(self, chat: bool) -> Result<Ask, Refusal> {
-        one_choice(self.n)?;
+        let completions = completions(self.n)?;
+        if self.best_of.is_some_and(|best_of| best_of < completions.into()) {
+            return Err(Refusal::invalid("`best_of` must be at least `n`"));
+        }
         let prompt = if chat {
             let messages = self.messages.filter(|messages| !messages.is_empty());
             texts(messages.ok_or_else(|| Refusal::invalid("`messages` is missing"))?)
@@ -222,6 +231,7 @@ impl OpenAiBody {
             ignore_eos: self.ignore_eos.unwrap_or(false),
             stream: self.stream.unwrap_or(false),
             usage,
+            completions,
         })
     }
 }
@@ -254,6 +264,7 @@ impl TritonBody {
             ignore_eos: self.ignore_eos.unwrap_or(false),
             stream: true,
             usage: UsageEvents::None,
+            completions: 1,
         })
     }
 }
@@ -263,12 +274,12 @@ struct EmbeddingBody {
     input: Option<Field>,
 }
 
-/// Refuses a request for several answers.
-fn one_choice(n: Option<u64>) -> Result<(), Refusal> {
-    match n {
-        None | Some(1) => Ok(()),
-        Some(_) => Err(Refusal::invalid("`n` must be 1")),
-    }
+/// The number of completions that `n` asks for.
+fn completions(n: Option<u64>) -> Result<u16, Refusal> {
+    u16::try_from(n.unwrap_or(1))
+        .ok()
+        .filter(|&n| (1..=MOST_COMPLETIONS).contains(&n.into()))
+        .ok_or_else(|| Refusal::invalid(format!("`n` must be from 1 to {MOST_COMPLETIONS}")))
 }
 
 /// Reads JSON, telling text that is not JSON from JSON of the wrong shape.
@@ -284,7 +295,14 @@ mod tests {
     use super::*;
 
     fn ask(prompt: Prompt, max_tokens: u64) -> Ask {
-        Ask { prompt, max_tokens, ignore_eos: false, stream: false, usage: UsageEvents::None }
+        Ask {
+            prompt,
+            max_tokens,
+            ignore_eos: false,
+            stream: false,
+            usage: UsageEvents::None,
+            completions: 1,
+        }
     }
 
     fn texts(texts: &[&str]) -> Prompt {
@@ -303,6 +321,16 @@ mod tests {
             ),
             (Protocol::Completions, r#"{"prompt":"a"}"#, ask(texts(&["a"]), 16)),
             (Protocol::Completions, r#"{"prompt":["a"],"n":1}"#, ask(texts(&["a"]), 16)),
+            (
+                Protocol::Completions,
+                r#"{"prompt":"a","n":3,"best_of":3}"#,
+                Ask { completions: 3, ..ask(texts(&["a"]), 16) },
+            ),
+            (
+                Protocol::Generate,
+                r#"{"text":"a","n":9,"sampling_params":{"n":2}}"#,
+                Ask { completions: 2, ..ask(texts(&["a"]), 128) },
+            ),
             (Protocol::Completions, r#"{"prompt":[[5,6]]}"#, ask(Prompt::Tokens(2), 16)),
             (
                 Protocol::Completions,
@@ -343,7 +371,10 @@ mod tests {
             (Protocol::Generate, "{}", "`text` or `input_ids` is missing"),
             (Protocol::Generate, r#"{"text":["a","b"]}"#, "`text` holds more than one prompt"),
             (Protocol::Completions, "{}", "`prompt` is missing"),
-            (Protocol::Completions, r#"{"prompt":"a","n":2}"#, "`n` must be 1"),
+            (Protocol::Completions, r#"{"prompt":"a","n":0}"#, "`n` must be from 1 to 128"),
+            (Protocol::Chat, r#"{"messages":[{}],"n":129}"#, "`n` must be from 1 to 128"),
+            (Protocol::Completions, r#"{"prompt":"a","n":2,"best_of":1}"#, "`best_of` must be"),
+            (Protocol::Completions, r#"{"prompt":"a","n":9,"max_tokens":999999}"#, "the maximum"),
             (Protocol::Completions, r#"{"prompt":"a","max_tokens":0}"#, "the maximum number"),
             (Protocol::Completions, r#"{"prompt":"a","max_tokens":9999999}"#, "the maximum number"),
             (Protocol::Completions, r#"{"prompt":"a","max_tokens":-1}"#, "the body has an"),

@@ -16,11 +16,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ApiKey;
 use super::bodies::Bodies;
-use super::engine::{Pace, Schedule, Words};
+use super::engine::{Pace, Schedule, draws_of};
 use super::refusal::Refusal;
 use super::request::{Ask, EmbeddingAsk, Prompt, Protocol};
 use super::slots::Slots;
-use super::stream::{Answer, AnswerBody};
+use super::stream::{Answer, AnswerBody, Completion};
 use super::vocabulary::Vocabulary;
 use super::wire::{Facts, Finish, Writer};
 
@@ -187,8 +187,9 @@ impl Engine {
         let answer = Answer {
             received,
             started,
-            schedule: Schedule::new(&self.pace, request, total, reasoning),
-            words: Words::new(self.pace.seed, request),
+            completions: (0..ask.completions)
+                .map(|i| Completion::new(&self.pace, draws_of(request, i), total, reasoning))
+                .collect(),
             vocabulary: Arc::clone(&self.vocabulary),
             writer: Writer::new(Facts {
                 protocol,
@@ -198,6 +199,7 @@ impl Engine {
                 usage: ask.usage,
                 prompt_tokens,
                 finish,
+                completions: ask.completions.into(),
             }),
         };
         if ask.stream {

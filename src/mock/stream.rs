@@ -8,22 +8,24 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::HttpBody;
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::engine::{Schedule, Step, Words};
+use super::engine::{Pace, Schedule, Step, Words};
 use super::slots::Slot;
 use super::vocabulary::Vocabulary;
-use super::wire::Writer;
+use super::wire::{Whole, Writer};
 
 /// A streamed answer; each event is one frame.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     answer: Answer,
-    next: Option<Step>,
+    /// The completion that has the next event.
+    next: Option<usize>,
     timer: Pin<Box<Sleep>>,
     ready: VecDeque<Bytes>,
     slot: Option<Slot>,
@@ -36,48 +38,84 @@ pub(super) struct Answer {
     pub(super) received: Instant,
     /// When it took its slot, from which due times count.
     pub(super) started: Instant,
-    pub(super) schedule: Schedule,
-    pub(super) words: Words,
+    pub(super) completions: Vec<Completion>,
     pub(super) vocabulary: Arc<Vocabulary>,
     pub(super) writer: Writer,
+}
+
+/// A completion that is being made.
+#[derive(Debug)]
+pub(super) struct Completion {
+    schedule: Schedule,
+    words: Words,
+    next: Option<Step>,
+}
+
+impl Completion {
+    /// A completion of `total` tokens, the first `reasoning` being reasoning, with draws of its own.
+    pub(super) fn new(pace: &Pace, draws: u64, total: u64, reasoning: u64) -> Self {
+        let mut schedule = Schedule::new(pace, draws, total, reasoning);
+        let next = schedule.next();
+        Self { schedule, words: Words::new(pace.seed, draws), next }
+    }
+
+    /// Takes the next event and its text.
+    fn take(&mut self, vocabulary: &Vocabulary, into: &mut String) -> Option<Step> {
+        let step = std::mem::replace(&mut self.next, self.schedule.next())?;
+        self.words.append(vocabulary, step.tokens, into);
+        Some(step)
+    }
 }
 
 impl Answer {
     /// Gives the answer in one piece, once its last token is due.
     pub(super) async fn whole(mut self) -> Vec<u8> {
-        let (mut reasoning, mut reasoning_tokens, mut text) = (String::new(), 0, String::new());
-        let mut last = None;
-        for step in &mut self.schedule {
-            let into = if step.reasoning { &mut reasoning } else { &mut text };
-            self.words.append(&self.vocabulary, step.tokens, into);
-            if step.reasoning {
-                reasoning_tokens = step.produced;
+        let mut due = Duration::ZERO;
+        let mut wholes = Vec::with_capacity(self.completions.len());
+        for completion in &mut self.completions {
+            let mut whole = Whole::default();
+            while let Some(next) = completion.next {
+                let into = if next.reasoning { &mut whole.reasoning } else { &mut whole.text };
+                completion.take(&self.vocabulary, into);
+                if next.reasoning {
+                    whole.reasoning_tokens = next.produced;
+                }
+                whole.produced = next.produced;
+                due = due.max(next.due);
             }
-            last = Some(step);
+            wholes.push(whole);
         }
-        let (due, produced) = last.map(|step| (step.due, step.produced)).unwrap_or_default();
         sleep_until(self.started + due).await;
-        let elapsed = self.received.elapsed();
-        self.writer.whole((&reasoning, reasoning_tokens), &text, produced, elapsed)
+        self.writer.whole(&wholes, self.received.elapsed())
+    }
+
+    /// The completion whose next event is due first, the first of several.
+    fn soonest(&self) -> Option<(usize, Step)> {
+        let steps = self.completions.iter().map(|completion| completion.next);
+        steps.enumerate().filter_map(|(i, step)| Some((i, step?))).min_by_key(|(_, step)| step.due)
     }
 }
 
 impl AnswerBody {
-    pub(super) fn new(mut answer: Answer, slot: Slot) -> Self {
-        let next = answer.schedule.next();
-        let due = answer.started + next.map(|step| step.due).unwrap_or_default();
+    pub(super) fn new(answer: Answer, slot: Slot) -> Self {
+        let soonest = answer.soonest();
+        let due = answer.started + soonest.map(|(_, step)| step.due).unwrap_or_default();
         let timer = Box::pin(sleep_until(due));
+        let next = soonest.map(|(i, _)| i);
         Self { answer, next, timer, ready: VecDeque::with_capacity(4), slot: Some(slot) }
     }
 
-    /// Writes the events of `step`, and sets the timer to the step after it.
-    fn advance(&mut self, step: &Step) {
+    /// Writes the events of the next step of completion `i`, and sets the timer to the step after it.
+    fn advance(&mut self, i: usize) {
         let answer = &mut self.answer;
         let mut piece = String::new();
-        answer.words.append(&answer.vocabulary, step.tokens, &mut piece);
-        answer.writer.step(step, &piece, answer.received.elapsed(), &mut self.ready);
-        self.next = answer.schedule.next();
-        if let Some(next) = self.next {
+        if let Some(step) = answer.completions[i].take(&answer.vocabulary, &mut piece) {
+            let elapsed = answer.received.elapsed();
+            answer.writer.step(i, &step, &piece, elapsed, &mut self.ready);
+        }
+        let soonest = answer.soonest();
+        self.next = soonest.map(|(i, _)| i);
+        if let Some((_, next)) = soonest {
             self.timer.as_mut().reset(answer.started + next.due);
         } else if let Some(slot) = self.slot.take() {
             slot.finish();
@@ -98,9 +136,9 @@ impl HttpBody for AnswerBody {
             if let Some(event) = this.ready.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(event))));
             }
-            let Some(step) = this.next else { return Poll::Ready(None) };
+            let Some(i) = this.next else { return Poll::Ready(None) };
             ready!(this.timer.as_mut().poll(cx));
-            this.advance(&step);
+            this.advance(i);
         }
     }
 
@@ -113,13 +151,13 @@ impl HttpBody for AnswerBody {
 mod tests {
     use std::future::poll_fn;
 
-    use super::super::engine::Pace;
+    use super::super::engine::draws_of;
     use super::super::request::{Protocol, UsageEvents};
     use super::super::slots::Slots;
     use super::super::wire::{Facts, Finish};
     use super::*;
 
-    async fn body(total: u64) -> AnswerBody {
+    async fn body(totals: &[u64]) -> AnswerBody {
         let pace = Pace {
             ttft: "20ms".parse().unwrap(),
             itl: "10ms".parse().unwrap(),
@@ -131,8 +169,11 @@ mod tests {
         let answer = Answer {
             received: now,
             started: now,
-            schedule: Schedule::new(&pace, 0, total, 0),
-            words: Words::new(pace.seed, 0),
+            completions: totals
+                .iter()
+                .zip(0..)
+                .map(|(&total, i)| Completion::new(&pace, draws_of(0, i), total, 0))
+                .collect(),
             vocabulary: Arc::new(Vocabulary { words, exact: true, count: Box::new(str::len) }),
             writer: Writer::new(Facts {
                 protocol: Protocol::Generate,
@@ -142,6 +183,7 @@ mod tests {
                 usage: UsageEvents::None,
                 prompt_tokens: 1,
                 finish: Finish::Length,
+                completions: totals.len(),
             }),
         };
         AnswerBody::new(answer, Slots::new(1).take().await)
@@ -157,7 +199,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_event_is_a_frame_at_its_due_time() {
         let start = Instant::now();
-        let mut body = body(5).await;
+        let mut body = body(&[5]).await;
         let mut dues = Vec::new();
         while let Some(frame) = frame(&mut body).await {
             dues.push((start.elapsed().as_millis(), frame.starts_with(b"data: {")));
@@ -167,9 +209,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn completions_take_turns_as_they_are_due() {
+        let mut body = body(&[3, 6]).await;
+        let mut events = Vec::new();
+        while let Some(frame) = frame(&mut body).await {
+            let text = String::from_utf8(frame.to_vec()).unwrap();
+            let event = text.trim().strip_prefix("data: ").unwrap().to_owned();
+            events.push(serde_json::from_str(&event).unwrap_or(serde_json::Value::Null));
+        }
+        let told: Vec<_> = events
+            .iter()
+            .map(|event| {
+                (event["index"].as_u64(), event["meta_info"]["completion_tokens"].as_u64())
+            })
+            .collect();
+        let of = |index, tokens| (Some(index), Some(tokens));
+        // The last event of the first completion has one token and is due 10 ms before that of the other.
+        let want = [of(0, 2), of(1, 2), of(0, 3), of(1, 4), of(1, 6), (None, None)];
+        assert_eq!(told, want);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_slow_reader_does_not_delay_later_events() {
         let start = Instant::now();
-        let mut body = body(6).await;
+        let mut body = body(&[6]).await;
         frame(&mut body).await;
         tokio::time::advance(std::time::Duration::from_millis(30)).await;
         frame(&mut body).await;

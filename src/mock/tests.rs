@@ -241,6 +241,54 @@ async fn completions_stream_and_count() {
 }
 
 #[tokio::test]
+async fn several_completions_are_told_apart() {
+    let address = start(&FAST).await;
+    let extra = |mut body: Value, stream: bool| {
+        body["stream"] = stream.into();
+        body
+    };
+    let body = json!({"text": "12", "sampling_params": {"n": 3, "max_new_tokens": 4}});
+    let (native, done) = events(address, "/generate", extra(body.clone(), true)).await;
+    assert!(done && native.len() == 12);
+    let ends = native.iter().filter(|event| !event["meta_info"]["finish_reason"].is_null());
+    let mut ends: Vec<(u64, &str)> = ends
+        .map(|event| (event["index"].as_u64().unwrap(), event["text"].as_str().unwrap()))
+        .collect();
+    ends.sort_unstable();
+    assert_eq!(ends.iter().map(|&(index, _)| index).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(ends.iter().all(|(_, text)| n_tokens(text) == 4) && ends[0].1 != ends[1].1, "{ends:?}");
+    let whole = object(address, "/generate", Some(extra(body, false))).await;
+    assert_eq!(whole.as_array().unwrap().len(), 3);
+    assert_eq!(whole[2]["meta_info"]["completion_tokens"], 4);
+
+    let usage = json!({"include_usage": true, "continuous_usage_stats": true});
+    let body = json!({
+        "prompt": "12", "messages": [{"content": "12"}], "n": 2, "max_tokens": 3,
+        "stream_options": usage,
+    });
+    for path in ["/v1/completions", "/v1/chat/completions", "/v1/models/model:predict"] {
+        let (events, done) = events(address, path, extra(body.clone(), true)).await;
+        let (last, events) = events.split_last().unwrap();
+        // The usage of an event is of its choice, that of the end of all.
+        for index in 0..2 {
+            let counts: Vec<u64> = events
+                .iter()
+                .filter(|event| event["choices"][0]["index"] == index)
+                .map(|event| event["usage"]["completion_tokens"].as_u64().unwrap())
+                .collect();
+            assert!(counts.is_sorted() && counts.last() == Some(&3), "{path}: {counts:?}");
+        }
+        let total = json!({"prompt_tokens": 2, "completion_tokens": 6, "total_tokens": 8});
+        assert!(done && last["choices"] == json!([]) && last["usage"] == total, "{path}: {last}");
+        let whole = object(address, path, Some(extra(body.clone(), false))).await;
+        assert_eq!(whole["choices"].as_array().unwrap().len(), 2, "{path}");
+        assert_eq!(whole["choices"][1]["index"], 1, "{path}");
+        assert_eq!(whole["usage"], total, "{path}");
+    }
+    assert_eq!(object(address, "/server_info", None).await["requests_served"], 8);
+}
+
+#[tokio::test]
 async fn chat_opens_with_the_role() {
     let address = start(&[&FAST[..], &["--reasoning-tokens", "2"]].concat()).await;
     let messages = json!([

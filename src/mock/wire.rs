@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::engine::Step;
 use super::request::{Protocol, UsageEvents};
@@ -47,10 +47,30 @@ pub(super) struct Writer {
     usage: UsageEvents,
     prompt_tokens: u64,
     finish: Finish,
+    told: Vec<Told>,
+    /// Completions that have not ended.
+    open: usize,
+}
+
+/// What has been told of a completion.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    /// Tokens so far.
+    produced: u64,
     /// Tokens of reasoning so far.
     reasoning: u64,
     /// The text so far, escaped for JSON; kept only where events repeat the text before them.
     escaped: String,
+}
+
+/// A completion in one piece.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    pub(super) reasoning: String,
+    pub(super) reasoning_tokens: u64,
+    pub(super) text: String,
+    /// Tokens of both.
+    pub(super) produced: u64,
 }
 
 /// What a [`Writer`] says about its request.
@@ -63,6 +83,7 @@ pub(super) struct Facts {
     pub(super) usage: UsageEvents,
     pub(super) prompt_tokens: u64,
     pub(super) finish: Finish,
+    pub(super) completions: usize,
 }
 
 impl Writer {
@@ -80,102 +101,121 @@ impl Writer {
             usage: facts.usage,
             prompt_tokens: facts.prompt_tokens,
             finish: facts.finish,
-            reasoning: 0,
-            escaped: String::new(),
+            told: vec![Told::default(); facts.completions],
+            open: facts.completions,
         }
     }
 
-    /// Appends the events for one step, whose new text is `piece`, to `events`.
+    /// Appends the events for one step of completion `i`, whose new text is `piece`, to `events`.
     ///
     /// `elapsed` is the time since the request came in.
     pub(super) fn step(
         &mut self,
+        i: usize,
         step: &Step,
         piece: &str,
         elapsed: Duration,
         events: &mut VecDeque<Bytes>,
     ) {
+        if self.protocol == Protocol::Chat && step.produced == step.tokens {
+            let role = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
+            events.push_back(self.chat_chunk(i, role, None));
+        }
+        let told = &mut self.told[i];
+        told.produced = step.produced;
         if step.reasoning {
-            self.reasoning = step.produced;
+            told.reasoning = step.produced;
         }
         let finish = step.last.then_some(self.finish);
         match self.protocol {
             Protocol::Generate => {
-                push_escaped(&mut self.escaped, piece);
-                events.push_back(self.generate_event(step.produced, finish, elapsed));
+                push_escaped(&mut told.escaped, piece);
+                events.push_back(self.generate_event(i, finish, elapsed));
             }
             Protocol::Triton => events.push_back(triton_event(piece)),
             Protocol::Completions => {
                 let choice = TextChoice {
-                    index: 0,
+                    index: i,
                     text: piece,
                     logprobs: None,
                     finish_reason: finish.map(Finish::name),
                 };
-                events.push_back(self.chunk("text_completion", [choice], step.produced));
+                events.push_back(self.chunk("text_completion", i, choice));
             }
             Protocol::Chat => {
-                if step.produced == step.tokens {
-                    let delta =
-                        Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
-                    events.push_back(self.chat_chunk(delta, None, 0));
-                }
                 let delta = if step.reasoning {
                     Delta { reasoning_content: Some(piece), ..Delta::default() }
                 } else {
                     Delta { content: Some(piece), ..Delta::default() }
                 };
-                events.push_back(self.chat_chunk(delta, finish, step.produced));
+                events.push_back(self.chat_chunk(i, delta, finish));
             }
         }
         if step.last {
-            self.end(step.produced, events);
+            self.open -= 1;
+            if self.open == 0 {
+                self.end(events);
+            }
         }
     }
 
     /// The answer in one piece, for a request that does not stream.
-    pub(super) fn whole(
-        &mut self,
-        reasoning: (&str, u64),
-        text: &str,
-        produced: u64,
-        elapsed: Duration,
-    ) -> Vec<u8> {
-        self.reasoning = reasoning.1;
-        let (object, choice) = match self.protocol {
-            Protocol::Generate | Protocol::Triton => {
-                push_escaped(&mut self.escaped, text);
-                let mut body = Vec::with_capacity(self.escaped.len() + EVENT_BYTES);
-                self.push_generate(&mut body, produced, Some(self.finish), elapsed);
-                return body;
-            }
-            Protocol::Completions => (
-                "text_completion",
-                json!({
-                    "index": 0, "text": text, "logprobs": null, "finish_reason": self.finish.name(),
-                }),
-            ),
-            Protocol::Chat => {
-                let mut message = json!({"role": "assistant", "content": text});
-                if reasoning.1 > 0 {
-                    message["reasoning_content"] = json!(reasoning.0);
-                }
-                (
-                    "chat.completion",
+    pub(super) fn whole(&mut self, wholes: &[Whole], elapsed: Duration) -> Vec<u8> {
+        for (told, whole) in self.told.iter_mut().zip(wholes) {
+            told.produced = whole.produced;
+            told.reasoning = whole.reasoning_tokens;
+        }
+        let finish = self.finish.name();
+        let choices: Vec<Value> = match self.protocol {
+            Protocol::Generate | Protocol::Triton => return self.whole_generate(wholes, elapsed),
+            Protocol::Completions => wholes
+                .iter()
+                .enumerate()
+                .map(|(i, Whole { text, .. })| {
+                    json!({"index": i, "text": text, "logprobs": null, "finish_reason": finish})
+                })
+                .collect(),
+            Protocol::Chat => wholes
+                .iter()
+                .enumerate()
+                .map(|(i, whole)| {
+                    let mut message = json!({"role": "assistant", "content": whole.text});
+                    if whole.reasoning_tokens > 0 {
+                        message["reasoning_content"] = json!(whole.reasoning);
+                    }
                     json!({
-                        "index": 0, "message": message, "logprobs": null,
-                        "finish_reason": self.finish.name(),
-                    }),
-                )
-            }
+                        "index": i, "message": message, "logprobs": null, "finish_reason": finish,
+                    })
+                })
+                .collect(),
         };
+        let object =
+            if self.protocol == Protocol::Chat { "chat.completion" } else { "text_completion" };
         let mut body = Vec::new();
-        push_json(&mut body, &self.response(object, [choice], Some(self.usage(produced))));
+        push_json(&mut body, &self.response(object, choices, Some(self.usage(&self.told))));
+        body
+    }
+
+    /// One object, or a list of them for several completions.
+    fn whole_generate(&mut self, wholes: &[Whole], elapsed: Duration) -> Vec<u8> {
+        let mut body = Vec::new();
+        let several = wholes.len() > 1;
+        for (i, whole) in wholes.iter().enumerate() {
+            push_escaped(&mut self.told[i].escaped, &whole.text);
+            if several {
+                body.push(if i == 0 { b'[' } else { b',' });
+            }
+            self.push_generate(&mut body, i, Some(self.finish), elapsed);
+            body.push(b'}');
+        }
+        if several {
+            body.push(b']');
+        }
         body
     }
 
     /// The events after the last token.
-    fn end(&self, produced: u64, events: &mut VecDeque<Bytes>) {
+    fn end(&self, events: &mut VecDeque<Bytes>) {
         let object = match self.protocol {
             Protocol::Triton => return,
             Protocol::Generate => return events.push_back(DONE),
@@ -184,33 +224,39 @@ impl Writer {
         };
         if self.usage != UsageEvents::None {
             let none: [TextChoice<'_>; 0] = [];
-            events.push_back(event(&self.response(object, none, Some(self.usage(produced)))));
+            let usage = Some(self.usage(&self.told));
+            events.push_back(event(&self.response(object, none, usage)));
         }
         events.push_back(DONE);
     }
 
-    fn generate_event(&self, produced: u64, finish: Option<Finish>, elapsed: Duration) -> Bytes {
-        let mut out = Vec::with_capacity(self.escaped.len() + EVENT_BYTES);
+    fn generate_event(&self, i: usize, finish: Option<Finish>, elapsed: Duration) -> Bytes {
+        let mut out = Vec::with_capacity(self.told[i].escaped.len() + EVENT_BYTES);
         out.extend_from_slice(b"data: ");
-        self.push_generate(&mut out, produced, finish, elapsed);
-        out.extend_from_slice(b"\n\n");
+        self.push_generate(&mut out, i, finish, elapsed);
+        if self.told.len() > 1 {
+            out.extend_from_slice(b",\"index\":");
+            push_json(&mut out, &i);
+        }
+        out.extend_from_slice(b"}\n\n");
         Bytes::from(out)
     }
 
-    /// Appends the object with the whole text so far, which is copied and not escaped again.
+    /// Appends the object with the whole text so far, which is copied and not escaped again, without its last brace.
     fn push_generate(
         &self,
         out: &mut Vec<u8>,
-        produced: u64,
+        i: usize,
         finish: Option<Finish>,
         elapsed: Duration,
     ) {
+        let Told { produced, escaped, .. } = &self.told[i];
         let finish_reason = finish.map(|finish| match finish {
-            Finish::Length => FinishReason::Length { length: produced },
+            Finish::Length => FinishReason::Length { length: *produced },
             Finish::Stop => FinishReason::Stop { matched: 0 },
         });
         out.extend_from_slice(br#"{"text":""#);
-        out.extend_from_slice(self.escaped.as_bytes());
+        out.extend_from_slice(escaped.as_bytes());
         out.extend_from_slice(br#"","meta_info":"#);
         push_json(
             out,
@@ -218,23 +264,24 @@ impl Writer {
                 id: &self.id,
                 finish_reason,
                 prompt_tokens: self.prompt_tokens,
-                completion_tokens: produced,
+                completion_tokens: *produced,
                 cached_tokens: 0,
                 e2e_latency: finish.map(|_| elapsed.as_secs_f64()),
             },
         );
-        out.push(b'}');
     }
 
-    fn chat_chunk(&self, delta: Delta<'_>, finish: Option<Finish>, produced: u64) -> Bytes {
+    fn chat_chunk(&self, i: usize, delta: Delta<'_>, finish: Option<Finish>) -> Bytes {
         let choice =
-            ChatChoice { index: 0, delta, logprobs: None, finish_reason: finish.map(Finish::name) };
-        self.chunk("chat.completion.chunk", [choice], produced)
+            ChatChoice { index: i, delta, logprobs: None, finish_reason: finish.map(Finish::name) };
+        self.chunk("chat.completion.chunk", i, choice)
     }
 
-    fn chunk<C: Serialize>(&self, object: &'static str, choices: [C; 1], produced: u64) -> Bytes {
-        let usage = (self.usage == UsageEvents::Each).then(|| self.usage(produced));
-        event(&self.response(object, choices, usage))
+    /// An event of completion `i`; usage that goes with it is of that one alone.
+    fn chunk<C: Serialize>(&self, object: &'static str, i: usize, choice: C) -> Bytes {
+        let usage = (self.usage == UsageEvents::Each)
+            .then(|| self.usage(std::slice::from_ref(&self.told[i])));
+        event(&self.response(object, [choice], usage))
     }
 
     fn response<C>(
@@ -246,14 +293,16 @@ impl Writer {
         Response { id: &self.id, object, created: self.created, model: &self.model, choices, usage }
     }
 
-    fn usage(&self, produced: u64) -> Usage {
-        let reasoning = (self.reasoning > 0).then_some(self.reasoning);
+    /// The usage of the completions in `told`.
+    fn usage(&self, told: &[Told]) -> Usage {
+        let produced: u64 = told.iter().map(|told| told.produced).sum();
+        let reasoning_tokens: u64 = told.iter().map(|told| told.reasoning).sum();
         Usage {
             prompt_tokens: self.prompt_tokens,
             completion_tokens: produced,
             total_tokens: self.prompt_tokens + produced,
-            completion_tokens_details: reasoning
-                .map(|reasoning_tokens| UsageDetails { reasoning_tokens }),
+            completion_tokens_details: (reasoning_tokens > 0)
+                .then_some(UsageDetails { reasoning_tokens }),
         }
     }
 }
@@ -271,7 +320,7 @@ struct Response<'a, C> {
 
 #[derive(Serialize)]
 struct TextChoice<'a> {
-    index: u32,
+    index: usize,
     text: &'a str,
     logprobs: Option<()>,
     finish_reason: Option<&'static str>,
@@ -279,7 +328,7 @@ struct TextChoice<'a> {
 
 #[derive(Serialize)]
 struct ChatChoice<'a> {
-    index: u32,
+    index: usize,
     delta: Delta<'a>,
     logprobs: Option<()>,
     finish_reason: Option<&'static str>,
@@ -392,7 +441,7 @@ mod tests {
         let mut events = VecDeque::new();
         for (step, piece) in [(step(1, protocol == Protocol::Chat), " a\""), (step(2, false), " b")]
         {
-            writer.step(&step, piece, Duration::from_secs(step.produced), &mut events);
+            writer.step(0, &step, piece, Duration::from_secs(step.produced), &mut events);
         }
         let events: Vec<_> = events.iter().flatten().copied().collect();
         expected.assert_eq(&String::from_utf8(events).unwrap().replace("\n\n", "\n"));
@@ -407,6 +456,7 @@ mod tests {
             usage,
             prompt_tokens: 3,
             finish,
+            completions: 1,
         })
     }
 
@@ -489,9 +539,15 @@ mod tests {
 
     #[test]
     fn an_answer_in_one_piece_has_text_and_usage() {
-        let check = |protocol, reasoning, expected: Expect| {
+        let check = |protocol, reasoning: (&str, u64), expected: Expect| {
             let mut writer = writer(protocol, UsageEvents::None, Finish::Stop);
-            let body = writer.whole(reasoning, " a\"", 2, Duration::from_secs(2));
+            let whole = Whole {
+                reasoning: reasoning.0.to_owned(),
+                reasoning_tokens: reasoning.1,
+                text: " a\"".to_owned(),
+                produced: 2,
+            };
+            let body = writer.whole(&[whole], Duration::from_secs(2));
             expected.assert_eq(&String::from_utf8(body).unwrap());
         };
         check(
