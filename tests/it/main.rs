@@ -37,6 +37,8 @@ mod profiler;
 mod records;
 /// What command lines mean.
 mod resolve;
+/// Requests for several completions.
+mod several;
 /// What rbench makes of the bytes that servers send, protocol by protocol.
 mod streams;
 /// The tables of older releases.
