@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, COOKIE, HeaderValue};
+
 use crate::error::{Error, Kind};
 use crate::transport::{USER_AGENT, innermost};
 
@@ -36,38 +38,126 @@ pub fn cached(url: &str, name: &str) -> Result<PathBuf, Error> {
 /// # Errors
 /// If the server does not send it, or it can not be stored.
 pub fn fetch(url: &str, path: &Path) -> Result<(), Error> {
-    let refuse = |what: String| Error::new(Kind::Input, format!("can not download {url}: {what}"));
+    fetch_with(&Request { url, token: None, patience: PATIENCE }, path).map_err(|failure| {
+        match failure {
+            Failure::Unreachable(why) | Failure::Refused(why) => {
+                Error::new(Kind::Input, format!("can not download {url}: {why}"))
+            }
+            Failure::Store(error) => error,
+        }
+    })
+}
+
+/// What to ask for, and how.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// From where.
+    pub url: &'a str,
+    /// What opens a private model; sent as a bearer token and as the cookie of a session, never shown.
+    pub token: Option<&'a str>,
+    /// How long the server may take to answer.
+    pub patience: Duration,
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no file.
+#[derive(Debug)]
+pub enum Failure {
+    /// Nobody answers.
+    Unreachable(String),
+    /// The answer is not the file.
+    Refused(String),
+    /// The file can not be stored.
+    Store(Error),
+}
+
+/// Downloads a file to `path`, where it is whole or not at all.
+///
+/// # Errors
+/// If the server does not send it, or it can not be stored.
+pub fn fetch_with(request: &Request<'_>, path: &Path) -> Result<(), Failure> {
     let store = |error: std::io::Error| {
-        Error::new(Kind::System, format!("can not store {}", path.display())).because(error)
+        Failure::Store(
+            Error::new(Kind::System, format!("can not store {}", path.display())).because(error),
+        )
     };
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(store)?;
     // A name of its own until it is whole, so that neither a broken download nor another process harms it.
     let part = path.with_extension(format!("part-{}", std::process::id()));
     let mut file = std::fs::File::create(&part).map_err(store)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(store)?;
-    let result = runtime.block_on(async {
-        let client = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(PATIENCE)
-            .read_timeout(PATIENCE)
-            .build()
-            .map_err(|error| refuse(innermost(&error)))?;
-        let mut response =
-            client.get(url).send().await.map_err(|error| refuse(innermost(&error)))?;
-        if !response.status().is_success() {
-            return Err(refuse(format!("HTTP status {}", response.status())));
-        }
-        while let Some(chunk) = response.chunk().await.map_err(|error| refuse(innermost(&error)))? {
-            file.write_all(&chunk).map_err(store)?;
-        }
-        file.sync_all().map_err(store)
-    });
-    let result = result.and_then(|()| std::fs::rename(&part, path).map_err(store));
+    let result = receive(request, |chunk| file.write_all(chunk).map_err(store))
+        .and_then(|()| file.sync_all().map_err(store))
+        .and_then(|()| std::fs::rename(&part, path).map_err(store));
     if result.is_err() {
         // It is of no use to anybody, and may be gone already.
         let _ = std::fs::remove_file(&part);
     }
     result
+}
+
+/// Downloads a text.
+///
+/// # Errors
+/// If the server does not send it.
+pub fn text(request: &Request<'_>) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    receive(request, |chunk| {
+        bytes.extend_from_slice(chunk);
+        Ok(())
+    })?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Sends the request and hands over what comes.
+fn receive(
+    request: &Request<'_>,
+    mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let system = |error: std::io::Error| {
+        Failure::Store(Error::new(Kind::System, "can not start a runtime").because(error))
+    };
+    let refuse = |error: reqwest::Error| Failure::Refused(innermost(&error));
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
+    runtime.block_on(async {
+        let client = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(request.patience)
+            .read_timeout(PATIENCE)
+            .build()
+            .map_err(refuse)?;
+        let mut asked = client.get(request.url);
+        if let Some(token) = request.token {
+            for (name, value) in [
+                (AUTHORIZATION, format!("Bearer {token}")),
+                (COOKIE, format!("m_session_id={token}")),
+            ] {
+                let mut value = HeaderValue::from_str(&value).map_err(|_| {
+                    Failure::Refused("the token is no text that a header can hold".to_owned())
+                })?;
+                value.set_sensitive(true);
+                asked = asked.header(name, value);
+            }
+        }
+        let answer = tokio::time::timeout(request.patience, asked.send()).await;
+        let mut response = answer
+            .map_err(|_| {
+                let seconds = request.patience.as_secs_f64();
+                Failure::Unreachable(format!("no answer within {seconds} s"))
+            })?
+            .map_err(|error| Failure::Unreachable(innermost(&error)))?;
+        if !response.status().is_success() {
+            return Err(Failure::Refused(format!("HTTP status {}", response.status())));
+        }
+        while let Some(chunk) = response.chunk().await.map_err(refuse)? {
+            take(&chunk)?;
+        }
+        Ok(())
+    })
 }

@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dispatch", &["model", "progress", "request_log", "transport"]),
     ("download", &["error", "transport"]),
     ("error", &[]),
-    ("hub", &["error"]),
+    ("hub", &["download", "error"]),
     ("limits", &["error"]),
     ("lora", &["rng"]),
     ("metric", &["model", "stats"]),
@@ -61,21 +61,23 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Crates that only the modules beside them may name.
 const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["mock"]),
-    ("base64", &["dataset"]),
+    ("base64", &["dataset", "tokenizer"]),
     ("clap", &["cli", "dataset", "mock"]),
     ("hf_hub", &["hub"]),
     ("image", &["dataset"]),
-    ("indicatif", &["progress"]),
+    ("indicatif", &["hub", "progress"]),
     ("jpeg_encoder", &["dataset"]),
     ("minijinja", &["tokenizer"]),
     ("minijinja_contrib", &["tokenizer"]),
     ("parquet", &["dataset"]),
+    ("prost", &["tokenizer"]),
     ("rand_distr", &["arrival", "dataset", "mock"]),
     ("ratatui", &["plot"]),
     ("reqwest", &["config", "download", "probe", "transport"]),
     ("rustix", &["limits"]),
     ("tokenizers", &["mock", "tokenizer"]),
     ("tokio", &["app", "dispatch", "download", "mock", "probe", "transport"]),
+    ("ureq", &["hub"]),
 ];
 
 /// Modules that may look at a clock.
