@@ -1,9 +1,15 @@
 //! Loads a tokenizer, counts, cuts and joins. The only file that names the `tokenizers` crate, the mock apart.
 
+mod byte_level;
+mod gguf;
+#[cfg(test)]
+mod golden;
 mod json;
+mod pieces;
+mod sentencepiece;
+mod source;
 mod template;
-
-use std::path::Path;
+mod tiktoken;
 
 use jiff::Zoned;
 
@@ -11,7 +17,7 @@ use self::template::Beside;
 pub use self::template::ChatTemplate;
 use crate::bundled;
 use crate::error::{Error, Kind};
-use crate::hub::{Holds, Hub};
+use crate::hub::Hub;
 
 /// A tokenizer and where it came from.
 #[derive(Debug)]
@@ -23,8 +29,10 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// The first of `names` that can be loaded: a `tokenizer.json`, a folder that holds one,
-    /// a repository of the Hub, or [`bundled::NAME`].
+    /// The first of `names` that can be loaded: the file of a tokenizer, a folder or a repository of the Hub
+    /// that holds one, or [`bundled::NAME`].
+    ///
+    /// Files are `tokenizer.json`, tiktoken's, SentencePiece's `tokenizer.model` and GGUF.
     ///
     /// # Errors
     /// If none can; the message has what became of each.
@@ -43,28 +51,14 @@ impl Tokenizer {
             Kind::Input,
             format!("no tokenizer could be loaded; tried {}", tried.join("; ")),
         )
-        .hint("pass --tokenizer with a tokenizer.json, a folder that holds one, or a Hub id"))
+        .hint("pass --tokenizer PATH: a tokenizer.json, tiktoken, SentencePiece or GGUF file, or a folder that holds one"))
     }
 
     fn load_one(name: &str, hub: &Hub) -> Result<Self, Error> {
         if name == bundled::NAME {
             return Self::parse(name, bundled::TOKENIZER, Beside::Bundled);
         }
-        let path = Path::new(name);
-        let (file, beside) = if path.is_dir() {
-            (path.join("tokenizer.json"), Beside::Folder(path.to_owned()))
-        } else if path.exists() {
-            let folder = path.parent().unwrap_or(Path::new(""));
-            (path.to_owned(), Beside::Folder(folder.to_owned()))
-        } else if Hub::is_id(name) {
-            let file = hub.file(Holds::Model, name, "tokenizer.json")?;
-            (file, Beside::Hub(hub.clone(), name.to_owned()))
-        } else {
-            return Err(Error::new(Kind::Input, "no such file or folder"));
-        };
-        let text = std::fs::read(&file).map_err(|error| {
-            Error::new(Kind::Input, format!("can not read {}", file.display())).because(error)
-        })?;
+        let (text, beside) = source::load(name, hub)?;
         Self::parse(name, &text, beside)
     }
 

@@ -21,6 +21,10 @@ const CONFIG: &str = "tokenizer_config.json";
 const JINJA: &str = "chat_template.jinja";
 const JINJA_TOOLS: &str = "additional_chat_templates/tool_use.jinja";
 const JSON: &str = "chat_template.json";
+const SPECIAL: &str = "special_tokens_map.json";
+
+/// The special tokens that templates name most.
+const NAMED: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
 /// Where the files that belong to a tokenizer are.
 #[derive(Debug, Clone)]
@@ -31,6 +35,8 @@ pub(super) enum Beside {
     Folder(PathBuf),
     /// In a repository of the Hub.
     Hub(Hub, String),
+    /// All that there is stands in this `tokenizer_config.json`.
+    Text(String),
 }
 
 impl Beside {
@@ -40,6 +46,7 @@ impl Beside {
             Self::Bundled => {
                 (file == CONFIG).then(|| String::from_utf8_lossy(bundled::CONFIG).into_owned())
             }
+            Self::Text(text) => (file == CONFIG).then(|| text.clone()),
             Self::Folder(folder) => std::fs::read_to_string(folder.join(file)).ok(),
             Self::Hub(hub, id) => {
                 std::fs::read_to_string(hub.file(Holds::Model, id, file).ok()?).ok()
@@ -51,7 +58,7 @@ impl Beside {
     pub(super) fn has_template(&self) -> Option<bool> {
         match self {
             Self::Hub(..) => None,
-            Self::Bundled | Self::Folder(_) => {
+            Self::Bundled | Self::Folder(_) | Self::Text(_) => {
                 Some([JINJA, CONFIG, JSON].into_iter().any(|file| {
                     self.read(file)
                         .is_some_and(|text| file == JINJA || text.contains("\"chat_template\""))
@@ -90,7 +97,16 @@ struct Raised(String);
 impl ChatTemplate {
     /// The template beside the tokenizer `name`; dates within prompts are those of `now`.
     pub(super) fn load(name: &str, beside: &Beside, now: Zoned) -> Result<Self, Error> {
-        let config = object(name, CONFIG, beside.read(CONFIG))?;
+        let config = config(name, beside)?;
+        let mut tokens = tokens(&config);
+        if NAMED.iter().any(|token| !config.contains_key(*token)) {
+            for (token, text) in self::tokens(&object(name, SPECIAL, beside.read(SPECIAL))?) {
+                // A token that the configuration sets to null is one that the model does without.
+                if !config.contains_key(&token) {
+                    tokens.insert(token, text);
+                }
+            }
+        }
         let mut texts = texts(config.get("chat_template"));
         if let Some(text) = beside.read(JINJA) {
             texts.retain(|(name, _)| name != DEFAULT);
@@ -108,7 +124,7 @@ impl ChatTemplate {
         if let [(only, _)] = &mut texts[..] {
             DEFAULT.clone_into(only);
         }
-        Self::new(name, &texts, tokens(&config), now)
+        Self::new(name, &texts, tokens, now)
     }
 
     /// A template from its text or texts by name, and the special tokens.
@@ -203,6 +219,14 @@ fn environment(now: Zoned) -> Result<Environment<'static>, minijinja::Error> {
         })
     });
     Ok(environment)
+}
+
+/// The `tokenizer_config.json` of the tokenizer `name`, empty if there is none.
+///
+/// # Errors
+/// If it is not an object.
+pub(super) fn config(name: &str, beside: &Beside) -> Result<Map<String, Value>, Error> {
+    object(name, CONFIG, beside.read(CONFIG))
 }
 
 /// The object in a file, empty if there is no such file.

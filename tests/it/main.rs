@@ -25,6 +25,8 @@ mod dispatch;
 mod extras;
 /// The course of a run: what is asked before, between and after, and what ends it.
 mod flow;
+/// Tokenizers from repositories.
+mod hub;
 /// The table and the JSONL line, byte for byte.
 mod images;
 mod mmmu;

@@ -146,6 +146,18 @@ fn files_of_a_folder() {
         (&[(JSON, r#"{"chat_template": "json"}"#)], "json"),
         (&[(CONFIG, config), (JSON, r#"{"chat_template": "json"}"#)], "config <s></s>"),
         (&[(CONFIG, r#"{"chat_template": [{"name": "rag", "template": "only"}]}"#)], "only"),
+        // Special tokens that the configuration lacks; null is what it says.
+        (
+            &[
+                (CONFIG, r#"{"unk_token": null, "eos_token": "</s>"}"#),
+                (
+                    SPECIAL,
+                    r#"{"bos_token": {"content": "<b>"}, "eos_token": "<e>", "unk_token": "<u>", "additional_special_tokens": ["x"]}"#,
+                ),
+                (JINJA, "{{ bos_token }}{{ eos_token }}{{ unk_token }}{{ pad_token }}"),
+            ],
+            "<b></s>",
+        ),
     ];
     for (files, want) in cases {
         let folder = tempfile::TempDir::new().unwrap();
