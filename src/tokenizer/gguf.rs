@@ -11,7 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::byte_level::{self, Added, Ends, Vocabulary, Words};
-use super::pieces::{self, Choice, Piece, Pieces, Purpose};
+use super::pieces::{self, Choice, LeadingSpace, Piece, Pieces, Purpose};
 use crate::error::{Error, Kind};
 
 /// What such a file begins with.
@@ -192,7 +192,10 @@ fn convert(name: &str, keys: &Keys) -> Result<Found, Error> {
                     all: pieces.collect::<Result<_, Error>>()?,
                     choice: if unigram { Choice::Unigram } else { Choice::Pairs },
                     characters,
-                    leading_space: keys.flag("ggml.add_space_prefix").unwrap_or(true),
+                    leading_space: match keys.flag("ggml.add_space_prefix") {
+                        Some(false) => LeadingSpace::Never,
+                        _ => LeadingSpace::Each,
+                    },
                     single_spaces: keys.flag("ggml.remove_extra_whitespaces").unwrap_or(unigram),
                     added: Vec::new(),
                     ends,

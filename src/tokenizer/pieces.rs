@@ -53,6 +53,16 @@ pub(super) enum Choice {
     Pairs,
 }
 
+/// Where a space is put before text that has none of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeadingSpace {
+    Never,
+    /// Before the text, and before what follows a special token within it.
+    Each,
+    /// Before the text, unless it begins with a space or a special token.
+    First,
+}
+
 /// One piece; its place is its id.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Piece {
@@ -69,8 +79,7 @@ pub(super) struct Pieces {
     pub choice: Choice,
     /// How characters are normalized, in SentencePiece's compiled form; may be empty.
     pub characters: Vec<u8>,
-    /// Whether each text begins with a space that is not its own.
-    pub leading_space: bool,
+    pub leading_space: LeadingSpace,
     /// Whether spaces around text are dropped, and several taken as one.
     pub single_spaces: bool,
     /// Tokens that other files add.
@@ -94,6 +103,12 @@ pub(super) fn tokenizer(name: &str, pieces: Pieces) -> Result<Value, Error> {
         .iter()
         .position(|piece| piece.purpose == Purpose::Unknown)
         .ok_or_else(|| refuse("has no piece for unknown text".to_owned()))?;
+    let is_lost = |piece: &Piece| {
+        piece.text.is_empty() && (choice == Choice::Unigram || piece.purpose == Purpose::Whole)
+    };
+    if let Some(place) = pieces.iter().position(is_lost) {
+        return Err(refuse(format!("has no text for piece {place}")));
+    }
     let mut special: Vec<Added> = (0..)
         .zip(&pieces)
         .filter(|(_, piece)| matches!(piece.purpose, Purpose::Control | Purpose::Unknown))
@@ -153,7 +168,7 @@ pub(super) fn tokenizer(name: &str, pieces: Pieces) -> Result<Value, Error> {
         normalizers.push(replace(json!({"Regex": "^ +| +$"}), ""));
         normalizers.push(replace(json!({"Regex": " {2,}"}), " "));
     }
-    if leading_space {
+    if leading_space == LeadingSpace::Each {
         normalizers.push(json!({"type": "Prepend", "prepend": SPACE}));
     }
     normalizers.push(replace(json!({"String": " "}), SPACE));
@@ -162,8 +177,20 @@ pub(super) fn tokenizer(name: &str, pieces: Pieces) -> Result<Value, Error> {
         json!({"type": "ByteFallback"}),
         json!({"type": "Fuse"}),
     ];
-    if leading_space {
+    if leading_space != LeadingSpace::Never {
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
+    }
+    let mut cuts = Vec::new();
+    if leading_space == LeadingSpace::First {
+        cuts.push(json!({
+            "type": "Metaspace", "replacement": SPACE, "prepend_scheme": "first", "split": false,
+        }));
+    }
+    if let Some(pattern) = whole {
+        cuts.push(json!({
+            "type": "Split", "pattern": {"Regex": pattern},
+            "behavior": "Isolated", "invert": false,
+        }));
     }
     Ok(json!({
         "version": "1.0",
@@ -171,10 +198,8 @@ pub(super) fn tokenizer(name: &str, pieces: Pieces) -> Result<Value, Error> {
         "padding": null,
         "added_tokens": special.iter().map(Added::json).collect::<Vec<_>>(),
         "normalizer": {"type": "Sequence", "normalizers": normalizers},
-        "pre_tokenizer": whole.map(|pattern| json!({
-            "type": "Split", "pattern": {"Regex": pattern},
-            "behavior": "Isolated", "invert": false,
-        })),
+        "pre_tokenizer": (!cuts.is_empty())
+            .then(|| json!({"type": "Sequence", "pretokenizers": cuts})),
         "post_processor": ends.json(),
         "decoder": {"type": "Sequence", "decoders": decoders},
         "model": model,

@@ -4,7 +4,7 @@ use prost::Message;
 use serde_json::{Map, Value};
 
 use super::byte_level::Ends;
-use super::pieces::{self, Choice, Piece, Pieces, Purpose};
+use super::pieces::{self, Choice, LeadingSpace, Piece, Pieces, Purpose};
 use super::tiktoken::configured;
 use crate::error::{Error, Kind};
 
@@ -114,7 +114,11 @@ pub(super) fn convert(
             all: pieces,
             choice,
             characters: normalizer.characters().to_vec(),
-            leading_space: normalizer.leading_space(),
+            leading_space: match (normalizer.leading_space(), config.get("legacy")) {
+                (false, _) => LeadingSpace::Never,
+                (true, Some(Value::Bool(false))) => LeadingSpace::First,
+                (true, _) => LeadingSpace::Each,
+            },
             single_spaces: normalizer.single_spaces(),
             added: configured(name, config)?,
             ends,

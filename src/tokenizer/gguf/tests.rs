@@ -136,3 +136,28 @@ fn broken_headers_are_refused() {
         }
     }
 }
+
+/// Forall files with some bytes changed: there is a tokenizer or an error.
+#[test]
+fn changed_bytes_do_no_harm() {
+    let bytes = golden::bytes("pairs.gguf");
+    let places = 0..bytes.len();
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let changes = proptest::collection::vec((places, proptest::num::u8::ANY), 1..4);
+    runner
+        .run(&changes, |changes| {
+            let mut bytes = bytes.clone();
+            for (at, byte) in changes {
+                bytes[at] = byte;
+            }
+            if let Ok(keys) = header(&mut &bytes[..])
+                && let Ok(found) = convert("changed.gguf", &Keys(keys))
+                && let Ok(tokenizer) =
+                    tokenizers::Tokenizer::from_bytes(found.tokenizer.to_string())
+            {
+                let _ = tokenizer.encode_fast("some words of a text", true);
+            }
+            Ok(())
+        })
+        .unwrap();
+}

@@ -41,6 +41,28 @@ fn texts_begin_and_end_as_the_configuration_or_the_family_says() {
 }
 
 #[test]
+fn spaces_before_text_are_those_of_the_configuration() {
+    let pieces = |config: Value, text: &str| {
+        let json =
+            convert("pairs.model", &golden::bytes("pairs.model"), config.as_object().unwrap());
+        let encoding = golden::tokenizer(&json.unwrap()).encode(text, false).unwrap();
+        encoding.get_tokens().concat()
+    };
+    let legacy = |legacy: bool| json!({"legacy": legacy});
+    for (config, text, want) in [
+        (json!({}), "ab</s>cd", "▁ab</s>▁cd"),
+        (legacy(true), "ab</s> cd", "▁ab</s>▁▁cd"),
+        (legacy(true), " ab", "▁▁ab"),
+        (legacy(false), "ab</s>cd", "▁ab</s>cd"),
+        (legacy(false), "ab</s> cd", "▁ab</s>▁cd"),
+        (legacy(false), " ab", "▁ab"),
+        (legacy(false), "<s>ab", "<s>ab"),
+    ] {
+        assert_eq!(pieces(config, text), want, "{text}");
+    }
+}
+
+#[test]
 fn added_tokens_follow_the_pieces() {
     let bytes = golden::bytes("pairs.model");
     let pieces = Model::decode(&bytes[..]).unwrap().pieces.len();
@@ -99,6 +121,10 @@ fn what_is_not_supported_is_refused() {
     let mut without = model.clone();
     without.pieces[7].purpose = Some(1);
     check_refused(&without, &expect!["m.model has pieces for 255 of 256 bytes"]);
+    let mut without = model.clone();
+    without.trainer.as_mut().unwrap().model_type = Some(1);
+    without.pieces[400].piece = None;
+    check_refused(&without, &expect!["m.model has no text for piece 400"]);
     let mut twice = model.clone();
     twice.pieces[400].piece.clone_from(&model.pieces[401].piece);
     let error = convert("m.model", &twice.encode_to_vec(), &Map::new()).unwrap_err();
