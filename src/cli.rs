@@ -89,7 +89,7 @@ pub struct ServeArgs {
     /// Name to send instead of --model
     #[arg(long, value_name = "NAME", help_heading = TARGET)]
     pub served_model_name: Option<String>,
-    /// tokenizer.json, a folder with one, or a Hub id [default: as the server tells, else the model]
+    /// tokenizer.json, tiktoken, SentencePiece or GGUF file, a folder with one, or a Hub id [default: as the server tells, else the model]
     #[arg(long, value_name = "PATH|ID", help_heading = TARGET)]
     pub tokenizer: Option<String>,
     /// Headers of each request

@@ -125,8 +125,8 @@ pub struct Opts {
 
     /// Tokenizer that counts prompts and provides the words of answers
     ///
-    /// A tokenizer.json or a folder with one. A bundled tokenizer is used where the option is not
-    /// given.
+    /// A tokenizer.json, tiktoken, SentencePiece or GGUF file, or a folder with one. A bundled
+    /// tokenizer is used where the option is not given.
     #[arg(long, value_name = "PATH", help_heading = "Engine")]
     pub tokenizer: Option<PathBuf>,
 
