@@ -21,6 +21,12 @@ pub(super) const ENTRY: Entry = Entry {
     name: "mooncake",
     about: "conversations and times of a trace of a chat service",
     flags: Opts::augment_args,
+    reads: &[
+        "dataset-path",
+        "mooncake-workload",
+        "mooncake-slowdown-factor",
+        "mooncake-num-rounds",
+    ],
     build: |matches| Ok(Box::new(Opts::from_arg_matches(matches)?)),
     facts: |matches| facts(Opts::from_arg_matches(matches)),
 };
@@ -87,7 +93,7 @@ impl Dataset for Opts {
             .map(|line| {
                 let base = base(&line.hash_ids);
                 let round = |i| vec![user_message(&format!("Round {i}: {base}"))];
-                let rounds: Vec<_> = (0..self.mooncake_num_rounds).map(round).collect();
+                let rounds: Vec<_> = (1..=self.mooncake_num_rounds).map(round).collect();
                 let first = rounds[0][0]["content"].as_str().unwrap_or("");
                 let len = context.tokenizer.count(first);
                 let seconds = (line.timestamp - start) / 1e3 * self.mooncake_slowdown_factor;
@@ -135,7 +141,7 @@ fn base(hash_ids: &[u64]) -> String {
     let words = vec!["hi"; BLOCK].join(" ");
     let mut text = String::new();
     for id in hash_ids {
-        text += &format!("{id} {words}");
+        text += &format!("{id}{words}");
     }
     text + "Tell me a story based on this context."
 }
@@ -158,6 +164,6 @@ mod tests {
         let (a, b) = (base(&[1, 2]), base(&[1, 3]));
         let shared = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
         assert!(shared > 3 * (BLOCK - 1), "{shared}");
-        assert!(a.starts_with("1 hi hi") && a.contains("hi2 hi") && a.ends_with("context."));
+        assert!(a.starts_with("1hi hi") && a.contains("hi2hi hi") && a.ends_with("context."));
     }
 }
