@@ -1,6 +1,7 @@
 //! What may be typed. Parsing does no input or output.
 
 mod abbreviation;
+mod advice;
 pub mod profile;
 mod renamed;
 
@@ -10,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
+use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -404,7 +406,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Words, clap::E
     let mut words: Vec<OsString> = words.into_iter().collect();
     let notes = renamed::replace(&mut words, &command);
     let words = abbreviation::expand(words, &mut command)?;
-    let matches = command.try_get_matches_from_mut(words)?;
+    let matches = command
+        .try_get_matches_from_mut(&words)
+        .map_err(|error| advice::advise(error, &words, &command))?;
     let cli = Cli::from_arg_matches(&matches)?;
     match cli.command {
         Subcommands::Mock(opts) => Ok(Words::Mock(opts)),
@@ -418,12 +422,24 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Words, clap::E
 fn serve(
     args: ServeArgs,
     matches: &ArgMatches,
-    notes: Vec<String>,
+    mut notes: Vec<String>,
 ) -> Result<ServeWords, clap::Error> {
     let entry = dataset::Entry::find(&args.dataset_name).unwrap_or(&dataset::ALL[0]);
+    notes.extend(entry.unread(matches));
+    let typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    for (id, flag) in [("host", "--host"), ("port", "--port")] {
+        if typed(id) && typed("base_url") {
+            notes.push(format!("{flag} does nothing beside --base-url"));
+        }
+    }
     let mut facts = Map::new();
     for entry in dataset::ALL {
         facts.extend((entry.facts)(matches));
+    }
+    if typed("lora_zipf_alpha") && args.lora_request_distribution != LoraDistribution::Skewed {
+        notes.push(
+            "--lora-zipf-alpha does nothing without --lora-request-distribution skewed".to_owned(),
+        );
     }
     Ok(ServeWords { dataset: (entry.build)(matches)?, args, facts, notes })
 }

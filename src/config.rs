@@ -18,7 +18,7 @@ use crate::dataset::{Dataset, Entry, Reading};
 use crate::error::{Error, Kind};
 use crate::lora::{Adapters, Share};
 use crate::metric::{Latency, Slo};
-use crate::output;
+use crate::output::{self, Section};
 
 /// A run of `rbench serve`.
 #[derive(Debug)]
@@ -168,7 +168,8 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let profile = profile::resolve(&args.profiling, &target.base, &target.shown, traces)?;
     let adapters = adapters(&args, backend)?;
     let slos = objectives(&args.goodput, backend)?;
-    let mut notes = notes(&args);
+    let mut notes = notes(&args, backend);
+    notes.extend(unprinted(&args));
     notes.extend(fits::check(&args, dataset.as_ref(), backend)?);
     let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
     let num_prompts = dataset.count(args.num_prompts);
@@ -319,8 +320,21 @@ fn backend(args: &ServeArgs) -> Result<&'static Backend, Error> {
 }
 
 /// Flags that are no mistake and have no effect.
-fn notes(args: &ServeArgs) -> Vec<String> {
+fn notes(args: &ServeArgs, backend: &Backend) -> Vec<String> {
     let mut notes = Vec::new();
+    let (returned, alternatives) = (args.return_logprob, args.top_logprobs_num > 0);
+    if alternatives && !returned && !backend.takes.native {
+        notes.push(format!(
+            "--top-logprobs-num does nothing at {} without --return-logprob",
+            backend.path
+        ));
+    }
+    if returned && !alternatives && backend.path == "/v1/completions" {
+        notes.push(format!(
+            "--return-logprob does nothing at {} without --top-logprobs-num",
+            backend.path
+        ));
+    }
     if args.rust_client {
         notes.push("--rust-client is not needed: rbench is a native client".to_owned());
     }
@@ -339,6 +353,23 @@ fn notes(args: &ServeArgs) -> Vec<String> {
         );
     }
     notes
+}
+
+/// Parts of the table that were asked for and that the chosen release does not print.
+fn unprinted(args: &ServeArgs) -> Vec<String> {
+    let asked = [
+        ("--goodput", !args.goodput.is_empty(), Section::Goodput),
+        ("--cache-report", args.cache_report, Section::Cache),
+    ];
+    let missing = asked.into_iter().filter(|(_, asked, part)| *asked && !args.table.has(*part));
+    missing
+        .map(|(flag, ..)| {
+            format!(
+                "{flag}: the table of {} has no rows for it, the JSONL line has the figures",
+                args.table
+            )
+        })
+        .collect()
 }
 
 /// Checks the URL `base` that `flag` gives, and returns it without its password.

@@ -16,6 +16,7 @@ mod mooncake;
 mod openai;
 mod patches;
 mod picture;
+mod placing;
 mod random;
 mod random_ids;
 mod records;
@@ -25,6 +26,7 @@ mod text;
 
 use std::path::Path;
 
+use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 use jiff::Zoned;
 use serde_json::{Map, Value};
@@ -60,6 +62,8 @@ pub struct Entry {
     pub about: &'static str,
     /// Adds the dataset's own flags.
     pub flags: fn(Command) -> Command,
+    /// The flags that it reads: those of all datasets, and `dataset-path`.
+    pub reads: &'static [&'static str],
     /// The dataset with its flags as given.
     pub build: fn(&ArgMatches) -> Result<Box<dyn Dataset>, clap::Error>,
     /// The flags as given, by the names that results use.
@@ -70,6 +74,21 @@ impl Entry {
     /// The dataset of that name.
     pub fn find(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|entry| entry.name == name)
+    }
+
+    /// What to say of flags that were typed and that this dataset does not read.
+    ///
+    /// They are no errors: scripts pass the same flags whatever the dataset.
+    pub fn unread(&self, matches: &ArgMatches) -> Vec<String> {
+        let others = ALL.iter().flat_map(|entry| entry.reads).copied();
+        let mut unread: Vec<&str> = others.filter(|flag| !self.reads.contains(flag)).collect();
+        unread.sort_unstable();
+        unread.dedup();
+        unread.retain(|flag| {
+            matches.value_source(&flag.replace('-', "_")) == Some(ValueSource::CommandLine)
+        });
+        let note = |flag| format!("--{flag} does nothing for --dataset-name {}", self.name);
+        unread.into_iter().map(note).collect()
     }
 
     /// Whether it is made from conversations, of which the program has some inside.
@@ -196,5 +215,29 @@ fn facts(opts: Result<impl serde::Serialize, clap::Error>) -> Map<String, Value>
     match opts.map(serde_json::to_value) {
         Ok(Ok(Value::Object(map))) => map,
         _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_of_a_dataset_is_read_by_one() {
+        let none = || Command::new("serve");
+        let command = ALL.iter().fold(none(), |command, entry| (entry.flags)(command));
+        let flags: BTreeSet<&str> =
+            command.get_arguments().filter_map(clap::Arg::get_long).collect();
+        let read: BTreeSet<&str> = ALL.iter().flat_map(|entry| entry.reads).copied().collect();
+        let general = BTreeSet::from(["dataset-path"]);
+        assert_eq!(read, &flags | &general);
+        for entry in ALL {
+            let own = (entry.flags)(none());
+            let own = own.get_arguments().filter_map(clap::Arg::get_long);
+            let unread: Vec<&str> = own.filter(|flag| !entry.reads.contains(flag)).collect();
+            assert!(unread.is_empty(), "{}: {unread:?}", entry.name);
+        }
     }
 }

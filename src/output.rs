@@ -18,6 +18,15 @@ use crate::report::Report;
 /// Every dialect; the first is the default.
 pub static ALL: &[&dyn Dialect] = &[&sglang::Sglang];
 
+/// A part of a table that is there only if it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// What `--goodput` asks for.
+    Goodput,
+    /// What `--cache-report` asks for.
+    Cache,
+}
+
 /// One tool's way to print and to store results, over its releases.
 pub trait Dialect: Sync + fmt::Debug {
     /// Its name.
@@ -28,6 +37,9 @@ pub trait Dialect: Sync + fmt::Debug {
 
     /// The table for people as `version` prints it, with a line end after each line.
     fn table(&self, report: &Report<'_>, version: Version) -> String;
+
+    /// Whether the table of `version` has a part.
+    fn has(&self, section: Section, version: Version) -> bool;
 
     /// The result as one line of JSON with the keys of `version`, and its line end;
     /// `details` adds arrays with one entry per request.
@@ -55,6 +67,11 @@ impl Choice {
     /// The table; see [`Dialect::table`].
     pub fn table(&self, report: &Report<'_>) -> String {
         self.dialect.table(report, self.version)
+    }
+
+    /// Whether its table has a part; see [`Dialect::has`].
+    pub fn has(&self, section: Section) -> bool {
+        self.dialect.has(section, self.version)
     }
 
     /// The line of JSON; see [`Dialect::line`].

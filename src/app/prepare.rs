@@ -83,6 +83,9 @@ pub(super) fn prepare(
     }
     check_messages(config, &rows)?;
     let (rate, due, last_gap) = arrivals(config, &rows)?;
+    if rate == Rate::Trace && config.rate != Rate::Unlimited {
+        ui.status("--request-rate does nothing here: the trace says when requests are sent");
+    }
     let (first, vision) = (rows.rows.first().cloned(), vision::planned(&rows.rows));
     let images = image_totals(&rows.rows);
     let plan = plan::build(rows.rows, &due, &encoder);

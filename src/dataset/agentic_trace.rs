@@ -18,6 +18,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "agentic-trace",
     about: "conversations of several rounds from a trace of agents",
     flags: Opts::augment_args,
+    reads: &["dataset-path", "dataset-offset", "agentic-max-turns", "sharegpt-output-len"],
     build: |matches| {
         let opts = Opts::from_arg_matches(matches)?;
         let output_len = matches.get_one::<u32>("sharegpt_output_len").copied();

@@ -12,6 +12,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "questions and answer lengths of conversations in a JSONL file",
     // The flags are those of `sharegpt`, which adds them.
     flags: |command| command,
+    reads: super::sharegpt::FLAGS,
     build: |matches| Ok(Box::new(Custom(Opts::from_arg_matches(matches)?))),
     facts: |matches| facts(Opts::from_arg_matches(matches)),
 };

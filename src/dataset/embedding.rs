@@ -10,6 +10,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "embedding",
     about: "bodies of embedding requests from a JSONL file",
     flags: |command| command,
+    reads: &["dataset-path"],
     build: |_| Ok(Box::new(Embedding)),
     facts: |_| Map::new(),
 };

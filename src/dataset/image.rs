@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use super::exact::{self, Words};
 use super::lengths::{self, draw};
-use super::patches::{self, Rule};
+use super::patches::Rule;
 use super::picture::{Content, Format, Resolution, Size, data_uri};
-use super::{Context, Dataset, Entry, Rows, Uses, facts, random_ids};
+use super::placing::Placing;
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts, random_ids};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -22,6 +23,16 @@ pub(super) const ENTRY: Entry = Entry {
     name: "image",
     about: "made-up images, and tokens of random lengths",
     flags: Opts::augment_args,
+    reads: &[
+        "random-input-len",
+        "random-output-len",
+        "random-range-ratio",
+        "image-count",
+        "random-image-count",
+        "image-resolution",
+        "image-format",
+        "image-content",
+    ],
     build: |matches| {
         let (opts, lengths) =
             (Opts::from_arg_matches(matches)?, lengths::Opts::from_arg_matches(matches)?);
@@ -82,10 +93,11 @@ impl Dataset for Images {
             let size = resolution.largest;
             data_uri(&image_content.pixels(size, &mut rng::stream(0, "", 0)), size, *format)
         });
+        let placing = Placing::of(context)?;
         let shared = Shared {
             vocabulary: &vocabulary,
             words: words.as_ref(),
-            rule: Rule::of(context.tokenizer.name(), context.hub)?,
+            rule: placing.rule,
             image: image.transpose()?,
         };
         let row = |i| self.row(context, i, &shared);
@@ -96,10 +108,12 @@ impl Dataset for Images {
             made.into_iter().map(|(row, target, vision)| ((row, target), vision)).unzip();
         let mut rows = exact::checked(context.tokenizer, texts);
         rows.rows = std::mem::take(&mut rows.rows)
-            .into_iter()
+            .into_par_iter()
             .zip(vision)
-            .map(|(row, vision)| patches::account(row, vision, shared.rule, context))
-            .collect();
+            .map(|(row, vision)| placing.place(row, vision))
+            .collect::<Result<_, Error>>()?;
+        rows.notes.extend(placing.note());
+        rows.told.extend(self.sizes(context.seed, &rows.rows));
         if resolution.largest.area() >= LARGE && images >= MANY {
             rows.notes.push(format!(
                 "{images} images of up to {} pixels (height x width) need much memory here and on the server, and much time to send",
@@ -110,7 +124,7 @@ impl Dataset for Images {
     }
 
     fn uses(&self) -> Uses {
-        Uses { images: true, ..Uses::default() }
+        Uses { images: true, template: Templates::Always, ..Uses::default() }
     }
 }
 
@@ -146,6 +160,26 @@ impl Images {
         rng::stream(seed, "image/count", i as u64).random_range(1..=self.opts.image_count)
     }
 
+    /// Size of image `j` of row `i`.
+    fn size(&self, seed: u64, i: usize, j: u16) -> Size {
+        self.opts.image_resolution.draw(&mut rng::stream(seed, "image/size", index(i, j)))
+    }
+
+    /// The smallest, largest and mean sides, where sizes are drawn.
+    fn sizes(&self, seed: u64, rows: &[Row]) -> Option<String> {
+        if self.opts.image_resolution.fixed() {
+            return None;
+        }
+        let of_row = |i| (0..self.count(seed, i)).map(move |j| self.size(seed, i, j));
+        let sizes: Vec<Size> = (0..rows.len()).flat_map(of_row).collect();
+        let (heights, widths) = (|size: &Size| size.height, |size: &Size| size.width);
+        let (rows, columns) = (Sides::of(&sizes, heights)?, Sides::of(&sizes, widths)?);
+        Some(format!(
+            "image sizes (height x width): {}x{} at least, {}x{} at most, {:.1}x{:.1} on average",
+            rows.least, columns.least, rows.most, columns.most, rows.mean, columns.mean
+        ))
+    }
+
     /// Image `j` of row `i`, and its tokens, where a rule gives them.
     fn image(
         &self,
@@ -154,10 +188,7 @@ impl Images {
         j: u16,
         shared: &Shared<'_>,
     ) -> Result<(Arc<str>, usize), Error> {
-        // A row has less images than this factor, so each image has a stream of its own.
-        let index = ((i as u64) << 16) | u64::from(j);
-        let opts = &self.opts;
-        let size: Size = opts.image_resolution.draw(&mut rng::stream(seed, "image/size", index));
+        let (opts, index, size) = (&self.opts, index(i, j), self.size(seed, i, j));
         let tokens = shared.rule.map_or(Ok(0), |rule| rule.tokens(size))?;
         if let Some(image) = &shared.image {
             return Ok((image.clone(), tokens));
@@ -165,5 +196,30 @@ impl Images {
         let mut rng = rng::stream(seed, "image/pixels", index);
         let pixels = opts.image_content.pixels(size, &mut rng);
         Ok((data_uri(&pixels, size, opts.image_format)?, tokens))
+    }
+}
+
+/// The stream of image `j` of row `i`: a row has less images than the factor, so each has one of its own.
+fn index(i: usize, j: u16) -> u64 {
+    ((i as u64) << 16) | u64::from(j)
+}
+
+/// How long one side of several images is, in pixels.
+struct Sides {
+    least: u32,
+    most: u32,
+    mean: f64,
+}
+
+impl Sides {
+    /// The sides that `side` takes of `sizes`; `None` without a size.
+    fn of(sizes: &[Size], side: impl Fn(&Size) -> u32) -> Option<Self> {
+        let sides = || sizes.iter().map(&side);
+        let sum: u64 = sides().map(u64::from).sum();
+        Some(Self {
+            least: sides().min()?,
+            most: sides().max()?,
+            mean: sum as f64 / sizes.len() as f64,
+        })
     }
 }

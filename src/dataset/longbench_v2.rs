@@ -17,6 +17,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "questions about long texts of LongBench v2",
     // The flags are those of `sharegpt`, which adds them.
     flags: |command| command,
+    reads: super::sharegpt::FLAGS,
     build: |matches| Ok(Box::new(LongBench(Opts::from_arg_matches(matches)?))),
     facts: |matches| facts(Opts::from_arg_matches(matches)),
 };

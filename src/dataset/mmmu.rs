@@ -18,9 +18,9 @@ use rand::Rng as _;
 use rayon::prelude::*;
 
 use super::lengths::Opts;
-use super::patches::Rule;
 use super::picture::{Format, Size, data_uri};
-use super::{Context, Dataset, Entry, Rows, Uses};
+use super::placing::Placing;
+use super::{Context, Dataset, Entry, Rows, Templates, Uses};
 use crate::bundled;
 use crate::error::{Error, Kind};
 use crate::hub::Holds;
@@ -32,6 +32,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "questions about images, from the benchmark MMMU",
     // The one flag, --random-output-len, is that of `random`, which adds it.
     flags: |command| command,
+    reads: &["dataset-path", "random-output-len"],
     build: |matches| Ok(Box::new(Mmmu(Opts::from_arg_matches(matches)?))),
     facts: |_| serde_json::Map::new(),
 };
@@ -59,9 +60,9 @@ impl Dataset for Mmmu {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         super::refuse_ids(context, ENTRY.name)?;
         let path = file(context)?;
-        let rule = Rule::of(context.tokenizer.name(), context.hub)?;
+        let placing = Placing::of(context)?;
         let examples = read(&path, context.n, context.seed)?;
-        let row = |example: &Example| self.row(context, &path, example, rule);
+        let row = |example: &Example| self.row(context, &path, example, &placing);
         let rows: Vec<Row> = examples.par_iter().map(row).collect::<Result<_, Error>>()?;
         let note = (rows.len() < context.n).then(|| {
             format!(
@@ -71,11 +72,15 @@ impl Dataset for Mmmu {
                 context.n
             )
         });
-        Ok(Rows { rows, notes: note.into_iter().collect(), ..Rows::default() })
+        Ok(Rows {
+            rows,
+            notes: note.into_iter().chain(placing.note()).collect(),
+            ..Rows::default()
+        })
     }
 
     fn uses(&self) -> Uses {
-        Uses { images: true, ..Uses::default() }
+        Uses { images: true, template: Templates::Always, ..Uses::default() }
     }
 }
 
@@ -85,7 +90,7 @@ impl Mmmu {
         context: &Context<'_>,
         path: &Path,
         example: &Example,
-        rule: Option<Rule>,
+        placing: &Placing<'_>,
     ) -> Result<Row, Error> {
         let (size, uri) = picture(example.image.data()).map_err(|error| {
             unusable(path, &format!("row {}: {IMAGE} is not a PNG or JPEG file", example.number))
@@ -97,8 +102,8 @@ impl Mmmu {
             images: vec![uri],
             ..Row::new(Prompt::Text(text), len, self.0.random_output_len)
         };
-        let vision = rule.map_or(Ok(0), |rule| rule.tokens(size))?;
-        Ok(super::patches::account(row, vision, rule, context))
+        let vision = placing.rule.map_or(Ok(0), |rule| rule.tokens(size))?;
+        placing.place(row, vision)
     }
 }
 

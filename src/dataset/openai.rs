@@ -18,6 +18,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "bodies of chat requests from a JSONL file, with their own parameters",
     // The flags are those of `sharegpt`, which adds them.
     flags: |command| command,
+    reads: &["dataset-path", "sharegpt-output-len"],
     build: |matches| Ok(Box::new(OpenAi(Opts::from_arg_matches(matches)?))),
     facts: |matches| facts(Opts::from_arg_matches(matches)),
 };

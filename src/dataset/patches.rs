@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::Context;
 use super::picture::Size;
 use crate::error::{Error, Kind};
 use crate::hub::{Holds, Hub};
-use crate::model::{Prompt, Row};
 
 const FILE: &str = "preprocessor_config.json";
 
@@ -52,8 +50,11 @@ struct Limits {
 }
 
 impl Rule {
-    /// What stands for an image in a text for a server that applies no chat template.
-    const TAG: &str = "<|vision_start|><|image_pad|><|vision_end|>";
+    /// What stands for an image in the texts of the family.
+    pub(super) const TAG: &str = "<|vision_start|><|image_pad|><|vision_end|>";
+
+    /// The token in it that becomes many.
+    pub(super) const PAD: &str = "<|image_pad|>";
 
     /// The rule of the model whose tokenizer was found by `name`, if its files have one.
     ///
@@ -124,28 +125,6 @@ impl Rule {
         let tokens = (rows.max(1.0) * columns.max(1.0)) as usize;
         Ok(tokens)
     }
-}
-
-/// What stands for an image in a text where the model's own tag is not known.
-const TAG: &str = "<image>";
-
-/// Adds to a row of text and images the tokens of its images, 0 where no `rule` gives them,
-/// and their tags where the server applies no template that does.
-pub(super) fn account(
-    mut row: Row,
-    vision: usize,
-    rule: Option<Rule>,
-    context: &Context<'_>,
-) -> Row {
-    row.prompt_len += vision;
-    row.vision_len = vision;
-    if !context.reading.server_templates
-        && let Prompt::Text(text) = &mut row.prompt
-    {
-        let tag = if rule.is_some() { Rule::TAG } else { TAG };
-        text.insert_str(0, &tag.repeat(row.images.len()));
-    }
-    row
 }
 
 /// The file beside a tokenizer: in its folder, or in its repository of the Hub.

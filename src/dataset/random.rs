@@ -14,6 +14,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "random",
     about: "text of ShareGPT questions, cut or repeated to random lengths",
     flags: Opts::augment_args,
+    reads: &["dataset-path", "random-input-len", "random-output-len", "random-range-ratio"],
     build: |matches| Ok(Box::new(Random(Opts::from_arg_matches(matches)?))),
     facts: |matches| facts(Opts::from_arg_matches(matches)),
 };

@@ -18,6 +18,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "tokens from a random place of the vocabulary, of random lengths",
     // The flags are those of `random`, which adds them.
     flags: |command| command,
+    reads: &["random-input-len", "random-output-len", "random-range-ratio"],
     build: |matches| Ok(Box::new(RandomIds(Opts::from_arg_matches(matches)?))),
     facts: |matches| facts(Opts::from_arg_matches(matches)),
 };

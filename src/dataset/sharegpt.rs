@@ -13,12 +13,16 @@ pub(super) const ENTRY: Entry = Entry {
     name: "sharegpt",
     about: "questions and answer lengths of conversations in the ShareGPT format",
     flags: Opts::augment_args,
+    reads: FLAGS,
     build: |matches| Ok(Box::new(ShareGpt(Opts::from_arg_matches(matches)?))),
     facts: |matches| facts(Opts::from_arg_matches(matches)),
 };
 
 /// Heading of the flags that other datasets of real text share.
 const HEADING: &str = "Dataset: sharegpt, custom, openai, longbench_v2";
+
+/// The flags that datasets of questions and answers read.
+pub(super) const FLAGS: &[&str] = &["dataset-path", "sharegpt-output-len", "sharegpt-context-len"];
 
 /// Shortest prompt and answer that are used, in tokens.
 const SHORTEST: usize = 2;

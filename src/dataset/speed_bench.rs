@@ -15,6 +15,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "speed-bench",
     about: "first turns of SPEED-Bench, by entropy",
     flags: Opts::augment_args,
+    reads: &["dataset-path", "speed-bench-category", "speed-bench-output-len"],
     build: |matches| Ok(Box::new(Opts::from_arg_matches(matches)?)),
     facts: |matches| facts(Opts::from_arg_matches(matches)),
 };

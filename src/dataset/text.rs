@@ -1,5 +1,7 @@
 //! What `--prompt-suffix` and the chat template make of a text.
 
+use serde_json::Value;
+
 use super::Context;
 use crate::error::Error;
 use crate::model::user_message;
@@ -44,17 +46,29 @@ impl<'a> Shaper<'a> {
     /// # Errors
     /// If the template refuses the text.
     pub(super) fn prompt(&self, text: &str) -> Result<(String, usize), Error> {
-        let mut prompt = if self.suffix.is_empty() {
+        let prompt = if self.suffix.is_empty() {
             text.to_owned()
         } else {
             format!("{}{}{ANSWER}", text.strip_suffix(ANSWER).unwrap_or(text), self.suffix)
         };
-        if let Some(template) = &self.template {
-            prompt = template.render(&[user_message(&prompt)], None, true)?;
-            // The server's tokenizer puts it there again.
-            if let Some(rest) = self.bos.as_ref().and_then(|bos| prompt.strip_prefix(bos)) {
-                prompt = rest.to_owned();
-            }
+        if self.template.is_some() {
+            return self.message(user_message(&prompt));
+        }
+        let len = self.tokenizer.count_with_special(&prompt);
+        Ok((prompt, len))
+    }
+
+    /// The prompt that the template makes of one message, and its tokens as the server will count them;
+    /// nothing without a template.
+    ///
+    /// # Errors
+    /// If the template refuses the message.
+    pub(super) fn message(&self, message: Value) -> Result<(String, usize), Error> {
+        let Some(template) = &self.template else { return Ok((String::new(), 0)) };
+        let mut prompt = template.render(&[message], None, true)?;
+        // The server's tokenizer puts it there again.
+        if let Some(rest) = self.bos.as_ref().and_then(|bos| prompt.strip_prefix(bos)) {
+            prompt = rest.to_owned();
         }
         let len = self.tokenizer.count_with_special(&prompt);
         Ok((prompt, len))

@@ -7,8 +7,8 @@ mod table;
 
 use serde_json::Value;
 
-use super::Dialect;
 use super::release::Version;
+use super::{Dialect, Section};
 use crate::metric::SteadyState;
 use crate::report::Report;
 
@@ -37,6 +37,10 @@ impl Dialect for Sglang {
 
     fn table(&self, report: &Report<'_>, version: Version) -> String {
         table::render(report, version)
+    }
+
+    fn has(&self, section: Section, version: Version) -> bool {
+        table::has(section, version)
     }
 
     fn line(&self, report: &Report<'_>, version: Version, details: bool) -> String {

@@ -4,6 +4,7 @@ use super::super::release::{ALL, Releases, Version, between, except, since, unti
 use super::{V0_4_1, V0_4_6, V0_5_1, V0_5_6, V0_5_8, V0_5_10, V0_5_15, V0_5_23, sections};
 use crate::arrival::Rate;
 use crate::metric::Figure;
+use crate::output;
 use crate::report::Report;
 
 /// Width of headings and of the rule at the end.
@@ -37,6 +38,19 @@ enum Row {
 use Row::{Fact, Heading, Section, Stat};
 use When::{Always, Generates, Images, NotZero};
 
+/// The releases with rows on objectives, and those with rows on the prefix cache.
+const GOODPUT: Releases = since(V0_5_23);
+const CACHE: Releases = since(V0_5_15);
+
+/// Whether the table of `version` has a part.
+pub(super) fn has(section: output::Section, version: Version) -> bool {
+    let releases = match section {
+        output::Section::Goodput => GOODPUT,
+        output::Section::Cache => CACHE,
+    };
+    releases.contain(version)
+}
+
 /// The rows in their order.
 const ROWS: &[(Releases, Row)] = &[
     (ALL, Fact("Backend:", |report| report.facts.backend.to_owned())),
@@ -68,7 +82,7 @@ const ROWS: &[(Releases, Row)] = &[
     (since(V0_4_1), Stat("Total token throughput (tok/s):", "total_throughput", Generates)),
     (since(V0_4_6), Stat("Concurrency:", "concurrency", Always)),
     (since(V0_4_6), Stat("Accept length:", "accept_length", NotZero)),
-    (since(V0_5_23), Section(sections::goodput)),
+    (GOODPUT, Section(sections::goodput)),
     (ALL, Heading("End-to-End Latency", Always)),
     (ALL, Stat("Mean E2E Latency (ms):", "mean_e2e_latency_ms", Always)),
     (ALL, Stat("Median E2E Latency (ms):", "median_e2e_latency_ms", Always)),
@@ -95,7 +109,7 @@ const ROWS: &[(Releases, Row)] = &[
     (since(V0_4_6), Stat("P95 ITL (ms):", "p95_itl_ms", Generates)),
     (ALL, Stat("P99 ITL (ms):", "p99_itl_ms", Generates)),
     (since(V0_4_6), Stat("Max ITL (ms):", "max_itl_ms", Generates)),
-    (since(V0_5_15), Section(sections::cache)),
+    (CACHE, Section(sections::cache)),
 ];
 
 /// The rate as Python prints it.
