@@ -23,10 +23,14 @@ mod datasets;
 mod dispatch;
 /// Flags that add to a run: profiles, lines per request, the steady state.
 mod extras;
+/// A walk over every flag: each changes something.
+mod flags;
 /// The course of a run: what is asked before, between and after, and what ends it.
 mod flow;
 /// Tokenizers from repositories.
 mod hub;
+/// The commands of the guide to the client that rbench takes the place of.
+mod guide;
 /// The table and the JSONL line, byte for byte.
 mod images;
 mod mmmu;
