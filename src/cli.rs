@@ -2,6 +2,7 @@
 
 mod abbreviation;
 mod advice;
+pub mod client;
 pub mod profile;
 mod renamed;
 
@@ -213,6 +214,11 @@ pub struct ServeArgs {
     /// Keys of the JSONL line, likewise
     #[arg(long, value_name = "NAME[@VERSION]", default_value = "sglang", help_heading = OUTPUT)]
     pub jsonl: output::Choice,
+    /// Flags of the client itself.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub client: client::ClientArgs,
+
     /// Flags of the profiler.
     #[command(flatten)]
     #[serde(flatten)]

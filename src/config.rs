@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::arrival::Rate;
 use crate::backend::{Backend, CacheTelling, Sampling};
 use crate::bundled;
+use crate::cli::client::ClientArgs;
 use crate::cli::{Header, LoraDistribution, ServeArgs, ServeWords};
 use crate::dataset::{Dataset, Entry, Reading};
 use crate::error::{Error, Kind};
@@ -53,6 +54,8 @@ pub struct Serve {
     pub seed: u64,
     /// Threads that send and read.
     pub threads: usize,
+    /// How the client sends, reads and tells the time.
+    pub client: ClientArgs,
     /// Whether prompts are sent as token ids.
     pub tokenize_prompt: bool,
     /// Whether answers are streamed.
@@ -230,6 +233,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         max_concurrency,
         seed: args.seed,
         threads: threads.max(1),
+        client: args.client.clone(),
         tokenize_prompt: args.tokenize_prompt,
         stream: !args.disable_stream,
         ignore_eos: !args.disable_ignore_eos,

@@ -4,99 +4,29 @@
 //! Threads claim requests in the order of the plan, so that which thread sends a request depends on the load,
 //! and what is sent, and when it is due, does not.
 
-use std::collections::HashMap;
-use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+mod exchange;
+mod lane;
+pub mod schedule;
+mod usage;
+pub mod window;
 
-use tokio::sync::Semaphore;
-use tokio::task::{Id, JoinError, JoinSet};
+use std::io;
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
+use std::time::Duration;
 
-use crate::model::{Failure, FailureKind, Outcome, Phase, PlannedRequest, RequestRecord};
+use self::lane::{Done, Lane, Shared};
+use self::schedule::Schedule;
+use crate::health::{ClockSource, Health};
+use crate::model::{PlannedRequest, RequestRecord};
 use crate::progress::Progress;
 use crate::request_log::Log;
-use crate::transport::{self, Clock, Endpoint, Transport};
+use crate::transport::{Clock, Endpoint, socket};
 
-/// What the threads of a run share.
-#[derive(Debug)]
-pub struct Shared {
-    plan: Arc<[PlannedRequest]>,
-    next: AtomicUsize,
-    permits: Option<Arc<Semaphore>>,
-}
+/// Longest time that one request may take, connecting included.
+pub const TOTAL_TIMEOUT: Duration = Duration::from_hours(6);
 
-impl Shared {
-    /// Shares `plan` among threads that together keep at most `max_in_flight` requests open.
-    pub fn new(plan: Arc<[PlannedRequest]>, max_in_flight: Option<usize>) -> Self {
-        let permits =
-            max_in_flight.map(|n| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS))));
-        Self { plan, next: AtomicUsize::new(0), permits }
-    }
-}
-
-/// Works on the plan until nothing is left to claim, then waits for what was sent.
-///
-/// `exchange` gives the records of a request: one, or one per round of a conversation, whose permit it holds throughout.
-/// A request waits for its due time first and for a permit second; both waits are in its record,
-/// as the difference between due and sent.
-pub async fn work<F, Fut>(shared: &Shared, clock: Clock, exchange: F) -> Vec<RequestRecord>
-where
-    F: Fn(PlannedRequest) -> Fut,
-    Fut: Future<Output = Vec<RequestRecord>> + Send + 'static,
-{
-    let mut records = Vec::new();
-    let mut tasks = JoinSet::new();
-    let mut names: HashMap<Id, usize> = HashMap::new();
-    while let Some(request) = shared.plan.get(shared.next.fetch_add(1, Ordering::Relaxed)) {
-        clock.until(request.due).await;
-        let permit = match &shared.permits {
-            // The semaphore is never closed.
-            Some(permits) => permits.clone().acquire_owned().await.ok(),
-            None => None,
-        };
-        let exchange = exchange(request.clone());
-        let handle = tasks.spawn(async move {
-            let records = exchange.await;
-            drop(permit);
-            records
-        });
-        names.insert(handle.id(), request.index);
-        // What has ended is taken in passing, so that the set holds what is in flight and no more.
-        while let Some(ended) = tasks.try_join_next_with_id() {
-            records.extend(settle(ended, &mut names, &shared.plan));
-        }
-    }
-    while let Some(ended) = tasks.join_next_with_id().await {
-        records.extend(settle(ended, &mut names, &shared.plan));
-    }
-    records
-}
-
-/// A task's records; that of a task that panicked says so.
-fn settle(
-    ended: Result<(Id, Vec<RequestRecord>), JoinError>,
-    names: &mut HashMap<Id, usize>,
-    plan: &[PlannedRequest],
-) -> Vec<RequestRecord> {
-    match ended {
-        Ok((id, records)) => {
-            names.remove(&id);
-            records
-        }
-        Err(error) => {
-            let index = names.remove(&error.id()).unwrap_or(0);
-            let mut record = RequestRecord::unsent(&plan[index]);
-            record.outcome = Outcome::Failed(Failure {
-                kind: FailureKind::Internal,
-                phase: Phase::Connect,
-                status: None,
-                message: format!("the client failed: {error}"),
-                excerpt: None,
-            });
-            vec![record]
-        }
-    }
-}
+/// Connections opened ahead of a run that does not begin with everything at once.
+const AHEAD: usize = 64;
 
 /// How a plan is to be run.
 #[derive(Debug, Clone)]
@@ -107,48 +37,94 @@ pub struct Options {
     pub max_in_flight: Option<usize>,
     /// Who is told of each request.
     pub log: Option<Log>,
+    /// Where arrival times come from; the kernel is asked only if it can answer.
+    pub clock: ClockSource,
+    /// How long data may wait so that one wake-up reads many sockets; with the kernel's clock only.
+    pub read_batch: Duration,
+    /// Whether the last part of a wait for a due time may be spent awake.
+    pub spin: bool,
+    /// Whether each request opens a connection of its own.
+    pub connection_per_request: bool,
 }
 
-/// Runs `plan` on threads of their own and returns one record per request and round, in the order of the plan,
-/// and the clock that their instants refer to.
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            max_in_flight: None,
+            log: None,
+            clock: ClockSource::Kernel,
+            read_batch: window::DEFAULT,
+            spin: true,
+            connection_per_request: false,
+        }
+    }
+}
+
+/// What came of a plan.
+#[derive(Debug)]
+pub struct Ran {
+    /// One record per request and round, in the order of the plan.
+    pub records: Vec<RequestRecord>,
+    /// How the client kept up.
+    pub health: Health,
+}
+
+/// Runs `plan` on threads of their own.
 ///
 /// # Errors
-/// If a thread, its runtime or its connection pool can not be made.
+/// If a thread or its event queue can not be made.
 pub fn run(
     plan: Arc<[PlannedRequest]>,
     endpoint: &Arc<Endpoint>,
     options: &Options,
     progress: &Arc<Progress>,
-) -> Result<(Vec<RequestRecord>, Clock), std::io::Error> {
-    let shared = Arc::new(Shared::new(plan, options.max_in_flight));
+) -> io::Result<Ran> {
+    let clock = match options.clock {
+        ClockSource::Kernel if socket::kernel_stamps() => ClockSource::Kernel,
+        _ => ClockSource::User,
+    };
+    let due: Vec<Duration> = plan.iter().map(|request| request.due).collect();
+    let at_once = due.iter().filter(|due| due.is_zero()).count();
+    let most = plan.len().min(options.max_in_flight.unwrap_or(usize::MAX));
+    let ahead = if options.connection_per_request { 0 } else { most.min(at_once.max(AHEAD)) };
     let threads = options.threads.max(1);
-    // All threads are ready before the clock starts.
+    let shared = Arc::new(Shared {
+        plan,
+        schedule: Mutex::new(Schedule::new(due, options.max_in_flight)),
+        endpoint: endpoint.clone(),
+        progress: progress.clone(),
+        options: options.clone(),
+        clock,
+    });
+    // All threads are ready before the clock starts: once for that, once for the clock to be set.
     let ready = Arc::new(Barrier::new(threads + 1));
-    let started = Arc::new(std::sync::OnceLock::new());
+    let started = Arc::new(OnceLock::new());
     let mut workers = Vec::with_capacity(threads);
     for n in 0..threads {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (shared, ready, started) = (shared.clone(), ready.clone(), started.clone());
-        let (endpoint, progress, log) = (endpoint.clone(), progress.clone(), options.log.clone());
-        let client = transport::pool().map_err(std::io::Error::other)?;
+        let mut lane = Lane::new(shared.clone())?;
+        let (ready, started) = (ready.clone(), started.clone());
+        let ahead = ahead / threads + usize::from(n < ahead % threads);
         let worker = std::thread::Builder::new().name(format!("rbench-{n}")).spawn(move || {
-            // Once for the thread to be up, once for the clock to be set.
+            lane.open_ahead(ahead);
             ready.wait();
             ready.wait();
-            let clock = *started.get_or_init(Clock::start);
-            let transport = Transport::new(client, endpoint, clock, progress, log);
-            runtime.block_on(work(&shared, clock, |request| transport.clone().exchange(request)))
+            lane.run(*started.get_or_init(Clock::start))
         })?;
         workers.push(worker);
     }
     ready.wait();
-    let clock = *started.get_or_init(Clock::start);
+    started.get_or_init(Clock::start);
     ready.wait();
     let mut records = Vec::with_capacity(shared.plan.len());
+    let mut lanes = Vec::with_capacity(threads);
     for worker in workers {
         let ended = worker.join();
-        records.extend(ended.map_err(|_| std::io::Error::other("a client thread panicked"))?);
+        let Done { records: new, health } =
+            ended.map_err(|_| io::Error::other("a client thread panicked"))?;
+        records.extend(new);
+        lanes.push(health);
     }
     records.sort_by_key(|record| (record.index, record.round));
-    Ok((records, clock))
+    Ok(Ran { records, health: Health { clock, lanes } })
 }

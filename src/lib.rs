@@ -26,6 +26,7 @@ pub mod dataset;
 pub mod dispatch;
 pub mod download;
 pub mod error;
+pub mod health;
 pub mod hub;
 pub mod limits;
 pub mod lora;

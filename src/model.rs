@@ -298,8 +298,13 @@ pub struct RequestRecord {
     pub round: usize,
     /// When it was to be sent; for a later round, when the round before it ended.
     pub due: Duration,
-    /// When it was handed to the connection; `None` if that never happened.
+    /// When it could be sent: its due time or, if the cap on requests in flight held it back, when the cap let it go.
+    pub released: Duration,
+    /// When it was handed to an open connection; for one whose connection could not be opened, when that was begun.
+    /// `None` if neither happened.
     pub sent: Option<Duration>,
+    /// How long it waited for its connection to be opened; `None` if there was one.
+    pub connect: Option<Duration>,
     /// When the response head was read.
     pub headers: Option<Duration>,
     /// When the last event or the whole body was read.
@@ -333,7 +338,9 @@ impl RequestRecord {
             index: request.index,
             round: 0,
             due: request.due,
+            released: request.due,
             sent: None,
+            connect: None,
             headers: None,
             done: None,
             outcome: Outcome::NotSent,

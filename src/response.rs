@@ -189,6 +189,11 @@ impl Collector {
         record.other_texts = others.into_iter().map(|completion| completion.text).collect();
     }
 
+    /// Number of events with output so far.
+    pub fn events(&self) -> usize {
+        self.seen.events.len()
+    }
+
     /// Whether the stream has told its end in so many words.
     pub fn said_done(&self) -> bool {
         self.seen.said_done

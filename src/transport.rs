@@ -1,250 +1,142 @@
-//! One HTTP exchange: sends a planned body, stamps what comes back, and fills the record.
+//! Connections to a server, and the clock that stamps what comes over them.
 //!
 //! Knows neither datasets nor metrics; what bytes mean is the decoder's to say.
 
+pub mod clock;
+pub mod connection;
+pub mod http1;
+pub mod socket;
+
 use std::error::Error as _;
+use std::io::Write as _;
+use std::net::ToSocketAddrs as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use tokio::time::Instant;
+use base64::Engine as _;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use rustls_platform_verifier::ConfigVerifierExt as _;
 
+use self::connection::Tls;
+use self::socket::Address;
 use crate::backend::Protocol;
-use crate::model::{Failure, FailureKind, Outcome, Phase, PlannedRequest, RequestRecord};
-use crate::progress::Progress;
-use crate::request_log::{Event, Log};
-use crate::response::{Collector, Expect, Framing};
+use crate::error::{Error, Kind};
+use crate::model::PlannedRequest;
 
-/// Longest time that one request may take, connecting included.
-pub const TOTAL_TIMEOUT: Duration = Duration::from_hours(6);
+pub use self::clock::Clock;
 
 /// How this client names itself.
 pub const USER_AGENT: &str = concat!("rbench/", env!("CARGO_PKG_VERSION"));
 
 /// The header that tells a router which requests belong together.
-const ROUTING_KEY: HeaderName = HeaderName::from_static("x-smg-routing-key");
+const ROUTING_KEY: &str = "x-smg-routing-key";
 
 /// Where requests go, and what is common to their heads.
-#[derive(Clone)]
 pub struct Endpoint {
-    /// The whole URL.
-    pub url: reqwest::Url,
-    /// Headers of each request.
-    pub headers: HeaderMap,
+    /// The addresses of the server in the order in which they are tried, or why there are none.
+    pub addresses: Result<Vec<Address>, String>,
+    /// How to speak TLS with it, if it does.
+    pub tls: Option<Tls>,
     /// The wire protocol.
     pub protocol: &'static dyn Protocol,
     /// Whether an answer is to be streamed.
     pub streams: bool,
+    /// The head of each request up to the fields that differ.
+    head: Vec<u8>,
 }
 
 impl std::fmt::Debug for Endpoint {
-    /// Leaves the headers out: they hold keys.
+    /// Leaves the head out: it holds keys.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("path", &self.url.path()).finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("addresses", &self.addresses).finish_non_exhaustive()
     }
 }
 
-/// The clock of a run: offsets from one start.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    start: Instant,
-    wall: SystemTime,
-}
-
-impl Clock {
-    /// A clock that starts now.
-    pub fn start() -> Self {
-        Self { start: Instant::now(), wall: SystemTime::now() }
-    }
-
-    /// Time since the start.
-    pub fn now(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    /// Waits until the offset `due`; returns at once if it has passed.
-    pub async fn until(&self, due: Duration) {
-        // Without a look at the timer for what is already due.
-        if due > self.now() {
-            tokio::time::sleep_until(self.start + due).await;
-        }
-    }
-}
-
-/// A pool of connections for one thread's requests.
-///
-/// # Errors
-/// If the TLS roots of the system can not be read.
-pub fn pool() -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
-        .user_agent(USER_AGENT)
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(TOTAL_TIMEOUT)
-        .pool_max_idle_per_host(usize::MAX)
-        .tcp_nodelay(true)
-        .no_proxy()
-        .build()
-}
-
-/// Sends requests over a pool of connections that belongs to one thread.
-#[derive(Debug, Clone)]
-pub struct Transport {
-    client: reqwest::Client,
-    endpoint: Arc<Endpoint>,
-    clock: Clock,
-    progress: Arc<Progress>,
-    log: Option<Log>,
-}
-
-impl Transport {
-    /// A transport over `client`'s connections; `log` is told of each request.
-    pub fn new(
-        client: reqwest::Client,
-        endpoint: Arc<Endpoint>,
-        clock: Clock,
-        progress: Arc<Progress>,
-        log: Option<Log>,
-    ) -> Self {
-        Self { client, endpoint, clock, progress, log }
-    }
-
-    /// Sends a request, and the later rounds of its conversation, each when the one before it has ended.
+impl Endpoint {
+    /// The endpoint at `url`, whose requests have `headers`.
     ///
-    /// A round that failed does not end the conversation: the next one follows an empty answer.
-    pub async fn exchange(self, mut request: PlannedRequest) -> Vec<RequestRecord> {
-        let Some(conversation) = request.conversation.clone() else {
-            return vec![self.send(request, 0).await];
+    /// # Errors
+    /// If it is no URL of HTTP, or the TLS roots of the system can not be read.
+    pub fn new(
+        url: &str,
+        headers: &HeaderMap,
+        protocol: &'static dyn Protocol,
+        streams: bool,
+    ) -> Result<Self, Error> {
+        let refuse = || Error::new(Kind::Usage, "--base-url does not give a URL");
+        let url = reqwest::Url::parse(url).map_err(|_| refuse())?;
+        let host = url.host_str().ok_or_else(refuse)?;
+        let port = url.port_or_known_default().ok_or_else(refuse)?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let addresses = match (bare, port).to_socket_addrs() {
+            Ok(found) => Ok(found.map(Address::Tcp).collect()),
+            Err(error) => Err(format!("can not find the address of {host}: {error}")),
         };
-        let mut records: Vec<RequestRecord> = Vec::with_capacity(conversation.rounds.len());
-        let mut said = Vec::new();
-        for (round, messages) in conversation.rounds.iter().enumerate() {
-            if let Some(last) = records.last() {
-                let answer = if last.completed() { last.text.as_str() } else { "" };
-                said.push(serde_json::json!({"role": "assistant", "content": answer}));
-            }
-            said.extend(messages.iter().cloned());
-            if let Some(last) = records.last() {
-                request.due = last.done.unwrap_or(request.due);
-                request.body = (conversation.encode)(said.clone());
-            }
-            records.push(self.send(request.clone(), round).await);
-        }
-        records
+        let tls = (url.scheme() == "https").then(|| tls(bare)).transpose()?;
+        Ok(Self { addresses, tls, protocol, streams, head: head(&url, headers) })
     }
 
-    /// Sends one request and records what becomes of it; a failure is part of the record.
-    async fn send(&self, request: PlannedRequest, round: usize) -> RequestRecord {
-        let mut record = RequestRecord::unsent(&request);
-        record.round = round;
-        let sent = self.clock.now();
-        record.sent = Some(sent);
-        self.progress.sent();
-        // Nobody is left to tell if the other end is gone.
-        if let Some(log) = &self.log {
-            let run = self.clock.wall;
-            let _ = log.send(Event::Start { request: request.clone(), round, sent, run });
-        }
-        record.outcome = match self.converse(request, &mut record).await {
-            Ok(()) => Outcome::Completed,
-            Err(failure) => {
-                record.output_tokens = None;
-                Outcome::Failed(failure)
-            }
-        };
-        record.done.get_or_insert_with(|| self.clock.now());
-        self.progress.ended(&record);
-        if let Some(log) = &self.log {
-            let _ = log.send(Event::end(&record, self.clock.wall));
-        }
-        record
-    }
-
-    async fn converse(
-        &self,
-        request: PlannedRequest,
-        record: &mut RequestRecord,
-    ) -> Result<(), Failure> {
-        let endpoint = &*self.endpoint;
-        let mut headers = endpoint.headers.clone();
+    /// The head of `request`.
+    pub fn head(&self, request: &PlannedRequest) -> Vec<u8> {
+        let mut head = Vec::with_capacity(self.head.len() + 128);
+        head.extend_from_slice(&self.head);
         if let Some(key) =
-            request.routing_key.as_deref().and_then(|k| HeaderValue::from_str(k).ok())
+            request.routing_key.as_deref().filter(|k| HeaderValue::from_str(k).is_ok())
         {
-            headers.insert(ROUTING_KEY, key);
+            // Writing to memory does not fail.
+            let _ = write!(head, "{ROUTING_KEY}: {key}\r\n");
         }
-        let mut response = self
-            .client
-            .post(endpoint.url.clone())
-            .headers(headers)
-            .body(request.body)
-            .send()
-            .await
-            .map_err(|error| transport_failure(&error, Phase::Headers, None))?;
-        record.headers = Some(self.clock.now());
-        let status = response.status();
-        if status != reqwest::StatusCode::OK {
-            return Err(status_failure(response).await);
-        }
-        let content_type = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
-        let framing = Framing::of(content_type, endpoint.streams);
-        let expect = if endpoint.protocol.generates() { Expect::Tokens } else { Expect::NoTokens };
-        let mut collector = Collector::new(endpoint.protocol.decoder(), framing, expect);
-        let result = self.read(&mut response, &mut collector).await;
-        collector.store(record);
-        result
-    }
-
-    async fn read(
-        &self,
-        response: &mut reqwest::Response,
-        collector: &mut Collector,
-    ) -> Result<(), Failure> {
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
-                    let tokens = collector.chunk(&chunk, self.clock.now())?;
-                    self.progress.tokens(tokens);
-                }
-                Ok(None) => return collector.finish(self.clock.now()),
-                // All that the protocol sends was there; only HTTP's own end is missing.
-                Err(_) if collector.said_done() => return collector.finish(self.clock.now()),
-                Err(error) => {
-                    return Err(transport_failure(&error, collector.phase(), Some(200)));
-                }
-            }
-        }
+        let _ = write!(head, "content-length: {}\r\n\r\n", request.body.len());
+        head
     }
 }
 
-/// The failure of a response whose status is not 200, with the beginning of its body.
-async fn status_failure(mut response: reqwest::Response) -> Failure {
-    let status = response.status();
-    let mut body = Vec::new();
-    while body.len() < Failure::EXCERPT
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
-        body.extend_from_slice(&chunk);
-    }
-    body.truncate(Failure::EXCERPT);
-    Failure {
-        kind: FailureKind::HttpStatus,
-        phase: Phase::Headers,
-        status: Some(status.as_u16()),
-        message: format!("HTTP status {status}"),
-        excerpt: Some(String::from_utf8_lossy(&body).trim().to_owned()).filter(|s| !s.is_empty()),
-    }
-}
-
-fn transport_failure(error: &reqwest::Error, phase: Phase, status: Option<u16>) -> Failure {
-    let (kind, phase) = if error.is_timeout() {
-        (FailureKind::Timeout, phase)
-    } else if error.is_connect() {
-        (FailureKind::Connect, Phase::Connect)
-    } else if error.is_body() || error.is_decode() {
-        (FailureKind::EarlyEnd, phase)
-    } else {
-        (FailureKind::Transport, phase)
+/// The request line and the fields that all requests have.
+fn head(url: &reqwest::Url, headers: &HeaderMap) -> Vec<u8> {
+    let mut head = Vec::new();
+    let mut line = |name: &str, value: &[u8]| {
+        head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(value);
+        head.extend_from_slice(b"\r\n");
     };
-    Failure { kind, phase, status, message: innermost(error), excerpt: None }
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    line("POST ", format!("{}{query} HTTP/1.1", url.path()).as_bytes());
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    if !headers.contains_key("host") {
+        line("host: ", format!("{}{port}", url.host_str().unwrap_or("")).as_bytes());
+    }
+    if !headers.contains_key("user-agent") {
+        line("user-agent: ", USER_AGENT.as_bytes());
+    }
+    if !headers.contains_key("accept") {
+        line("accept: ", b"*/*");
+    }
+    if !url.username().is_empty() && !headers.contains_key(AUTHORIZATION) {
+        let plain = |text: &str| {
+            percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+        };
+        let pair = format!("{}:{}", plain(url.username()), plain(url.password().unwrap_or("")));
+        let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+        line("authorization: Basic ", pair.as_bytes());
+    }
+    for (name, value) in headers {
+        // How long the body is, and how it comes, is not the user's to say.
+        if !matches!(name.as_str(), "content-length" | "transfer-encoding" | "connection") {
+            line(&format!("{name}: "), value.as_bytes());
+        }
+    }
+    head
+}
+
+fn tls(host: &str) -> Result<Tls, Error> {
+    let fail = |what: &str| Error::new(Kind::System, format!("can not speak TLS: {what}"));
+    let mut config = ClientConfig::with_platform_verifier()
+        .map_err(|error| fail("no certificates of authorities").because(error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|error| fail("the host can not have a certificate").because(error))?;
+    Ok(Tls { config: Arc::new(config), name })
 }
 
 /// The cause chain without its URLs, which may hold user names and keys.

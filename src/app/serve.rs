@@ -15,10 +15,12 @@ use super::warm_up::warm_up;
 use crate::arrival::Rate;
 use crate::backend::CacheTelling;
 use crate::cli::ServeWords;
+use crate::cli::client::ClockChoice;
 use crate::config::{self, Keys, Serve};
 use crate::conversation;
-use crate::dispatch;
+use crate::dispatch::{self, Ran};
 use crate::error::{Error, Kind};
+use crate::health::ClockSource;
 use crate::hub::Hub;
 use crate::limits;
 use crate::metric::{self, Run, split_itl, steady_state};
@@ -100,18 +102,23 @@ impl Session {
         let ui = *ui;
         let Prepared { plan, rate, last_gap, encoder, first, vision } =
             prepare(config, served, tokenizer, ui)?;
-        let endpoint = Arc::new(Endpoint {
-            url: format!("{}{}", config.target.base, config.backend.path)
-                .parse()
-                .map_err(|_| Error::new(Kind::Usage, "--base-url does not give a URL"))?,
-            headers: config.target.load.clone(),
-            protocol: config.backend.protocol,
-            streams: encoder.common.stream,
-        });
+        let endpoint = Arc::new(Endpoint::new(
+            &format!("{}{}", config.target.base, config.backend.path),
+            &config.target.load,
+            config.backend.protocol,
+            encoder.common.stream,
+        )?);
         let mut options = dispatch::Options {
             threads: config.threads,
             max_in_flight: config.max_concurrency,
             log: None,
+            clock: match config.client.clock {
+                Some(ClockChoice::User) => ClockSource::User,
+                Some(ClockChoice::Kernel) | None => ClockSource::Kernel,
+            },
+            read_batch: config.client.read_batch,
+            spin: !config.client.no_spin,
+            connection_per_request: config.client.connection_per_request,
         };
         warm_up(config, first.as_ref(), &encoder, &endpoint, &options, ui)?;
         if let Some(timeout) = config.flush {
@@ -148,7 +155,7 @@ impl Session {
         if let Some(profilers) = profilers {
             runtime.block_on(profilers.stop(say));
         }
-        let (mut records, _clock) = ran?;
+        let Ran { mut records, health } = ran?;
         let stopped = ended.elapsed();
         let server_info = runtime.block_on(probe.json("/server_info"));
         // SGLang's client counts both into its duration, the second for SGLang's servers only.
@@ -189,6 +196,7 @@ impl Session {
             failures: report::failures(&records),
             token_sources: report::token_sources(&records),
             server_info,
+            health,
             records: &records,
         };
         let steady =

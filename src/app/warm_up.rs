@@ -26,8 +26,9 @@ pub(super) fn warm_up(
     let row = Row { lora, ..row.clone() };
     let plan = plan::warmup(&row, config.warmup, encoder);
     let options = dispatch::Options { threads: 1, ..options.clone() };
-    let (records, _) = dispatch::run(plan, endpoint, &options, &Progress::new())
-        .map_err(|error| Error::new(Kind::System, "can not start the warm-up").because(error))?;
+    let records = dispatch::run(plan, endpoint, &options, &Progress::new())
+        .map_err(|error| Error::new(Kind::System, "can not start the warm-up").because(error))?
+        .records;
     let good = records.iter().filter(|record| record.completed()).count();
     if good > 0 {
         ui.status(&format!("warm-up done: {good} of {} requests succeeded", records.len()));

@@ -382,7 +382,7 @@ fn some_requests_fail() {
           count  kind          phase        reason
               3  http_status   headers      HTTP status 429 Too Many Requests
                                             first body: {"detail": "slow down"}
-              1  transport     headers      connection closed before message completed
+              1  transport     headers      the connection was closed before the response was complete
         result appended to out.jsonl"#]]
     .assert_eq(&told);
 }

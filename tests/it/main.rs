@@ -27,10 +27,10 @@ mod extras;
 mod flags;
 /// The course of a run: what is asked before, between and after, and what ends it.
 mod flow;
-/// Tokenizers from repositories.
-mod hub;
 /// The commands of the guide to the client that rbench takes the place of.
 mod guide;
+/// Tokenizers from repositories.
+mod hub;
 /// The table and the JSONL line, byte for byte.
 mod images;
 mod mmmu;

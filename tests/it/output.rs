@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use expect_test::expect_file;
 use rbench::arrival::Rate;
+use rbench::health::Health;
 use rbench::metric::{self, Figure, Run, Slo, Stat, split_itl};
 use rbench::model::{
     CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest,
@@ -314,6 +315,7 @@ impl Case {
             failures: report::failures(&self.records),
             token_sources: report::token_sources(&self.records),
             server_info,
+            health: Health::default(),
             records: &self.records,
         }
     }
@@ -810,6 +812,7 @@ struct Own {
     requests: Requests,
     failures: Vec<Group>,
     output_token_source: BTreeMap<String, u64>,
+    client: Option<Value>,
     vision_token_source: Option<String>,
     server_input_tokens: Option<u64>,
     cache_reported_requests: Option<u64>,
@@ -821,6 +824,8 @@ struct Own {
     config: Map<String, Value>,
     due_s: Option<Vec<f64>>,
     sent_s: Option<Vec<Option<f64>>>,
+    released_s: Option<Vec<f64>>,
+    connect_s: Option<Vec<Option<f64>>>,
     headers_s: Option<Vec<Option<f64>>>,
     done_s: Option<Vec<Option<f64>>>,
     output_token_sources: Option<Vec<Option<String>>>,

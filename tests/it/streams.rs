@@ -294,7 +294,7 @@ fn any_stream(wire: Wire) -> Vec<Row> {
         row(
             "something that is not HTTP",
             Answer::new().raw("SSH-2.0-OpenSSH_9.6\r\n\r\n").close(),
-            Want::Bad { kind: "transport", phase: "headers", status: None, says: "" },
+            Want::Bad { kind: "malformed", phase: "headers", status: None, says: "not HTTP" },
         ),
         // A server that does not do as asked.
         row(

@@ -21,9 +21,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "dataset",
         &["bundled", "conversation", "download", "error", "hub", "model", "rng", "tokenizer"],
     ),
-    ("dispatch", &["model", "progress", "request_log", "transport"]),
+    ("dispatch", &["health", "model", "progress", "request_log", "response", "transport"]),
     ("download", &["error", "transport"]),
     ("error", &[]),
+    ("health", &[]),
     ("hub", &["download", "error"]),
     ("limits", &["error"]),
     ("lora", &["rng"]),
@@ -34,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "output",
         &[
             "arrival::Rate",
+            "health",
             "metric::Figure",
             "metric::Slo",
             "metric::SteadyState",
@@ -46,14 +48,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("probe", &["backend", "error", "transport"]),
     ("profiler", &["config::profile", "probe"]),
     ("progress", &["model"]),
-    ("report", &["arrival", "metric", "model"]),
+    ("report", &["arrival", "health", "metric", "model"]),
     ("request_log", &["model"]),
     ("response", &["backend", "model", "sse"]),
     ("rng", &[]),
     ("sse", &[]),
     ("stats", &[]),
     ("tokenizer", &["bundled", "error", "hub"]),
-    ("transport", &["backend", "model", "progress", "request_log", "response"]),
+    ("transport", &["backend", "error", "model"]),
     ("ui", &["error"]),
     ("vision", &["model"]),
 ];
@@ -61,14 +63,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Crates that only the modules beside them may name.
 const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["mock"]),
-    ("base64", &["dataset", "tokenizer"]),
+    ("base64", &["dataset", "tokenizer", "transport"]),
     ("clap", &["cli", "dataset", "mock"]),
     ("hf_hub", &["hub"]),
+    ("httparse", &["transport"]),
     ("image", &["dataset"]),
     ("indicatif", &["hub", "progress"]),
     ("jpeg_encoder", &["dataset"]),
     ("minijinja", &["tokenizer"]),
     ("minijinja_contrib", &["tokenizer"]),
+    ("mio", &["dispatch", "transport"]),
+    ("nix", &["dispatch", "transport"]),
     ("parquet", &["dataset"]),
     ("prost", &["tokenizer"]),
     ("rand_distr", &["arrival", "dataset", "mock"]),
@@ -76,9 +81,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("reqwest", &["config", "download", "probe", "transport"]),
     ("rustix", &["limits"]),
     ("tokenizers", &["mock", "tokenizer"]),
-    ("tokio", &["app", "dispatch", "download", "mock", "probe", "transport"]),
+    ("tokio", &["app", "download", "mock", "probe"]),
     ("ureq", &["hub"]),
 ];
+
+/// Files that sleep: letting data gather, and waiting for due times, is what they are for.
+const PAUSES: &[&str] = &["dispatch/lane/pausing.rs"];
 
 /// Modules that may look at a clock.
 const CLOCKS: &[&str] = &["app", "dispatch", "mock", "probe", "progress", "transport"];
@@ -409,7 +417,8 @@ fn tests_neither_wait_nor_hide() {
     for folder in ["src", "tests/it"] {
         for source in sources(folder) {
             for word in banned {
-                assert!(!source.code.contains(word), "{folder}/{} has {word}", source.name);
+                let may = PAUSES.contains(&source.name.as_str());
+                assert!(may || !source.code.contains(word), "{folder}/{} has {word}", source.name);
             }
         }
     }

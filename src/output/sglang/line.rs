@@ -1,10 +1,13 @@
 //! The JSONL line: the keys of a release in its order, then the object `rbench` with what is ours.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::super::json;
 use super::super::release::{ALL, Releases, Version, since};
 use super::{V0_4_1, V0_5_6, V0_5_8, V0_5_15, V0_5_23, sections};
+use crate::health::{Health, LagSecond, LaneHealth};
 use crate::metric::Figure;
 use crate::model::{Outcome, RequestRecord};
 use crate::report::Report;
@@ -219,6 +222,9 @@ fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value {
     );
     put("failures", failures.into());
     put("output_token_source", sources.into());
+    if !report.health.lanes.is_empty() {
+        put("client", client(&report.health, details));
+    }
     if let Some(source) = facts.vision_source {
         put("vision_token_source", source.name().into());
     }
@@ -233,13 +239,15 @@ fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value {
     put("reference", reference.into());
     put("config", facts.config.clone().into());
     if details {
-        let seconds = |at: fn(&RequestRecord) -> Option<std::time::Duration>| {
+        let seconds = |at: fn(&RequestRecord) -> Option<Duration>| {
             let each = report.records.iter().map(|r| at(r).map(|t| t.as_secs_f64()));
             each.collect::<Vec<_>>().into()
         };
         let sources = report.records.iter().map(|r| r.output_tokens.map(|t| t.source.name()));
         put("due_s", seconds(|r| Some(r.due)));
         put("sent_s", seconds(|r| r.sent));
+        put("released_s", seconds(|r| Some(r.released)));
+        put("connect_s", seconds(|r| r.connect));
         put("headers_s", seconds(|r| r.headers));
         put("done_s", seconds(|r| r.done));
         put("output_token_sources", sources.collect::<Vec<_>>().into());
@@ -249,6 +257,53 @@ fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value {
         }
     }
     own.into()
+}
+
+/// How the client kept up.
+fn client(health: &Health, details: bool) -> Value {
+    let ms = |ns: u64| ns as f64 / 1e6;
+    let lag = health.lag();
+    let longest = |figure: fn(&LaneHealth) -> Duration| {
+        health.lanes.iter().map(figure).max().unwrap_or_default().as_secs_f64()
+    };
+    let share = |part: fn(&LaneHealth) -> Option<Duration>| -> Option<f64> {
+        let lane = |lane: &LaneHealth| Some(part(lane)?.as_secs_f64() / lane.wall.as_secs_f64());
+        health.lanes.iter().map(lane).try_fold(0.0, |most: f64, share| Some(most.max(share?)))
+    };
+    let mut client = json!({
+        "clock": health.clock.name(),
+        "threads": health.lanes.len(),
+        "reads": health.sum(|lane| lane.reads),
+        "events": health.sum(|lane| lane.events),
+        "merged_events": health.sum(|lane| lane.merged),
+        "unstamped_reads": health.sum(|lane| lane.unstamped),
+        "bytes": health.sum(|lane| lane.bytes),
+        "connections_ahead": health.sum(|lane| lane.connections_ahead),
+        "connections": health.sum(|lane| lane.connections),
+        "read_batch_ms": longest(|lane| lane.window) * 1e3,
+        "cpu_share": share(|lane| Some(lane.cpu)),
+        "run_delay_share": share(|lane| lane.run_delay),
+        "clock_error_us": health.lanes.iter().map(|lane| lane.clock_error_ns).max().unwrap_or(0) as f64 / 1e3,
+        "clock_moved_us": health.lanes.iter().map(|lane| lane.clock_moved_ns).max().unwrap_or(0) as f64 / 1e3,
+        "lag_ms": (!lag.is_empty()).then(|| json!({
+            "p50": ms(lag.quantile_ns(0.5)),
+            "p99": ms(lag.quantile_ns(0.99)),
+            "max": ms(lag.max_ns()),
+        })),
+    });
+    if details {
+        let second = |second: &LagSecond| {
+            json!([
+                second.second,
+                second.reads,
+                ms(second.p50_ns),
+                ms(second.p99_ns),
+                ms(second.max_ns)
+            ])
+        };
+        client["lag_seconds"] = lag.seconds.iter().map(second).collect();
+    }
+    client
 }
 
 pub(super) fn number(figure: Figure) -> Value {

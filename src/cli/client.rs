@@ -1,0 +1,75 @@
+//! The flags of the client itself: how it sends, reads and tells the time.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::{Serialize, Serializer};
+
+const CLIENT: &str = "Client";
+
+/// Where arrival times come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockChoice {
+    /// The kernel, when it receives the data
+    Kernel,
+    /// This program, when it reads them
+    User,
+}
+
+/// The flags.
+#[derive(Debug, Clone, Args, Serialize)]
+#[group(skip)]
+pub struct ClientArgs {
+    /// Where arrival times come from [default: kernel, where it tells them]
+    #[arg(long, value_name = "SOURCE", hide_possible_values = true, help_heading = CLIENT)]
+    pub clock: Option<ClockChoice>,
+    /// How long data may wait to be read together with others', such as 200us; 0 reads at once. The kernel's times do not change with it
+    #[arg(long, value_name = "TIME", default_value = "500us", value_parser = duration, help_heading = CLIENT)]
+    #[serde(serialize_with = "seconds")]
+    pub read_batch: Duration,
+    /// Do not spend the last part of a wait for a due time awake: saves CPU, and sends later
+    #[arg(long, help_heading = CLIENT)]
+    pub no_spin: bool,
+    /// Open a connection for each request instead of keeping them
+    #[arg(long, help_heading = CLIENT)]
+    pub connection_per_request: bool,
+}
+
+/// A length of time with its unit, such as `200us`, `1ms` or `10m`; 0 needs no unit.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let expected = || "expected a number with a unit, such as 200us, 1ms, 30s or 10m".to_owned();
+    let signed: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
+    Duration::try_from(signed).map_err(|_| expected())
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time() {
+        let us = Duration::from_micros;
+        for (text, want) in [
+            ("0", Duration::ZERO),
+            ("200us", us(200)),
+            ("200µs", us(200)),
+            ("1ms", us(1000)),
+            ("1.5s", us(1_500_000)),
+            ("10m", us(600_000_000)),
+            ("1h30m", us(5_400_000_000)),
+        ] {
+            assert_eq!(duration(text), Ok(want), "{text}");
+        }
+        for text in ["", "5", "-1s", "soon", "1 parsec"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

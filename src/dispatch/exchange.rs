@@ -1,0 +1,229 @@
+//! A request under way: what arrives of its response, and the record that comes of it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::model::{Failure, FailureKind, Outcome, Phase, PlannedRequest, RequestRecord};
+use crate::response::{Collector, Expect, Framing};
+use crate::transport::Endpoint;
+use crate::transport::http1::{Head, Malformed, Part};
+
+/// A request and what has arrived of its response; with the rounds before it, if it is part of a conversation.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// What is sent.
+    pub(super) request: PlannedRequest,
+    /// What is known so far.
+    pub(super) record: RequestRecord,
+    /// When the client took it up.
+    pub(super) begun: Duration,
+    response: Response,
+    /// Whether the connection can be used again after the response.
+    keep_alive: bool,
+    /// The messages of the conversation so far.
+    said: Vec<Value>,
+    /// The records of the rounds before.
+    pub(super) earlier: Vec<RequestRecord>,
+}
+
+#[derive(Debug)]
+enum Response {
+    /// No head yet.
+    Awaited,
+    /// Status 200.
+    Good(Box<Collector>),
+    /// Another status: what to say of it, and the beginning of the body.
+    Refused(Failure, Vec<u8>),
+}
+
+/// How a response has come along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// More is to come.
+    Open,
+    /// It has ended.
+    Ended,
+}
+
+impl From<Malformed> for Failure {
+    /// The phase is set by who knows it.
+    fn from(malformed: Malformed) -> Self {
+        let kind = FailureKind::Malformed;
+        let message = malformed.to_string();
+        Self { kind, phase: Phase::Headers, status: None, message, excerpt: None }
+    }
+}
+
+impl Exchange {
+    /// The first round of `request`, which could have been sent since `released` and was taken up at `begun`.
+    pub(super) fn new(request: PlannedRequest, released: Duration, begun: Duration) -> Self {
+        let mut record = RequestRecord::unsent(&request);
+        record.released = released;
+        let said = request
+            .conversation
+            .as_ref()
+            .and_then(|conversation| conversation.rounds.first().cloned())
+            .unwrap_or_default();
+        Self {
+            request,
+            record,
+            begun,
+            response: Response::Awaited,
+            keep_alive: false,
+            said,
+            earlier: Vec::new(),
+        }
+    }
+
+    /// Number of events with output so far.
+    pub(super) fn events(&self) -> usize {
+        match &self.response {
+            Response::Good(collector) => collector.events(),
+            _ => 0,
+        }
+    }
+
+    /// Whether the connection can be used again.
+    pub(super) fn keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    /// Takes a part of the response that arrived at `at`, and returns the number of new output tokens.
+    ///
+    /// # Errors
+    /// If the request has failed.
+    pub(super) fn part(
+        &mut self,
+        part: Part<'_>,
+        at: Duration,
+        endpoint: &Endpoint,
+    ) -> Result<(u64, Step), Failure> {
+        match (part, &mut self.response) {
+            (Part::Head(head), _) => {
+                self.record.headers = Some(at);
+                self.head(&head, endpoint)?;
+                Ok((0, Step::Open))
+            }
+            (Part::Body(bytes), Response::Good(collector)) => {
+                Ok((collector.chunk(bytes, at)?, Step::Open))
+            }
+            (Part::Body(bytes), Response::Refused(failure, body)) => {
+                let room = Failure::EXCERPT.saturating_sub(body.len());
+                body.extend_from_slice(&bytes[..room.min(bytes.len())]);
+                // Enough was seen; what follows may have no end.
+                if room <= bytes.len() { Err(refused(failure, body)) } else { Ok((0, Step::Open)) }
+            }
+            (Part::End, Response::Good(collector)) => {
+                collector.finish(at)?;
+                Ok((0, Step::Ended))
+            }
+            (Part::End, Response::Refused(failure, body)) => Err(refused(failure, body)),
+            (_, Response::Awaited) => Ok((0, Step::Open)),
+        }
+    }
+
+    fn head(&mut self, head: &Head, endpoint: &Endpoint) -> Result<(), Failure> {
+        let fail = |kind, message| {
+            let status = Some(head.status);
+            Failure { kind, phase: Phase::Headers, status, message, excerpt: None }
+        };
+        self.keep_alive = head.keep_alive;
+        if head.status != 200 {
+            let message = format!("HTTP status {} {}", head.status, head.reason);
+            let failure = fail(FailureKind::HttpStatus, message.trim_end().to_owned());
+            self.response = Response::Refused(failure, Vec::new());
+            return Ok(());
+        }
+        if let Some(encoding) = &head.encoding {
+            let message = format!("the response is encoded as {encoding}, which was not asked for");
+            return Err(fail(FailureKind::Malformed, message));
+        }
+        let framing = Framing::of(head.content_type.as_deref(), endpoint.streams);
+        let expect = if endpoint.protocol.generates() { Expect::Tokens } else { Expect::NoTokens };
+        let collector = Collector::new(endpoint.protocol.decoder(), framing, expect);
+        self.response = Response::Good(Box::new(collector));
+        Ok(())
+    }
+
+    /// The connection broke, or was closed before the end: what that means for the request.
+    ///
+    /// # Errors
+    /// The failure, unless all that the protocol sends was there.
+    pub(super) fn broken(&mut self, why: &str, at: Duration) -> Result<(), Failure> {
+        match &mut self.response {
+            // Only HTTP's own end is missing.
+            Response::Good(collector) if collector.said_done() => collector.finish(at),
+            Response::Good(collector) => Err(Failure {
+                kind: FailureKind::EarlyEnd,
+                phase: collector.phase(),
+                status: Some(200),
+                message: why.to_owned(),
+                excerpt: None,
+            }),
+            Response::Refused(failure, body) => Err(refused(failure, body)),
+            Response::Awaited => Err(Failure {
+                kind: FailureKind::Transport,
+                phase: Phase::Headers,
+                status: None,
+                message: why.to_owned(),
+                excerpt: None,
+            }),
+        }
+    }
+
+    /// Where the request is, for failures that do not know it.
+    pub(super) fn locate(&self, mut failure: Failure) -> Failure {
+        if failure.status.is_none()
+            && let Response::Good(collector) = &self.response
+        {
+            failure.phase = collector.phase();
+            failure.status = Some(200);
+        }
+        failure
+    }
+
+    /// Settles the record of this round, which ended at `now` at the latest.
+    pub(super) fn settle(&mut self, result: Result<(), Failure>, now: Duration) {
+        if let Response::Good(collector) = std::mem::replace(&mut self.response, Response::Awaited)
+        {
+            collector.store(&mut self.record);
+        }
+        self.record.outcome = match result {
+            Ok(()) => Outcome::Completed,
+            Err(failure) => {
+                self.record.output_tokens = None;
+                Outcome::Failed(failure)
+            }
+        };
+        self.record.sent.get_or_insert(self.begun);
+        self.record.done.get_or_insert(now);
+    }
+
+    /// Goes on to the next round, if there is one: its body is made from the answers so far.
+    ///
+    /// A round that failed does not end the conversation: the next one follows an empty answer.
+    pub(super) fn next_round(&mut self, now: Duration) -> bool {
+        let Some(conversation) = self.request.conversation.clone() else { return false };
+        let round = self.record.round + 1;
+        let Some(messages) = conversation.rounds.get(round) else { return false };
+        let answer = if self.record.completed() { self.record.text.as_str() } else { "" };
+        self.said.push(json!({"role": "assistant", "content": answer}));
+        self.said.extend(messages.iter().cloned());
+        self.request.due = self.record.done.unwrap_or(self.request.due);
+        self.request.body = (conversation.encode)(self.said.clone());
+        let mut record = RequestRecord::unsent(&self.request);
+        record.round = round;
+        record.released = self.request.due;
+        self.earlier.push(std::mem::replace(&mut self.record, record));
+        self.begun = now;
+        self.keep_alive = false;
+        true
+    }
+}
+
+/// The failure of a response whose status is not 200, with the beginning of its body.
+fn refused(failure: &Failure, body: &[u8]) -> Failure {
+    let excerpt = String::from_utf8_lossy(body).trim().to_owned();
+    Failure { excerpt: Some(excerpt).filter(|text| !text.is_empty()), ..failure.clone() }
+}

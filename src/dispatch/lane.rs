@@ -1,0 +1,256 @@
+//! One thread of the load: sends what is due, reads what arrives, one connection per request in flight.
+//!
+//! All of it is one loop without locks on the path of the stream: wait for sockets, read each that has data, hand the bytes on.
+//! Between two reads it looks whether a request is due, so that reading many streams never holds a request back for long.
+
+mod ending;
+mod pausing;
+mod reading;
+mod sending;
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll};
+use slab::Slab;
+
+use super::exchange::Exchange;
+use super::schedule::{Claim, Schedule};
+use super::usage::Usage;
+use super::window::Window;
+use super::{Options, TOTAL_TIMEOUT};
+use crate::health::{ClockSource, LaneHealth};
+use crate::model::{Failure, FailureKind, Phase, PlannedRequest, RequestRecord};
+use crate::progress::Progress;
+use crate::transport::clock::Offset;
+use crate::transport::connection::Connection;
+use crate::transport::{Clock, Endpoint, socket};
+
+/// Bytes that one read takes at most.
+const BUFFER: usize = 256 * 1024;
+
+/// Sockets that one look at the poll can tell of.
+const EVENTS: usize = 1024;
+
+/// Connections that are being opened at once before a run: more would overflow the queues of many servers.
+const OPENING: usize = 128;
+
+/// Longest wait for connections before a run. What is not open by then is opened when it is needed.
+const OPENING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest sleep: how often time limits and clocks are looked at.
+const SWEEP: Duration = Duration::from_millis(500);
+
+/// The last part of a wait for a due time, which a sleep would overshoot, is spent awake.
+const SPIN: Duration = Duration::from_micros(100);
+
+/// What the threads of a run share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) plan: Arc<[PlannedRequest]>,
+    pub(super) schedule: Mutex<Schedule>,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) options: Options,
+    pub(super) clock: ClockSource,
+}
+
+impl Shared {
+    fn claim(&self, now: Duration) -> Claim {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner).claim(now)
+    }
+
+    fn release(&self, now: Duration) {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner).release(now);
+    }
+}
+
+/// What became of a thread's part of the load.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) records: Vec<RequestRecord>,
+    pub(super) health: LaneHealth,
+}
+
+/// A connection and what it is used for.
+#[derive(Debug)]
+struct Link {
+    connection: Connection,
+    /// The request on it; boxed, since most of what is known of a request is not touched by a read.
+    exchange: Option<Box<Exchange>>,
+    /// Which of the server's addresses it goes to.
+    address: usize,
+}
+
+/// One thread of the load.
+#[derive(Debug)]
+pub(super) struct Lane {
+    shared: Arc<Shared>,
+    clock: Clock,
+    poll: Poll,
+    links: Slab<Link>,
+    /// Open connections without a request; the last used one is used first.
+    idle: Vec<usize>,
+    /// Requests of this thread in flight.
+    active: usize,
+    offset: Offset,
+    first_offset: Offset,
+    window: Window,
+    buffer: Vec<u8>,
+    control: Vec<u8>,
+    /// When the next request can be sent, as far as is known.
+    next: Claim,
+    /// Ended requests and the sum of their durations.
+    ended: (u32, Duration),
+    records: Vec<RequestRecord>,
+    health: LaneHealth,
+}
+
+impl Lane {
+    /// A thread's state; nothing is sent before [`Self::run`].
+    ///
+    /// # Errors
+    /// If the system has no event queue left.
+    pub(super) fn new(shared: Arc<Shared>) -> io::Result<Self> {
+        let clock = Clock::start();
+        let offset = Offset::measure(clock);
+        let longest = match shared.clock {
+            ClockSource::Kernel => shared.options.read_batch,
+            ClockSource::User => Duration::ZERO,
+        };
+        Ok(Self {
+            shared,
+            clock,
+            poll: Poll::new()?,
+            links: Slab::new(),
+            idle: Vec::new(),
+            active: 0,
+            offset,
+            first_offset: offset,
+            window: Window::new(longest),
+            buffer: vec![0; BUFFER],
+            control: vec![0; socket::CONTROL],
+            next: Claim::Full,
+            ended: (0, Duration::ZERO),
+            records: Vec::new(),
+            health: LaneHealth::default(),
+        })
+    }
+
+    /// Opens `n` connections, so that no request of the run has to wait for one; those that fail are left to the run.
+    pub(super) fn open_ahead(&mut self, n: usize) {
+        let started = Instant::now();
+        let mut events = Events::with_capacity(EVENTS);
+        let mut left = n;
+        while started.elapsed() < OPENING_PATIENCE {
+            let opening = self.links.len() - self.idle.len();
+            for _ in opening..OPENING.min(opening + left) {
+                left -= 1;
+                if self.connect(None, 0).is_err() {
+                    left = 0;
+                }
+            }
+            if self.links.len() == self.idle.len() {
+                return;
+            }
+            if self.poll.poll(&mut events, Some(SWEEP)).is_err() {
+                return;
+            }
+            for event in &events {
+                self.ready(event);
+            }
+        }
+    }
+
+    /// Works on the plan until nothing is left to send and nothing is in flight.
+    pub(super) fn run(mut self, clock: Clock) -> Done {
+        let before = Usage::now();
+        self.health.connections_ahead = std::mem::take(&mut self.health.connections);
+        self.clock = clock;
+        self.offset = Offset::measure(clock);
+        self.first_offset = self.offset;
+        let begun = clock.now();
+        let mut events = Events::with_capacity(EVENTS);
+        let mut swept = begun;
+        loop {
+            self.send_due();
+            if self.active == 0 && self.next == Claim::Over {
+                break;
+            }
+            self.wait(&mut events);
+            let mut n = 0;
+            for event in &events {
+                n += 1;
+                self.ready(event);
+                if matches!(self.next, Claim::Until(due) if due <= self.clock.now()) {
+                    self.send_due();
+                }
+            }
+            let now = self.clock.now();
+            if now.saturating_sub(swept) >= SWEEP {
+                swept = now;
+                self.sweep(now);
+            }
+            if n > 1 {
+                self.pause();
+            }
+        }
+        self.health.lag.close_second();
+        self.health.window = self.window.length();
+        self.health.wall = self.clock.now().saturating_sub(begun);
+        (self.health.cpu, self.health.run_delay) = Usage::now().since(&before);
+        self.health.clock_moved_ns = self.offset.moved_since(self.first_offset);
+        Done { records: self.records, health: self.health }
+    }
+
+    /// Sends all requests that may be sent now.
+    fn send_due(&mut self) {
+        loop {
+            let now = self.clock.now();
+            self.next = self.shared.claim(now);
+            let Claim::Send { index, released } = self.next else { return };
+            let request = self.shared.plan[index].clone();
+            self.active += 1;
+            self.begin(Box::new(Exchange::new(request, released, now)));
+        }
+    }
+
+    /// Looks at what need not be looked at on each read: time limits, and how the clocks relate.
+    fn sweep(&mut self, now: Duration) {
+        self.offset = Offset::measure(self.clock);
+        self.health.clock_error_ns = self.health.clock_error_ns.max(self.offset.error_ns);
+        let late = |link: &Link| {
+            link.exchange
+                .as_ref()
+                .is_some_and(|exchange| now.saturating_sub(exchange.begun) > TOTAL_TIMEOUT)
+        };
+        let keys: Vec<usize> =
+            self.links.iter().filter(|(_, link)| late(link)).map(|(key, _)| key).collect();
+        for key in keys {
+            let failure = Failure {
+                kind: FailureKind::Timeout,
+                phase: Phase::Connect,
+                status: None,
+                message: "the time limit passed".to_owned(),
+                excerpt: None,
+            };
+            let failure = self
+                .links
+                .get(key)
+                .and_then(|link| link.exchange.as_ref())
+                .map_or(failure.clone(), |exchange| exchange.locate(failure));
+            self.end(key, Err(failure), false);
+        }
+    }
+}
+
+fn connect_failure(why: &str) -> Failure {
+    Failure {
+        kind: FailureKind::Connect,
+        phase: Phase::Connect,
+        status: None,
+        message: why.to_owned(),
+        excerpt: None,
+    }
+}

@@ -1,0 +1,77 @@
+//! Ending: a round becomes a record, the next round begins, or the next request may go.
+
+use std::time::Duration;
+
+use super::{Lane, connect_failure};
+use crate::dispatch::exchange::Exchange;
+use crate::dispatch::schedule::Claim;
+use crate::model::Failure;
+use crate::request_log;
+
+impl Lane {
+    /// Ends the round on a connection and begins the next one, or frees the connection.
+    pub(super) fn end(&mut self, key: usize, result: Result<(), Failure>, reuse: bool) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(mut exchange) = link.exchange.take() else { return };
+        let keep = reuse && !self.shared.options.connection_per_request;
+        if !keep {
+            self.links.remove(key);
+        }
+        let now = self.clock.now();
+        self.settle(&mut exchange, result, now);
+        if exchange.next_round(self.clock.now()) {
+            self.shared.progress.sent();
+            if let Some(link) = self.links.get_mut(key).filter(|_| keep) {
+                link.exchange = Some(exchange);
+                self.send(key);
+            } else if let Err((Some(exchange), why)) = self.connect(Some(exchange), 0) {
+                self.conclude(exchange, &connect_failure(&why));
+            }
+            return;
+        }
+        if keep {
+            self.idle.push(key);
+        }
+        self.leave(exchange, now);
+    }
+
+    /// Ends a conversation whose server can not be reached, with a record for each round that is left.
+    pub(super) fn conclude(&mut self, mut exchange: Box<Exchange>, failure: &Failure) {
+        let mut now = self.clock.now();
+        self.settle(&mut exchange, Err(failure.clone()), now);
+        while exchange.next_round(now) {
+            self.shared.progress.sent();
+            now = self.clock.now();
+            self.settle(&mut exchange, Err(failure.clone()), now);
+        }
+        self.leave(exchange, now);
+    }
+
+    pub(super) fn settle(
+        &self,
+        exchange: &mut Exchange,
+        result: Result<(), Failure>,
+        now: Duration,
+    ) {
+        exchange.settle(result, now);
+        self.shared.progress.ended(&exchange.record);
+        if let Some(log) = &self.shared.options.log {
+            let _ = log.send(request_log::Event::end(&exchange.record, self.clock.wall()));
+        }
+    }
+
+    /// Stores the records and lets the next request go.
+    pub(super) fn leave(&mut self, exchange: Box<Exchange>, now: Duration) {
+        self.ended.0 += 1;
+        self.ended.1 += now.saturating_sub(exchange.record.sent.unwrap_or(now));
+        let exchange = *exchange;
+        self.records.extend(exchange.earlier);
+        self.records.push(exchange.record);
+        self.active -= 1;
+        self.shared.release(now);
+        if self.next == Claim::Full {
+            // Sent after the read that is under way, which may free more.
+            self.next = Claim::Until(Duration::ZERO);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Reading: what happened on a socket, and the bytes that it gave.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use mio::event::Event;
+
+use super::{BUFFER, Lane};
+use crate::dispatch::exchange::Step;
+use crate::model::{Failure, FailureKind, Phase};
+use crate::transport::connection::{Arrived, Opening};
+use crate::transport::http1::Part;
+use crate::transport::socket;
+
+impl Lane {
+    /// Deals with whatever happened on a socket.
+    pub(super) fn ready(&mut self, event: &Event) {
+        let key = event.token().0;
+        let Some(link) = self.links.get_mut(key) else { return };
+        if !link.connection.is_open() {
+            match link.connection.go_on() {
+                Ok(Opening::Waiting) => {}
+                Ok(Opening::Open) => self.opened(key),
+                Err(error) => self.not_opened(key, &error),
+            }
+            return;
+        }
+        if event.is_writable()
+            && link.connection.is_sending()
+            && let Err(error) = link.connection.flush()
+        {
+            self.unsendable(key, &error);
+            return;
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            let closed = event.is_read_closed() || event.is_error();
+            if catch_unwind(AssertUnwindSafe(|| self.read(key, closed))).is_err() {
+                self.panicked(key);
+            }
+        }
+    }
+
+    /// Reads all that has arrived on a connection.
+    pub(super) fn read(&mut self, key: usize, closed: bool) {
+        // Taken out for the time of the read, since the rest of the lane is needed as well.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut control = std::mem::take(&mut self.control);
+        while let Some(link) = self.links.get_mut(key) {
+            match link.connection.receive(&mut buffer, &mut control) {
+                Ok(Arrived::Nothing) => break,
+                Ok(Arrived::Close) => {
+                    self.closed(key, "the connection was closed before the response was complete");
+                    break;
+                }
+                Ok(Arrived::Bytes { len, stamp, more }) => {
+                    self.take(key, &buffer[..len], stamp);
+                    if !more && !closed {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    self.closed(key, &error.to_string());
+                    break;
+                }
+            }
+        }
+        (self.buffer, self.control) = (buffer, control);
+    }
+
+    /// Hands on bytes that the kernel received at `stamp`.
+    pub(super) fn take(&mut self, key: usize, bytes: &[u8], stamp: Option<Duration>) {
+        let now = self.clock.now();
+        let health = &mut self.health;
+        health.reads += 1;
+        health.bytes += bytes.len() as u64;
+        let at = if let Some(stamp) = stamp {
+            let at = self.offset.since_start(stamp).min(now);
+            health.lag.add(now, now.saturating_sub(at));
+            at
+        } else {
+            health.unstamped += 1;
+            now
+        };
+        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(exchange) = &mut link.exchange else {
+            // Nobody asked for anything: the connection is of no use any more.
+            self.links.remove(key);
+            self.idle.retain(|&idle| idle != key);
+            return;
+        };
+        let before = exchange.events();
+        let (mut tokens, mut step) = (0, Step::Open);
+        let endpoint = &*self.shared.endpoint;
+        let fed = link.connection.http.feed(bytes, &mut |part| {
+            let (new, after) = exchange.part(part, at, endpoint)?;
+            tokens += new;
+            step = after;
+            Ok::<(), Failure>(())
+        });
+        let events = exchange.events() - before;
+        health.events += events as u64;
+        health.merged += events.saturating_sub(1) as u64;
+        if stamp.is_some() {
+            self.window.read(events);
+        }
+        if tokens > 0 {
+            self.shared.progress.tokens(tokens);
+        }
+        match fed {
+            Err(failure) => {
+                let failure = exchange.locate(failure);
+                self.end(key, Err(failure), false);
+            }
+            Ok(took) if step == Step::Ended => {
+                // Bytes after the end belong to nothing.
+                let clean = took == bytes.len() && !link.connection.is_sending();
+                let reuse = clean && exchange.keep_alive();
+                self.end(key, Ok(()), reuse);
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// The other end closed the connection, or it broke.
+    pub(super) fn closed(&mut self, key: usize, why: &str) {
+        let now = self.clock.now();
+        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(exchange) = &mut link.exchange else {
+            self.links.remove(key);
+            self.idle.retain(|&idle| idle != key);
+            return;
+        };
+        // A body without a length ends like this.
+        let result = if link.connection.http.close() {
+            exchange.part(Part::End, now, &self.shared.endpoint).map(drop)
+        } else {
+            exchange.broken(why, now)
+        };
+        self.end(key, result, false);
+    }
+
+    /// A defect of this program shows in one response; the others go on.
+    pub(super) fn panicked(&mut self, key: usize) {
+        self.buffer.resize(BUFFER, 0);
+        self.control.resize(socket::CONTROL, 0);
+        let failure = Failure {
+            kind: FailureKind::Internal,
+            phase: Phase::Stream,
+            status: None,
+            message: "the client failed: it panicked while it read the response".to_owned(),
+            excerpt: None,
+        };
+        self.end(key, Err(failure), false);
+    }
+}

@@ -1,0 +1,121 @@
+//! Sending: a request goes over an idle connection, or over a new one as soon as it is open.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mio::Token;
+
+use super::{Lane, Link, connect_failure};
+use crate::dispatch::exchange::Exchange;
+use crate::health::ClockSource;
+use crate::model::FailureKind;
+use crate::request_log;
+use crate::transport::connection::Connection;
+
+impl Lane {
+    /// Sends the request of `exchange` over an idle connection, or over a new one as soon as it is open.
+    pub(super) fn begin(&mut self, exchange: Box<Exchange>) {
+        self.shared.progress.sent();
+        while let Some(key) = self.idle.pop() {
+            let Some(link) = self.links.get_mut(key) else { continue };
+            if link.connection.is_spent() {
+                self.links.remove(key);
+                continue;
+            }
+            link.exchange = Some(exchange);
+            self.send(key);
+            return;
+        }
+        if let Err((exchange, why)) = self.connect(Some(exchange), 0)
+            && let Some(exchange) = exchange
+        {
+            self.conclude(exchange, &connect_failure(&why));
+        }
+    }
+
+    /// Begins to open a connection to the server's address `address`, or a later one, for `exchange` if there is one.
+    pub(super) fn connect(
+        &mut self,
+        exchange: Option<Box<Exchange>>,
+        mut address: usize,
+    ) -> Result<(), (Option<Box<Exchange>>, String)> {
+        let endpoint = self.shared.endpoint.clone();
+        let addresses = match &endpoint.addresses {
+            Ok(addresses) => addresses,
+            Err(why) => return Err((exchange, why.clone())),
+        };
+        let stamps = self.shared.clock == ClockSource::Kernel;
+        let mut why = "the host has no address".to_owned();
+        while let Some(to) = addresses.get(address) {
+            let entry = self.links.vacant_entry();
+            let token = Token(entry.key());
+            let registry = self.poll.registry();
+            match Connection::open(to, endpoint.tls.as_ref(), stamps, registry, token) {
+                Ok(connection) => {
+                    entry.insert(Link { connection, exchange, address });
+                    self.health.connections += 1;
+                    return Ok(());
+                }
+                Err(error) => why = error.to_string(),
+            }
+            address += 1;
+        }
+        Err((exchange, why))
+    }
+
+    /// Sends the request that waits on an open connection.
+    pub(super) fn send(&mut self, key: usize) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(exchange) = &mut link.exchange else { return };
+        let head = self.shared.endpoint.head(&exchange.request);
+        let sent = self.clock.now();
+        exchange.record.sent = Some(sent);
+        if let Some(log) = &self.shared.options.log {
+            let event = request_log::Event::Start {
+                request: exchange.request.clone(),
+                round: exchange.record.round,
+                sent,
+                run: self.clock.wall(),
+            };
+            // Nobody is left to tell if the other end is gone.
+            let _ = log.send(event);
+        }
+        if let Err(error) = link.connection.send(head, exchange.request.body.clone()) {
+            self.unsendable(key, &error);
+        }
+    }
+
+    /// A request could not be sent. The server may have said why, and closed: then that is what counts.
+    pub(super) fn unsendable(&mut self, key: usize, error: &io::Error) {
+        let result = catch_unwind(AssertUnwindSafe(|| self.read(key, true)));
+        if result.is_err() {
+            self.panicked(key);
+        } else if self.links.get(key).is_some_and(|link| link.exchange.is_some()) {
+            let mut failure = connect_failure(&error.to_string());
+            failure.kind = FailureKind::Transport;
+            self.end(key, Err(failure), false);
+        }
+    }
+
+    pub(super) fn opened(&mut self, key: usize) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        match &mut link.exchange {
+            Some(exchange) => {
+                let took = self.clock.now().saturating_sub(exchange.begun);
+                exchange.record.connect = Some(took);
+                self.send(key);
+            }
+            None => self.idle.push(key),
+        }
+    }
+
+    pub(super) fn not_opened(&mut self, key: usize, error: &io::Error) {
+        let Some(link) = self.links.try_remove(key) else { return };
+        // Without a request nobody waits for another address.
+        let Some(exchange) = link.exchange else { return };
+        let why = error.to_string();
+        if let Err((Some(exchange), _)) = self.connect(Some(exchange), link.address + 1) {
+            self.conclude(exchange, &connect_failure(&why));
+        }
+    }
+}

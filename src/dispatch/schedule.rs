@@ -1,0 +1,82 @@
+//! Which request may be sent next, and since when: due times and the cap on requests in flight.
+//!
+//! Knows neither threads nor clocks: callers say what time it is.
+
+use std::time::Duration;
+
+/// The order of the requests of a plan.
+#[derive(Debug)]
+pub struct Schedule {
+    /// Due times, rising.
+    due: Vec<Duration>,
+    next: usize,
+    in_flight: usize,
+    cap: usize,
+    /// When the last request left while the cap was reached.
+    freed: Duration,
+    stopped: bool,
+}
+
+/// What may be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Send the request at `index`, which could have been sent since `released`.
+    Send {
+        /// Position in the plan.
+        index: usize,
+        /// Its due time or, if the cap held it back, when the cap let it go.
+        released: Duration,
+    },
+    /// Nothing before this instant.
+    Until(Duration),
+    /// Nothing before a request in flight ends.
+    Full,
+    /// Nothing any more.
+    Over,
+}
+
+impl Schedule {
+    /// A schedule of requests that are due at `due`, which rises, at most `cap` of them in flight.
+    pub fn new(due: Vec<Duration>, cap: Option<usize>) -> Self {
+        Self {
+            due,
+            next: 0,
+            in_flight: 0,
+            cap: cap.unwrap_or(usize::MAX).max(1),
+            freed: Duration::ZERO,
+            stopped: false,
+        }
+    }
+
+    /// Claims the next request if it may be sent at `now`; it is in flight from then on.
+    pub fn claim(&mut self, now: Duration) -> Claim {
+        let Some(&due) = self.due.get(self.next).filter(|_| !self.stopped) else {
+            return Claim::Over;
+        };
+        if self.in_flight >= self.cap {
+            return Claim::Full;
+        }
+        if due > now {
+            return Claim::Until(due);
+        }
+        let index = self.next;
+        self.next += 1;
+        self.in_flight += 1;
+        // Whatever was freed before the request was due did not hold it back.
+        Claim::Send { index, released: due.max(self.freed) }
+    }
+
+    /// A request that was in flight ended at `now`.
+    pub fn release(&mut self, now: Duration) {
+        if self.in_flight >= self.cap {
+            self.freed = now;
+        }
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Sends nothing any more; returns how many requests are left.
+    pub fn stop(&mut self) -> usize {
+        self.stopped = true;
+        self.due.len() - self.next
+    }
+}

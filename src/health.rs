@@ -1,0 +1,245 @@
+//! How well the client itself kept up: how late it read, how busy its threads were.
+//!
+//! Plain figures that the threads of a run collect and reports judge.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Where arrival times come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClockSource {
+    /// The kernel, when it receives the data.
+    #[default]
+    Kernel,
+    /// This program, when it reads them.
+    User,
+}
+
+impl ClockSource {
+    /// The source as one word for flags and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::User => "user",
+        }
+    }
+}
+
+/// How late data was read in one second of the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LagSecond {
+    /// Second of the run, from 0.
+    pub second: u64,
+    /// Reads.
+    pub reads: u64,
+    /// Median time from arrival to read, in ns.
+    pub p50_ns: u64,
+    /// 99th percentile of it, in ns.
+    pub p99_ns: u64,
+    /// The longest, in ns.
+    pub max_ns: u64,
+}
+
+/// What one thread of the load saw of itself.
+#[derive(Debug, Clone)]
+pub struct LaneHealth {
+    /// Time from the arrival of data in the kernel to its read, in ns; empty without stamps of the kernel.
+    pub lag: Lag,
+    /// Reads that gave bytes.
+    pub reads: u64,
+    /// Those of them without a stamp of the kernel.
+    pub unstamped: u64,
+    /// Events with output.
+    pub events: u64,
+    /// Those of them that share their arrival time with a later event of the same response, because one read gave both.
+    pub merged: u64,
+    /// Bytes read, encrypted ones where there is TLS.
+    pub bytes: u64,
+    /// Connections opened before the run.
+    pub connections_ahead: u64,
+    /// Connections opened in the run.
+    pub connections: u64,
+    /// How long the thread let data wait to be read with others', at the end of the run.
+    pub window: Duration,
+    /// CPU time of the thread in the run.
+    pub cpu: Duration,
+    /// Time in the run in which the thread could have worked and had no CPU; `None` if the system does not tell.
+    pub run_delay: Option<Duration>,
+    /// Length of the thread's part in the run.
+    pub wall: Duration,
+    /// Largest error of the relation between the kernel's clock and the run's, in ns.
+    pub clock_error_ns: u64,
+    /// How far the time of day moved against the run's clock, in ns.
+    pub clock_moved_ns: u64,
+}
+
+impl Default for LaneHealth {
+    fn default() -> Self {
+        Self {
+            lag: Lag::default(),
+            reads: 0,
+            unstamped: 0,
+            events: 0,
+            merged: 0,
+            bytes: 0,
+            connections_ahead: 0,
+            connections: 0,
+            window: Duration::ZERO,
+            cpu: Duration::ZERO,
+            run_delay: None,
+            wall: Duration::ZERO,
+            clock_error_ns: 0,
+            clock_moved_ns: 0,
+        }
+    }
+}
+
+/// The longest lag that is told apart, in ns; longer ones count as this long.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+
+/// Lags of reads: over the run, and second by second.
+#[derive(Debug, Clone)]
+pub struct Lag {
+    /// Over the run, in ns; `None` only if no memory could be had.
+    whole: Option<Histogram<u64>>,
+    /// In the second under way.
+    current: Option<Histogram<u64>>,
+    second: u64,
+    /// The seconds in which something was read, rising.
+    pub seconds: Vec<LagSecond>,
+}
+
+impl Default for Lag {
+    fn default() -> Self {
+        Self {
+            whole: Histogram::new_with_max(LONGEST_NS, 2).ok(),
+            current: Histogram::new_with_max(LONGEST_NS, 1).ok(),
+            second: 0,
+            seconds: Vec::new(),
+        }
+    }
+}
+
+impl Lag {
+    /// Adds a read at `now`, of data that had waited for `lag`.
+    pub fn add(&mut self, now: Duration, lag: Duration) {
+        if now.as_secs() != self.second {
+            self.close_second();
+            self.second = now.as_secs();
+        }
+        let ns = u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX);
+        for histogram in [&mut self.whole, &mut self.current].into_iter().flatten() {
+            histogram.saturating_record(ns);
+        }
+    }
+
+    /// Ends the second under way.
+    pub fn close_second(&mut self) {
+        let Some(current) = self.current.as_mut().filter(|current| !current.is_empty()) else {
+            return;
+        };
+        self.seconds.push(LagSecond {
+            second: self.second,
+            reads: current.len(),
+            p50_ns: current.value_at_quantile(0.5),
+            p99_ns: current.value_at_quantile(0.99),
+            max_ns: current.max(),
+        });
+        current.reset();
+    }
+
+    /// Number of reads.
+    pub fn len(&self) -> u64 {
+        self.whole.as_ref().map_or(0, Histogram::len)
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The lag that the share `q` of the reads does not exceed, in ns.
+    pub fn quantile_ns(&self, q: f64) -> u64 {
+        self.whole.as_ref().map_or(0, |whole| whole.value_at_quantile(q))
+    }
+
+    /// The longest lag, in ns.
+    pub fn max_ns(&self) -> u64 {
+        self.whole.as_ref().map_or(0, Histogram::max)
+    }
+
+    /// Takes the reads of another thread as well.
+    pub fn merge(&mut self, other: &Self) {
+        if let (Some(whole), Some(other)) = (&mut self.whole, &other.whole) {
+            // Both have the same bounds.
+            let _ = whole.add(other);
+        }
+        for &theirs in &other.seconds {
+            match self.seconds.binary_search_by_key(&theirs.second, |ours| ours.second) {
+                Ok(i) => {
+                    let ours = &mut self.seconds[i];
+                    ours.reads += theirs.reads;
+                    // Of two threads the worse one: percentiles can not be joined.
+                    ours.p50_ns = ours.p50_ns.max(theirs.p50_ns);
+                    ours.p99_ns = ours.p99_ns.max(theirs.p99_ns);
+                    ours.max_ns = ours.max_ns.max(theirs.max_ns);
+                }
+                Err(i) => self.seconds.insert(i, theirs),
+            }
+        }
+    }
+}
+
+/// What a run tells of the client.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    /// Where arrival times come from.
+    pub clock: ClockSource,
+    /// One entry per thread of the load.
+    pub lanes: Vec<LaneHealth>,
+}
+
+impl Health {
+    /// The lags of all threads.
+    pub fn lag(&self) -> Lag {
+        let mut all = Lag::default();
+        for lane in &self.lanes {
+            all.merge(&lane.lag);
+        }
+        all
+    }
+
+    /// The sum of a figure over the threads.
+    pub fn sum(&self, figure: impl Fn(&LaneHealth) -> u64) -> u64 {
+        self.lanes.iter().map(figure).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lags_by_second_and_over_threads() {
+        let ms = Duration::from_millis;
+        let us = Duration::from_micros;
+        let mut one = Lag::default();
+        one.add(ms(100), us(10));
+        one.add(ms(900), us(30));
+        one.add(ms(2500), us(500));
+        one.close_second();
+        let seconds: Vec<(u64, u64)> = one.seconds.iter().map(|s| (s.second, s.reads)).collect();
+        assert_eq!(seconds, [(0, 2), (2, 1)]);
+        let mut other = Lag::default();
+        other.add(ms(1500), us(70));
+        other.add(ms(2000), us(900));
+        other.close_second();
+        one.merge(&other);
+        assert_eq!(one.len(), 5);
+        let seconds: Vec<u64> = one.seconds.iter().map(|second| second.second).collect();
+        assert_eq!(seconds, [0, 1, 2]);
+        assert!(one.seconds[2].max_ns >= 880_000 && one.max_ns() >= 890_000);
+        assert!((29_000..72_000).contains(&one.quantile_ns(0.5)));
+    }
+}

@@ -1,0 +1,200 @@
+//! A connection's socket: bytes out, and bytes in with the time at which the kernel received them.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// An address of the network.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// A socket that never blocks.
+#[derive(Debug)]
+pub enum Socket {
+    /// Over the network.
+    Tcp(TcpStream),
+    /// Within this machine.
+    Unix(UnixStream),
+}
+
+/// What was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Number of bytes; 0 means that the other end has closed.
+    pub len: usize,
+    /// When the kernel received the last of them, as time of day since the epoch, if it says so.
+    pub stamp: Option<Duration>,
+}
+
+/// Room for one control message with the three times of a stamp.
+pub const CONTROL: usize = 128;
+
+impl Socket {
+    /// Begins to connect to `address`; with `stamps` the kernel is asked for the times of what arrives.
+    ///
+    /// # Errors
+    /// If no socket can be had, or the kernel knows at once that there is no way.
+    pub fn connect(address: &Address, stamps: bool) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(*address)?;
+                stream.set_nodelay(true)?;
+                if stamps {
+                    ask_for_stamps(&stream)?;
+                }
+                Ok(Self::Tcp(stream))
+            }
+            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
+        }
+    }
+
+    /// Whether the connection stands; `None` while it is not known.
+    ///
+    /// # Errors
+    /// If it could not be made.
+    pub fn connected(&self) -> Option<io::Result<()>> {
+        let (error, peer) = match self {
+            Self::Tcp(stream) => (stream.take_error(), stream.peer_addr().map(drop)),
+            Self::Unix(stream) => (stream.take_error(), stream.peer_addr().map(drop)),
+        };
+        match (error, peer) {
+            (Ok(None), Ok(())) => Some(Ok(())),
+            (Ok(None), Err(error)) if error.kind() == io::ErrorKind::NotConnected => None,
+            (Err(error) | Ok(Some(error)), _) | (Ok(None), Err(error)) => Some(Err(error)),
+        }
+    }
+
+    /// Watches for all that can happen to it.
+    ///
+    /// # Errors
+    /// If the kernel can not watch any more sockets.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match self {
+            Self::Tcp(stream) => stream.register(registry, token, interest),
+            Self::Unix(stream) => stream.register(registry, token, interest),
+        }
+    }
+
+    /// Writes what the kernel takes of `head` and `body`, and returns how much that was.
+    ///
+    /// # Errors
+    /// As for any write; `WouldBlock` if it takes nothing.
+    pub fn send(&mut self, head: &[u8], body: &[u8]) -> io::Result<usize> {
+        let both = [IoSlice::new(head), IoSlice::new(body)];
+        match self {
+            Self::Tcp(stream) => stream.write_vectored(&both),
+            Self::Unix(stream) => stream.write_vectored(&both),
+        }
+    }
+
+    /// Reads what has arrived into `buffer`; `control` is scratch space of [`CONTROL`] bytes.
+    ///
+    /// # Errors
+    /// As for any read; `WouldBlock` if nothing has arrived.
+    pub fn receive(&mut self, buffer: &mut [u8], control: &mut [u8]) -> io::Result<Received> {
+        match self {
+            Self::Tcp(stream) => receive_stamped(stream, buffer, control),
+            Self::Unix(stream) => stream.read(buffer).map(|len| Received { len, stamp: None }),
+        }
+    }
+
+    /// Whether the other end has closed, or sent what nobody asked for.
+    pub fn is_spent(&self) -> bool {
+        let mut byte = [0];
+        match self {
+            Self::Tcp(stream) => !would_block(stream.peek(&mut byte)),
+            // An event of the poll tells it.
+            Self::Unix(_) => false,
+        }
+    }
+}
+
+fn would_block(result: io::Result<usize>) -> bool {
+    matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+#[cfg(target_os = "linux")]
+fn ask_for_stamps(stream: &TcpStream) -> io::Result<()> {
+    use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
+    let flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE;
+    setsockopt(stream, sockopt::Timestamping, &flags).map_err(io::Error::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_stamps(_: &TcpStream) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(target_os = "linux")]
+fn receive_stamped(
+    stream: &TcpStream,
+    buffer: &mut [u8],
+    control: &mut [u8],
+) -> io::Result<Received> {
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    use nix::sys::time::TimeSpec;
+
+    let mut slices = [io::IoSliceMut::new(buffer)];
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(control), MsgFlags::empty())?;
+    let stamp = message.cmsgs().ok().and_then(|mut all| {
+        all.find_map(|control| match control {
+            ControlMessageOwned::ScmTimestampsns(stamps) => Some(stamps.system),
+            _ => None,
+        })
+    });
+    let since_epoch = |stamp: TimeSpec| {
+        let (seconds, ns) =
+            (u64::try_from(stamp.tv_sec()).ok()?, u32::try_from(stamp.tv_nsec()).ok()?);
+        (seconds > 0).then(|| Duration::new(seconds, ns))
+    };
+    Ok(Received { len: message.bytes, stamp: stamp.and_then(since_epoch) })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn receive_stamped(
+    mut stream: &TcpStream,
+    buffer: &mut [u8],
+    _: &mut [u8],
+) -> io::Result<Received> {
+    stream.read(buffer).map(|len| Received { len, stamp: None })
+}
+
+/// Whether this machine's kernel stamps what it receives over TCP; tried on a connection of its own.
+pub fn kernel_stamps() -> bool {
+    let tried = || -> io::Result<bool> {
+        let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+        let mut client = Socket::connect(&Address::Tcp(listener.local_addr()?), true)?;
+        let (mut server, _) = listener.accept()?;
+        let mut poll = mio::Poll::new()?;
+        client.register(poll.registry(), Token(0))?;
+        let mut events = mio::Events::with_capacity(4);
+        let (mut buffer, mut control) = ([0; 8], [0; CONTROL]);
+        // The kernel begins to stamp a moment after it was asked; what arrives before has no stamp.
+        for _ in 0..20 {
+            server.write_all(b"x")?;
+            poll.poll(&mut events, Some(Duration::from_millis(20)))?;
+            match client.receive(&mut buffer, &mut control) {
+                Ok(Received { stamp: Some(_), .. }) => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    };
+    tried().unwrap_or(false)
+}
