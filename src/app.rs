@@ -1,12 +1,15 @@
 //! Runs the commands. With the folder beside it the only part that names every stage; nothing imports it.
 
 mod engine;
+mod launch;
 mod prepare;
 mod printer;
 mod publish;
 mod save;
 mod serve;
 mod server;
+mod signals;
+mod supervise;
 mod warm_up;
 
 use std::ffi::OsString;
@@ -35,7 +38,12 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
     let result = match words {
         Words::Mock(opts) => run_mock(*opts, ui),
         Words::Serve(words) => serve::serve(*words, ui),
+        Words::Supervise(args) => supervise::supervise(&args, ui),
     };
+    if let Some(code) = signals::exit_code() {
+        // What went wrong then went wrong because of it.
+        return code;
+    }
     match result {
         Ok(()) => EXIT_OK,
         Err(error) => {

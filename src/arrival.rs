@@ -42,6 +42,54 @@ impl serde::Serialize for Rate {
     }
 }
 
+/// Most runs that one range may ask for.
+const MOST_RATES: usize = 1000;
+
+/// Rates in requests/s, whole and above 0, for one run each.
+///
+/// Three numbers are a first rate, an end that is left out, and a step; any other count is a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateRange(Vec<u32>);
+
+impl RateRange {
+    /// The rates in their order; at least one.
+    pub fn rates(&self) -> impl Iterator<Item = Rate> {
+        self.0.iter().map(|&rate| Rate::PerSecond(f64::from(rate)))
+    }
+}
+
+impl FromStr for RateRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Result<Vec<i64>, _> =
+            text.split(',').map(|number| number.trim().parse::<i64>()).collect();
+        let numbers = numbers
+            .map_err(|_| "must be whole numbers with commas between them, such as 2,34,2")?;
+        let rates = match numbers[..] {
+            [_, _, 0] => return Err("the step, which is the third number, must not be 0".into()),
+            [start, stop, step] => {
+                let next = |rate: &i64| rate.checked_add(step);
+                let rates = std::iter::successors(Some(start), next);
+                let inside = |rate: &i64| if step > 0 { *rate < stop } else { *rate > stop };
+                rates.take_while(inside).take(MOST_RATES + 1).collect()
+            }
+            _ => numbers,
+        };
+        if rates.is_empty() {
+            return Err("START,STOP,STEP holds no rate: STOP itself is left out".to_owned());
+        }
+        if rates.len() > MOST_RATES {
+            return Err(format!("asks for more than {MOST_RATES} runs"));
+        }
+        let positive = |&rate: &i64| u32::try_from(rate).ok().filter(|&rate| rate > 0);
+        let rates: Option<Vec<u32>> = rates.iter().map(positive).collect();
+        rates.map(Self).ok_or_else(|| {
+            format!("every rate must be above 0 and at most {} requests per second", u32::MAX)
+        })
+    }
+}
+
 /// Due times of `n` requests, rising, the first at zero, and the gap that would follow the last one.
 ///
 /// Due time *i* depends on `seed`, `rate` and *i* alone.
@@ -76,6 +124,38 @@ mod tests {
         assert_eq!("inf".parse(), Ok(Rate::Unlimited));
         assert_eq!("Infinity".parse(), Ok(Rate::Unlimited));
         assert_eq!("7.5".parse(), Ok(Rate::PerSecond(7.5)));
+    }
+
+    #[test]
+    fn ranges_of_rates() {
+        let rates = |text: &str| text.parse::<RateRange>().map(|range| range.0);
+        for (text, expected) in [
+            ("2,8,2", &[2, 4, 6][..]),
+            ("2,9,2", &[2, 4, 6, 8]),
+            ("8,2,-3", &[8, 5]),
+            ("5", &[5]),
+            ("5,1", &[5, 1]),
+            (" 1, 2 ,3 ,4", &[1, 2, 3, 4]),
+            ("3,4,9", &[3]),
+        ] {
+            assert_eq!(rates(text), Ok(expected.to_vec()), "{text}");
+        }
+        assert_eq!(rates("2,34,2").unwrap().len(), 16);
+        for (text, says) in [
+            ("", "whole numbers"),
+            ("1,", "whole numbers"),
+            ("1.5,2", "whole numbers"),
+            ("inf", "whole numbers"),
+            ("1,5,0", "step"),
+            ("5,1,1", "no rate"),
+            ("0,4,2", "above 0"),
+            ("4,-2,-2", "above 0"),
+            ("3,-1", "above 0"),
+            ("1,100000,1", "more than 1000 runs"),
+        ] {
+            let error = rates(text).unwrap_err();
+            assert!(error.contains(says), "{text}: {error}");
+        }
     }
 
     #[test]

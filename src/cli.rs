@@ -3,6 +3,7 @@
 mod abbreviation;
 mod advice;
 pub mod client;
+pub mod launch;
 pub mod profile;
 mod renamed;
 
@@ -17,7 +18,7 @@ use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Su
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::arrival::Rate;
+use crate::arrival::{Rate, RateRange};
 use crate::metric::Slo;
 use crate::{backend, dataset, mock, output};
 
@@ -35,6 +36,9 @@ enum Subcommands {
     Serve(Box<ServeArgs>),
     /// Run a simulated engine to measure clients against
     Mock(Box<mock::Opts>),
+    /// Run a server until the standard input ends
+    #[command(hide = true)]
+    Supervise(launch::SuperviseArgs),
 }
 
 /// What was typed.
@@ -44,6 +48,8 @@ pub enum Words {
     Serve(Box<ServeWords>),
     /// `rbench mock`.
     Mock(Box<mock::Opts>),
+    /// `rbench supervise`, which rbench runs by itself.
+    Supervise(launch::SuperviseArgs),
 }
 
 /// The words of `rbench serve`.
@@ -102,6 +108,10 @@ pub struct ServeArgs {
     /// Start a simulated engine with bundled data and measure that
     #[arg(long, conflicts_with_all = ["base_url", "host", "port", "model", "served_model_name"], help_heading = TARGET)]
     pub mock: bool,
+    /// Flags of a server that is started for the run.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub launching: launch::LaunchArgs,
 
     /// Number of requests
     #[arg(long, value_name = "N", default_value = "1000", value_parser = count, help_heading = LOAD)]
@@ -109,6 +119,14 @@ pub struct ServeArgs {
     /// Requests per second, arriving as a Poisson process; inf sends all at once
     #[arg(long, value_name = "RATE", default_value = "inf", help_heading = LOAD)]
     pub request_rate: Rate,
+    /// Run once per rate of --request-rate-range, each time on the same rows after a warm-up
+    #[arg(long, conflicts_with_all = ["request_rate", "use_trace_timestamps"], help_heading = LOAD)]
+    #[serde(skip)]
+    pub multi: bool,
+    /// Whole rates of --multi: START,STOP,STEP with STOP left out, or a list of any length but 3
+    #[arg(long, value_name = "N,...", default_value = "2,34,2", requires = "multi", help_heading = LOAD)]
+    #[serde(skip)]
+    pub request_rate_range: RateRange,
     /// Send each request when the trace of the dataset says, instead of by --request-rate
     #[arg(long, help_heading = LOAD)]
     pub use_trace_timestamps: bool,
@@ -195,9 +213,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "JSON", help_heading = REQUEST)]
     pub extra_request_body: Option<Object>,
 
-    /// How long to wait for the server; 0 does not look
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = whole::<u64>, help_heading = FLOW)]
-    pub ready_check_timeout_sec: u64,
+    /// How long to wait for the server; 0 does not look [default: 60, with --launch 1800]
+    #[arg(long, value_name = "SECONDS", value_parser = whole::<u64>, help_heading = FLOW)]
+    pub ready_check_timeout_sec: Option<u64>,
     /// Copies of the first request, with a short output, that are sent first
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>, help_heading = FLOW)]
     pub warmup_requests: usize,
@@ -418,6 +436,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Words, clap::E
     let cli = Cli::from_arg_matches(&matches)?;
     match cli.command {
         Subcommands::Mock(opts) => Ok(Words::Mock(opts)),
+        Subcommands::Supervise(args) => Ok(Words::Supervise(args)),
         Subcommands::Serve(args) => {
             let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
             serve(*args, matches, notes).map(|words| Words::Serve(Box::new(words)))

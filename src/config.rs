@@ -1,6 +1,7 @@
 //! What the words mean: resolved and checked, nothing left to parse.
 
 mod fits;
+mod launch;
 pub mod profile;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use jiff::Zoned;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
+pub use self::launch::Launch;
 use crate::arrival::Rate;
 use crate::backend::{Backend, CacheTelling, Sampling};
 use crate::bundled;
@@ -28,6 +30,8 @@ pub struct Serve {
     pub backend: &'static Backend,
     /// Where it is.
     pub target: Target,
+    /// How it is started, if that is to be done.
+    pub launch: Option<Launch>,
     /// `--model`.
     pub model: Option<String>,
     /// `--served-model-name`.
@@ -46,6 +50,8 @@ pub struct Serve {
     pub num_prompts: usize,
     /// Arrivals.
     pub rate: Rate,
+    /// The rates of `--multi`, one run each; empty without it.
+    pub sweep: Vec<Rate>,
     /// Whether the dataset's own times are the arrivals.
     pub trace: bool,
     /// Requests in flight at most.
@@ -106,6 +112,15 @@ pub struct Serve {
     pub facts: Map<String, Value>,
 }
 
+impl Serve {
+    /// Sets the rate of the next run.
+    pub fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
+        // A rate is always a number or a word.
+        self.facts.insert("request_rate".into(), serde_json::to_value(rate).unwrap_or_default());
+    }
+}
+
 /// Where a server is, and what opens its doors.
 #[derive(Clone)]
 pub struct Target {
@@ -156,6 +171,9 @@ impl Keys {
 /// The address by which SGLang's decode servers know a prefill server that does not exist.
 const FAKE_PREFILL_HOST: &str = "2.2.2.2";
 
+/// How long a server is waited for, in seconds.
+const READY_TIMEOUT_S: u64 = 60;
+
 /// Requests in flight per thread from which on another thread helps.
 const PER_THREAD: usize = 4096;
 
@@ -169,6 +187,10 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let target = target(&args, backend, keys, mock)?;
     let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());
     let profile = profile::resolve(&args.profiling, &target.base, &target.shown, traces)?;
+    let launch = launch::resolve(&args.launching, args.ready_check_timeout_sec)?;
+    let ready_timeout_s = args.ready_check_timeout_sec.unwrap_or_else(|| {
+        if launch.is_some() { launch::READY_TIMEOUT_S } else { READY_TIMEOUT_S }
+    });
     let adapters = adapters(&args, backend)?;
     let slos = objectives(&args.goodput, backend)?;
     let mut notes = notes(&args, backend);
@@ -205,10 +227,20 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     all.insert("base_url".into(), target.shown.clone().into());
     all.insert("worker_threads".into(), threads.into());
     all.insert("goodput".into(), slos.iter().map(ToString::to_string).collect());
+    all.insert("ready_check_timeout_sec".into(), ready_timeout_s.into());
+    if launch.is_some() {
+        all.insert("launched".into(), true.into());
+    }
     all.extend(facts);
+    let sweep: Vec<Rate> =
+        if args.multi { args.request_rate_range.rates().collect() } else { Vec::new() };
+    if !sweep.is_empty() {
+        notes.push(format!("--multi of older releases: one run for each of {} rates", sweep.len()));
+    }
     Ok(Serve {
         backend,
         target,
+        launch,
         model: args.model,
         served_model_name: args.served_model_name,
         tokenizer: args.tokenizer.or_else(bundled),
@@ -228,7 +260,8 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
             now: Zoned::default(),
         },
         num_prompts,
-        rate: args.request_rate,
+        rate: sweep.first().copied().unwrap_or(args.request_rate),
+        sweep,
         trace: args.use_trace_timestamps,
         max_concurrency,
         seed: args.seed,
@@ -248,8 +281,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         },
         adapters,
         extra,
-        ready_timeout: (args.ready_check_timeout_sec > 0)
-            .then(|| Duration::from_secs(args.ready_check_timeout_sec)),
+        ready_timeout: (ready_timeout_s > 0).then(|| Duration::from_secs(ready_timeout_s)),
         profile,
         warmup: args.warmup_requests,
         flush: args.flush_cache.then(|| Duration::from_secs_f64(args.flush_cache_timeout.0)),

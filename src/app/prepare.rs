@@ -133,6 +133,16 @@ fn check_messages(config: &Serve, rows: &Rows) -> Result<(), Error> {
 
 /// When requests are due, by the dataset's own times if it always has them or the user asks for them, else by the rate.
 fn arrivals(config: &Serve, rows: &Rows) -> Result<(Rate, Vec<Duration>, Duration), Error> {
+    if rows.replay && !config.sweep.is_empty() {
+        return Err(Error::new(
+            Kind::Usage,
+            format!(
+                "--multi does not apply to --dataset-name {}, whose rows are sent at times of their own",
+                config.dataset_name
+            ),
+        )
+        .hint("leave --multi out, or use a dataset without times such as random"));
+    }
     if rows.replay || config.trace {
         let times: Option<Vec<Duration>> = rows.rows.iter().map(|row| row.at).collect();
         let times = times.ok_or_else(|| {

@@ -1,16 +1,18 @@
 //! `rbench serve`: one run from the words to the files.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
 use super::engine::Engine;
+use super::launch::Launched;
 use super::prepare::{Prepared, prepare};
 use super::printer::Printer;
 use super::publish::publish;
 use super::save;
 use super::server::{Served, discover};
+use super::signals;
 use super::warm_up::warm_up;
 use crate::arrival::Rate;
 use crate::backend::CacheTelling;
@@ -63,9 +65,25 @@ pub(super) fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
     save::check("--output-file", config.output_file.as_deref())?;
     save::check("--steady-state-output-file", config.steady_state_file.as_deref())?;
     let session = Session::open(&config, ui)?;
-    let report = session.measure(&config);
+    let result = run(&session, &mut config, ui);
     drop(engine);
-    report
+    result
+}
+
+/// One run, or one for each rate of `--multi`.
+fn run(session: &Session, config: &mut Serve, ui: Ui) -> Result<(), Error> {
+    if config.sweep.is_empty() {
+        return session.measure(config);
+    }
+    let rates = config.sweep.clone();
+    for (i, &rate) in rates.iter().enumerate() {
+        if let Rate::PerSecond(rate) = rate {
+            ui.status(&format!("run {} of {}: {rate} requests/s", i + 1, rates.len()));
+        }
+        config.set_rate(rate);
+        session.measure(config)?;
+    }
+    Ok(())
 }
 
 /// What all runs against one server share.
@@ -75,6 +93,8 @@ struct Session {
     served: Served,
     tokenizer: Tokenizer,
     ui: Ui,
+    /// The server, if it was started for this; ends with the session.
+    launched: Option<Launched>,
 }
 
 impl Session {
@@ -85,20 +105,21 @@ impl Session {
             .build()
             .map_err(|error| Error::new(Kind::System, "can not start a runtime").because(error))?;
         let probe = Probe::new(&config.target.base, config.target.control.clone())?;
-        let served = runtime.block_on(discover(config, &probe, ui))?;
+        let launched = runtime.block_on(launch(config, &probe, ui))?;
+        let served = runtime.block_on(served(config, &probe, launched.as_ref(), ui))?;
         let tokenizer = Tokenizer::load(&served.tokenizers, &Hub::from_env(ui.terminal()))?;
         if tokenizer.has_template() == Some(false) && config.backend.protocol.generates() {
             ui.warn(&format!(
-            "the tokenizer {} has no chat template; base models may answer with text whose tokens can not be counted well",
-            tokenizer.name()
-        ));
+                "the tokenizer {} has no chat template; base models may answer with text whose tokens can not be counted well",
+                tokenizer.name()
+            ));
         }
-        Ok(Self { runtime, probe, served, tokenizer, ui })
+        Ok(Self { runtime, probe, served, tokenizer, ui, launched })
     }
 
     /// One run, from its prompts to its files.
     fn measure(&self, config: &Serve) -> Result<(), Error> {
-        let Self { runtime, probe, served, tokenizer, ui } = self;
+        let Self { runtime, probe, served, tokenizer, ui, launched } = self;
         let ui = *ui;
         let Prepared { plan, rate, last_gap, encoder, first, vision } =
             prepare(config, served, tokenizer, ui)?;
@@ -156,6 +177,10 @@ impl Session {
             runtime.block_on(profilers.stop(say));
         }
         let Ran { mut records, health } = ran?;
+        signals::check()?;
+        if let Some(how) = launched.as_ref().and_then(Launched::has_ended) {
+            ui.warn(&format!("the launched server ended during the run: {how}"));
+        }
         let stopped = ended.elapsed();
         let server_info = runtime.block_on(probe.json("/server_info"));
         // SGLang's client counts both into its duration, the second for SGLang's servers only.
@@ -203,6 +228,44 @@ impl Session {
             config.steady_state.and_then(|ratio| steady_state(&records, &retokenized, ratio));
         publish(&report, steady.as_ref(), config, &date, ui)
     }
+}
+
+/// Starts the server of `--launch`.
+async fn launch(config: &Serve, probe: &Probe, ui: Ui) -> Result<Option<Launched>, Error> {
+    let Some(launch) = &config.launch else { return Ok(None) };
+    let shown = &config.target.shown;
+    if probe.ready(config.backend, Duration::ZERO, shown, |_| {}).await.is_ok() {
+        return Err(Error::new(
+            Kind::Usage,
+            format!(
+                "--launch: a server answers at {shown} already, which would be measured instead"
+            ),
+        )
+        .hint("end that server, or leave --launch out to measure it")
+        .hint("--port names another port, which the command has to name as well"));
+    }
+    Launched::start(launch, ui).map(Some)
+}
+
+/// Waits for the server, unless it was launched and ends before it is ready.
+async fn served(
+    config: &Serve,
+    probe: &Probe,
+    launched: Option<&Launched>,
+    ui: Ui,
+) -> Result<Served, Error> {
+    let Some(launched) = launched else { return discover(config, probe, ui).await };
+    let result = tokio::select! {
+        result = discover(config, probe, ui) => result,
+        how = launched.ended() => Err(Error::new(
+            Kind::Unreachable,
+            format!("the launched server ended before it was ready: {how}"),
+        )),
+    };
+    if result.is_err() && signals::exit_code().is_none() {
+        launched.show_output(ui);
+    }
+    result
 }
 
 /// Warns if a report on the prefix cache is asked for and the server told nothing of it.

@@ -33,6 +33,8 @@ mod guide;
 mod hub;
 /// The table and the JSONL line, byte for byte.
 mod images;
+/// Servers that rbench starts and ends.
+mod launch;
 mod mmmu;
 mod output;
 /// Whole runs of flags that reach the server.
@@ -47,6 +49,8 @@ mod resolve;
 mod several;
 /// What rbench makes of the bytes that servers send, protocol by protocol.
 mod streams;
+/// One run per rate.
+mod sweep;
 /// The tables of older releases.
 mod tables;
 /// Prompts of real text, and files of rows.

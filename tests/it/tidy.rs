@@ -79,7 +79,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rand_distr", &["arrival", "dataset", "mock"]),
     ("ratatui", &["plot"]),
     ("reqwest", &["config", "download", "probe", "transport"]),
-    ("rustix", &["limits"]),
+    ("rustix", &["app", "limits"]),
     ("tokenizers", &["mock", "tokenizer"]),
     ("tokio", &["app", "download", "mock", "probe"]),
     ("ureq", &["hub"]),

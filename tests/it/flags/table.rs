@@ -23,8 +23,11 @@ pub(super) const OLDER: &str = "
 
 /// Flags that are not in the walk, and why.
 pub(super) const EXEMPT: &[(&str, &str)] = &[
-    ("multi", "runs at several rates do not exist yet"),
+    ("multi", "makes several runs: `sweep.rs`"),
     ("request-rate-range", "the rates of --multi"),
+    ("launch", "has processes of its own: `launch.rs`"),
+    ("launch-log", "likewise"),
+    ("launch-grace-sec", "likewise"),
     ("help", "has a golden of its own"),
 ];
 
