@@ -2,6 +2,7 @@
 
 mod engine;
 mod launch;
+mod offline;
 mod prepare;
 mod printer;
 mod publish;
@@ -37,6 +38,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let result = match words {
         Words::Mock(opts) => run_mock(*opts, ui),
+        Words::Offline(words) => offline::offline(*words, ui),
         Words::Serve(words) => serve::serve(*words, ui),
         Words::Supervise(args) => supervise::supervise(&args, ui),
     };

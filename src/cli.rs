@@ -4,6 +4,7 @@ mod abbreviation;
 mod advice;
 pub mod client;
 pub mod launch;
+pub mod offline;
 pub mod profile;
 mod renamed;
 
@@ -34,6 +35,8 @@ struct Cli {
 enum Subcommands {
     /// Measure a server: latencies, throughput, failures
     Serve(Box<ServeArgs>),
+    /// Send everything at once and measure the throughput alone
+    Offline(Box<offline::OfflineArgs>),
     /// Run a simulated engine to measure clients against
     Mock(Box<mock::Opts>),
     /// Run a server until the standard input ends
@@ -41,11 +44,21 @@ enum Subcommands {
     Supervise(launch::SuperviseArgs),
 }
 
+/// The commands that send a load, whose flags may be shortened and may have the names of older releases.
+const LOADS: [&str; 2] = ["serve", "offline"];
+
+/// The command that `words` name, if it sends a load.
+fn load_of(words: &[OsString]) -> Option<&'static str> {
+    LOADS.into_iter().find(|name| words.get(1).is_some_and(|word| word == name))
+}
+
 /// What was typed.
 #[derive(Debug)]
 pub enum Words {
     /// `rbench serve`.
     Serve(Box<ServeWords>),
+    /// `rbench offline`.
+    Offline(Box<offline::OfflineWords>),
     /// `rbench mock`.
     Mock(Box<mock::Opts>),
     /// `rbench supervise`, which rbench runs by itself.
@@ -409,15 +422,20 @@ fn backend_help() -> String {
 
 /// The whole command line, with the flags of every dataset.
 pub fn command() -> Command {
-    Cli::command().mut_subcommand("serve", |serve| {
-        // Adding flags also sets the description to that of their struct.
-        let about = serve.get_about().cloned();
-        let serve = dataset::ALL.iter().fold(serve, |command, entry| (entry.flags)(command));
-        // A number below 0 is a value that can not be used, not an unknown flag.
-        serve.about(about.unwrap_or_default()).mut_args(|arg| {
-            let takes = arg.get_action().takes_values();
-            arg.allow_negative_numbers(takes)
-        })
+    Cli::command()
+        .mut_subcommand("serve", with_datasets)
+        .mut_subcommand("offline", |offline| offline::trim(with_datasets(offline)))
+}
+
+/// A command with the flags of every dataset.
+fn with_datasets(command: Command) -> Command {
+    // Adding flags also sets the description to that of their struct.
+    let about = command.get_about().cloned();
+    let command = dataset::ALL.iter().fold(command, |command, entry| (entry.flags)(command));
+    // A number below 0 is a value that can not be used, not an unknown flag.
+    command.about(about.unwrap_or_default()).mut_args(|arg| {
+        let takes = arg.get_action().takes_values();
+        arg.allow_negative_numbers(takes)
     })
 }
 
@@ -437,6 +455,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Words, clap::E
     match cli.command {
         Subcommands::Mock(opts) => Ok(Words::Mock(opts)),
         Subcommands::Supervise(args) => Ok(Words::Supervise(args)),
+        Subcommands::Offline(args) => {
+            let matches = matches.subcommand_matches("offline").unwrap_or(&matches);
+            let words = offline::words(*args, matches, &mut command, notes)?;
+            Ok(Words::Offline(Box::new(words)))
+        }
         Subcommands::Serve(args) => {
             let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
             serve(*args, matches, notes).map(|words| Words::Serve(Box::new(words)))

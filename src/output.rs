@@ -51,6 +51,13 @@ pub trait Dialect: Sync + fmt::Debug {
     /// The steady state as one line of JSON, with its line end.
     fn steady_state_line(&self, steady: &SteadyState) -> String;
 
+    /// The table of a run that is after throughput alone;
+    /// `last` is the throughput that the server measured last, in tokens/s.
+    fn offline_table(&self, report: &Report<'_>, last: Option<f64>) -> String;
+
+    /// The result of such a run as one line of JSON, with its line end.
+    fn offline_line(&self, report: &Report<'_>, last: Option<f64>) -> String;
+
     /// The name that `version` gives to the result file when the user gives none;
     /// `date` is the local month and day.
     fn file_name(&self, report: &Report<'_>, version: Version, date: &str) -> String;
@@ -87,6 +94,16 @@ impl Choice {
     /// The steady state as a line of JSON; see [`Dialect::steady_state_line`].
     pub fn steady_state_line(&self, steady: &SteadyState) -> String {
         self.dialect.steady_state_line(steady)
+    }
+
+    /// The table of throughput; see [`Dialect::offline_table`].
+    pub fn offline_table(&self, report: &Report<'_>, last: Option<f64>) -> String {
+        self.dialect.offline_table(report, last)
+    }
+
+    /// The line of throughput; see [`Dialect::offline_line`].
+    pub fn offline_line(&self, report: &Report<'_>, last: Option<f64>) -> String {
+        self.dialect.offline_line(report, last)
     }
 
     /// The name of the result file; see [`Dialect::file_name`].

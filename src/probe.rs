@@ -217,8 +217,18 @@ pub fn find_model(list: &Value, id: &str) -> Option<ListedModel> {
 
 /// The mean number of tokens accepted per step of speculative decoding, from an answer to `GET /server_info`.
 pub fn accept_length(info: &Value) -> Option<f64> {
+    state(info, "avg_spec_accept_length")
+}
+
+/// The throughput of generation that the server measured last, in tokens/s, from the same answer.
+pub fn last_generation_throughput(info: &Value) -> Option<f64> {
+    state(info, "last_gen_throughput")
+}
+
+/// A number of the first state that a server tells of itself, or its decode server.
+fn state(info: &Value, key: &str) -> Option<f64> {
     let info = info.get("decode").and_then(|decode| decode.get(0)).unwrap_or(info);
-    info.get("internal_states")?.get(0)?.get("avg_spec_accept_length")?.as_f64()
+    info.get("internal_states")?.get(0)?.get(key)?.as_f64()
 }
 
 #[cfg(test)]
@@ -244,5 +254,8 @@ mod tests {
         assert_eq!(accept_length(&json!({"prefill": [{}], "decode": [state]})), Some(2.5));
         assert_eq!(accept_length(&json!({"internal_states": [{}]})), None);
         assert_eq!(accept_length(&json!({})), None);
+        let state = json!({"internal_states": [{"last_gen_throughput": 120.5}]});
+        assert_eq!(last_generation_throughput(&state), Some(120.5));
+        assert_eq!(last_generation_throughput(&json!({"internal_states": [{}]})), None);
     }
 }

@@ -30,11 +30,7 @@ pub(super) fn publish(
     if config.plot {
         plots(report, ui);
     }
-    if !report.failures.is_empty() {
-        for line in report::failure_lines(&report.failures, total) {
-            ui.status(&line);
-        }
-    }
+    tell_failures(report, ui);
     let path = config.output_file.clone().unwrap_or_else(|| {
         config.jsonl.file_name(report, &date.strftime("%m%d").to_string()).into()
     });
@@ -60,6 +56,15 @@ pub(super) fn publish(
         return Err(Error::new(Kind::AllFailed, format!("all {total} requests failed")));
     }
     Ok(())
+}
+
+/// Tells which requests failed, and why.
+pub(super) fn tell_failures(report: &Report<'_>, ui: Ui) {
+    if !report.failures.is_empty() {
+        for line in report::failure_lines(&report.failures, report.records.len()) {
+            ui.status(&line);
+        }
+    }
 }
 
 /// Draws the run over time on stderr.

@@ -7,13 +7,14 @@ use rayon::prelude::*;
 
 use super::engine::Engine;
 use super::launch::Launched;
+use super::offline::Offline;
 use super::prepare::{Prepared, prepare};
 use super::printer::Printer;
 use super::publish::publish;
 use super::save;
 use super::server::{Served, discover};
 use super::signals;
-use super::warm_up::warm_up;
+use super::warm_up;
 use crate::arrival::Rate;
 use crate::backend::CacheTelling;
 use crate::cli::ServeWords;
@@ -39,6 +40,17 @@ use crate::vision;
 
 /// `rbench serve`.
 pub(super) fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
+    let (engine, mut config) = begin(words, ui)?;
+    save::check("--output-file", config.output_file.as_deref())?;
+    save::check("--steady-state-output-file", config.steady_state_file.as_deref())?;
+    let session = Session::open(&config, ui)?;
+    let result = run(&session, &mut config, ui);
+    drop(engine);
+    result
+}
+
+/// What is done before a server is looked for: the engine of `--mock`, what the words mean, limits of the system.
+pub(super) fn begin(words: ServeWords, ui: Ui) -> Result<(Option<Engine>, Serve), Error> {
     for note in &words.notes {
         ui.status(note);
     }
@@ -62,18 +74,13 @@ pub(super) fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
         ),
         Ok(()) => {}
     }
-    save::check("--output-file", config.output_file.as_deref())?;
-    save::check("--steady-state-output-file", config.steady_state_file.as_deref())?;
-    let session = Session::open(&config, ui)?;
-    let result = run(&session, &mut config, ui);
-    drop(engine);
-    result
+    Ok((engine, config))
 }
 
 /// One run, or one for each rate of `--multi`.
 fn run(session: &Session, config: &mut Serve, ui: Ui) -> Result<(), Error> {
     if config.sweep.is_empty() {
-        return session.measure(config);
+        return session.measure(config, &Job::Serve);
     }
     let rates = config.sweep.clone();
     for (i, &rate) in rates.iter().enumerate() {
@@ -81,13 +88,19 @@ fn run(session: &Session, config: &mut Serve, ui: Ui) -> Result<(), Error> {
             ui.status(&format!("run {} of {}: {rate} requests/s", i + 1, rates.len()));
         }
         config.set_rate(rate);
-        session.measure(config)?;
+        session.measure(config, &Job::Serve)?;
     }
     Ok(())
 }
 
+/// What differs among the commands that measure a load.
+pub(super) enum Job<'a> {
+    Serve,
+    Offline(&'a Offline),
+}
+
 /// What all runs against one server share.
-struct Session {
+pub(super) struct Session {
     runtime: tokio::runtime::Runtime,
     probe: Probe,
     served: Served,
@@ -99,7 +112,7 @@ struct Session {
 
 impl Session {
     /// Waits for the server, asks it what it serves, and loads the tokenizer.
-    fn open(config: &Serve, ui: Ui) -> Result<Self, Error> {
+    pub(super) fn open(config: &Serve, ui: Ui) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -118,11 +131,18 @@ impl Session {
     }
 
     /// One run, from its prompts to its files.
-    fn measure(&self, config: &Serve) -> Result<(), Error> {
+    pub(super) fn measure(&self, config: &Serve, job: &Job<'_>) -> Result<(), Error> {
         let Self { runtime, probe, served, tokenizer, ui, launched } = self;
         let ui = *ui;
         let Prepared { plan, rate, last_gap, encoder, first, vision } =
             prepare(config, served, tokenizer, ui)?;
+        if matches!((job, rate), (Job::Offline(_), Rate::Trace)) {
+            let message = format!(
+                "--dataset-name {} does not apply to `rbench offline`, which sends everything at once: its rows have times of their own",
+                config.dataset_name
+            );
+            return Err(Error::new(Kind::Usage, message).hint("`rbench serve` replays it"));
+        }
         let endpoint = Arc::new(Endpoint::new(
             &format!("{}{}", config.target.base, config.backend.path),
             &config.target.load,
@@ -141,7 +161,12 @@ impl Session {
             spin: !config.client.no_spin,
             connection_per_request: config.client.connection_per_request,
         };
-        warm_up(config, first.as_ref(), &encoder, &endpoint, &options, ui)?;
+        let warm_up = match job {
+            Job::Serve => warm_up::copies(config, first.as_ref(), &encoder),
+            Job::Offline(offline) => offline.warm_up(config, tokenizer, &encoder, ui)?,
+        };
+        warm_up::send(config, warm_up, &endpoint, &options, ui)?;
+        signals::check()?;
         if let Some(timeout) = config.flush {
             runtime.block_on(probe.flush(config.backend.flush, timeout))?;
             ui.status("prefix cache emptied");
@@ -226,7 +251,10 @@ impl Session {
         };
         let steady =
             config.steady_state.and_then(|ratio| steady_state(&records, &retokenized, ratio));
-        publish(&report, steady.as_ref(), config, &date, ui)
+        match job {
+            Job::Serve => publish(&report, steady.as_ref(), config, &date, ui),
+            Job::Offline(offline) => offline.publish(&report, config, ui),
+        }
     }
 }
 

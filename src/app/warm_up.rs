@@ -6,25 +6,33 @@ use crate::config::Serve;
 use crate::dispatch;
 use crate::error::{Error, Kind};
 use crate::lora::Adapters;
-use crate::model::{Failure, Outcome, Row};
+use crate::model::{Failure, Outcome, PlannedRequest, Row};
 use crate::plan::{self, Encoder};
 use crate::progress::Progress;
 use crate::transport::Endpoint;
 use crate::ui::Ui;
 
-/// Sends the warm-up requests and stops the program if none succeeds.
-pub(super) fn warm_up(
+/// Requests with their bodies ready.
+type Plan = Arc<[PlannedRequest]>;
+
+/// Copies of the first row, as many as are asked for.
+pub(super) fn copies(config: &Serve, first: Option<&Row>, encoder: &Encoder) -> Plan {
+    let Some(row) = first else { return Arc::default() };
+    let lora = config.adapters.as_ref().map(Adapters::first);
+    plan::warmup(&Row { lora, ..row.clone() }, config.warmup, encoder)
+}
+
+/// Sends the warm-up requests, if there are any, and stops the program if none succeeds.
+pub(super) fn send(
     config: &Serve,
-    first: Option<&Row>,
-    encoder: &Encoder,
+    plan: Plan,
     endpoint: &Arc<Endpoint>,
     options: &dispatch::Options,
     ui: Ui,
 ) -> Result<(), Error> {
-    let Some(row) = first.filter(|_| config.warmup > 0) else { return Ok(()) };
-    let lora = config.adapters.as_ref().map(Adapters::first);
-    let row = Row { lora, ..row.clone() };
-    let plan = plan::warmup(&row, config.warmup, encoder);
+    if plan.is_empty() {
+        return Ok(());
+    }
     let options = dispatch::Options { threads: 1, ..options.clone() };
     let records = dispatch::run(plan, endpoint, &options, &Progress::new())
         .map_err(|error| Error::new(Kind::System, "can not start the warm-up").because(error))?

@@ -1,4 +1,4 @@
-//! Long flags of `rbench serve` may be shortened.
+//! Long flags of the commands that send a load may be shortened.
 //!
 //! Scripts shorten the flags of SGLang's client. A prefix is resolved against that client's whole flag set first,
 //! so that a flag which only rbench has can not make such a prefix ambiguous or change its meaning.
@@ -100,7 +100,7 @@ const REFERENCE: &[&str] = &[
     "warmup-requests",
 ];
 
-/// Replaces shortened flags of `serve` by the whole ones.
+/// Replaces shortened flags by the whole ones.
 ///
 /// # Errors
 /// If a prefix fits several flags; the message lists them.
@@ -108,11 +108,9 @@ pub(super) fn expand(
     mut words: Vec<OsString>,
     command: &mut Command,
 ) -> Result<Vec<OsString>, clap::Error> {
-    if words.get(1).is_none_or(|word| word != "serve") {
-        return Ok(words);
-    }
-    let Some(serve) = command.find_subcommand("serve") else { return Ok(words) };
-    let ours: Vec<&str> = serve.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let Some(name) = super::load_of(&words) else { return Ok(words) };
+    let Some(load) = command.find_subcommand(name) else { return Ok(words) };
+    let ours: Vec<&str> = load.get_arguments().filter_map(clap::Arg::get_long).collect();
     let mut ambiguous = None;
     for word in words.iter_mut().skip(2) {
         let Some(text) = word.to_str() else { continue };
@@ -143,8 +141,8 @@ pub(super) fn expand(
         Some(message) => {
             // Names the program in the usage line of the error.
             command.build();
-            let serve = command.find_subcommand_mut("serve");
-            Err(serve
+            let load = command.find_subcommand_mut(name);
+            Err(load
                 .unwrap_or(&mut Command::new("rbench"))
                 .error(ErrorKind::UnknownArgument, message))
         }

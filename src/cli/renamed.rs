@@ -16,14 +16,12 @@ const RENAMED: &[(&str, &str)] = &[
     ("pd-seperated", "pd-separated"),
 ];
 
-/// Replaces old names among the words of `serve` by those of flags that `command` has,
+/// Replaces old names among the words of a load by those of flags that `command` has,
 /// and says so with one note for each.
 pub(super) fn replace(words: &mut [OsString], command: &Command) -> Vec<String> {
-    if words.get(1).is_none_or(|word| word != "serve") {
-        return Vec::new();
-    }
-    let Some(serve) = command.find_subcommand("serve") else { return Vec::new() };
-    let known = |flag: &str| serve.get_arguments().filter_map(Arg::get_long).any(|f| f == flag);
+    let load = super::load_of(words).and_then(|name| command.find_subcommand(name));
+    let Some(load) = load else { return Vec::new() };
+    let known = |flag: &str| load.get_arguments().filter_map(Arg::get_long).any(|f| f == flag);
     let mut notes = Vec::new();
     for word in words.iter_mut().skip(2) {
         let Some(text) = word.to_str() else { continue };

@@ -1,6 +1,7 @@
 //! The table and the JSONL line of SGLang's `bench_serving`, from 0.2.15 to 0.5.23.
 
 mod line;
+mod offline;
 mod sections;
 mod steady_state;
 mod table;
@@ -53,6 +54,14 @@ impl Dialect for Sglang {
 
     fn steady_state_line(&self, steady: &SteadyState) -> String {
         steady_state::line(steady)
+    }
+
+    fn offline_table(&self, report: &Report<'_>, last: Option<f64>) -> String {
+        offline::table(report, last)
+    }
+
+    fn offline_line(&self, report: &Report<'_>, last: Option<f64>) -> String {
+        offline::line(report, last)
     }
 
     fn file_name(&self, report: &Report<'_>, version: Version, date: &str) -> String {

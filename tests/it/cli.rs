@@ -140,6 +140,7 @@ fn help() {
     for (words, file) in [
         (&["--help"][..], expect_file!["../data/help.txt"]),
         (&["serve", "--help"], expect_file!["../data/help-serve.txt"]),
+        (&["offline", "--help"], expect_file!["../data/help-offline.txt"]),
         (&["mock", "--help"], expect_file!["../data/help-mock.txt"]),
     ] {
         let run = Rbench::new(words).run().exits(0);

@@ -36,6 +36,8 @@ mod images;
 /// Servers that rbench starts and ends.
 mod launch;
 mod mmmu;
+/// Throughput alone.
+mod offline;
 mod output;
 /// Whole runs of flags that reach the server.
 mod prefix;

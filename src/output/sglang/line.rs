@@ -181,7 +181,7 @@ fn error(record: &RequestRecord) -> String {
 }
 
 /// The object `rbench`.
-fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value {
+pub(super) fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value {
     let facts = &report.facts;
     let failed = report.records.iter().filter(|r| matches!(r.outcome, Outcome::Failed(_))).count();
     let not_sent = report.records.iter().filter(|r| r.outcome == Outcome::NotSent).count();

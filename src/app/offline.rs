@@ -1,0 +1,98 @@
+//! `rbench offline`: everything is sent at once, and the throughput is told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::publish::tell_failures;
+use super::save;
+use super::serve::{Job, Session, begin};
+use crate::backend::Backend;
+use crate::cli::offline::OfflineWords;
+use crate::config::Serve;
+use crate::dataset::{Context, Dataset, Reading};
+use crate::error::{Error, Kind};
+use crate::hub::Hub;
+use crate::model::PlannedRequest;
+use crate::plan::{self, Encoder};
+use crate::probe;
+use crate::report::Report;
+use crate::rng;
+use crate::tokenizer::Tokenizer;
+use crate::ui::Ui;
+
+/// Prompts of the warm-up at most.
+const WARM_UP: usize = 16;
+
+/// What `offline` does in its own way.
+pub(super) struct Offline {
+    warm_up: Option<Box<dyn Dataset>>,
+    result_file: Option<PathBuf>,
+}
+
+/// `rbench offline`.
+pub(super) fn offline(words: OfflineWords, ui: Ui) -> Result<(), Error> {
+    let OfflineWords { mut serve, result_file, warm_up } = words;
+    // When tokens arrive is of no interest, and streams cost both sides time.
+    serve.args.disable_stream =
+        Backend::find(&serve.args.backend).is_some_and(|backend| backend.can_disable_stream);
+    let (engine, config) = begin(serve, ui)?;
+    save::check("--result-filename", result_file.as_deref())?;
+    let session = Session::open(&config, ui)?;
+    let result = session.measure(&config, &Job::Offline(&Offline { warm_up, result_file }));
+    drop(engine);
+    result
+}
+
+impl Offline {
+    /// The requests of the warm-up: prompts of their own, so that the run finds none of its prefixes cached.
+    pub(super) fn warm_up(
+        &self,
+        config: &Serve,
+        tokenizer: &Tokenizer,
+        encoder: &Encoder,
+        ui: Ui,
+    ) -> Result<Arc<[PlannedRequest]>, Error> {
+        let Some(dataset) = &self.warm_up else { return Ok(Arc::default()) };
+        let rows = dataset.load(&Context {
+            tokenizer,
+            hub: &Hub::from_env(ui.terminal()),
+            path: None,
+            n: config.num_prompts.min(WARM_UP),
+            seed: rng::stream(config.seed, "offline/warm-up", 0).next_u64(),
+            ids: false,
+            reading: &Reading::default(),
+        })?;
+        let due = vec![Duration::ZERO; rows.rows.len()];
+        Ok(plan::build(rows.rows, &due, encoder))
+    }
+
+    /// Prints the table, tells of failures, and appends the line.
+    ///
+    /// # Errors
+    /// If something could not be written, or no request succeeded.
+    pub(super) fn publish(&self, report: &Report<'_>, config: &Serve, ui: Ui) -> Result<(), Error> {
+        let last = report.server_info.as_ref().and_then(probe::last_generation_throughput);
+        let printed = ui
+            .data(&config.table.offline_table(report, last))
+            .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
+        tell_failures(report, ui);
+        if let Some(path) = &self.result_file {
+            let line = config.jsonl.offline_line(report, last);
+            if let Err(error) = save::append(path, &line) {
+                // What was measured is not lost with the file.
+                ui.status(line.trim_end());
+                return Err(error);
+            }
+            ui.status(&format!("result appended to {}", path.display()));
+        }
+        printed?;
+        if report.completed() == 0 {
+            let total = report.records.len();
+            return Err(Error::new(Kind::AllFailed, format!("all {total} requests failed")));
+        }
+        Ok(())
+    }
+}
