@@ -3,6 +3,7 @@
 mod engine;
 mod launch;
 mod offline;
+mod one_batch;
 mod prepare;
 mod printer;
 mod publish;
@@ -39,6 +40,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
     let result = match words {
         Words::Mock(opts) => run_mock(*opts, ui),
         Words::Offline(words) => offline::offline(*words, ui),
+        Words::OneBatch(words) => one_batch::one_batch(*words, ui),
         Words::Serve(words) => serve::serve(*words, ui),
         Words::Supervise(args) => supervise::supervise(&args, ui),
     };

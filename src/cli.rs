@@ -5,6 +5,7 @@ mod advice;
 pub mod client;
 pub mod launch;
 pub mod offline;
+pub mod one_batch;
 pub mod profile;
 mod renamed;
 
@@ -37,6 +38,8 @@ enum Subcommands {
     Serve(Box<ServeArgs>),
     /// Send everything at once and measure the throughput alone
     Offline(Box<offline::OfflineArgs>),
+    /// Send batches of prompts, each in one request, and measure prefill and decode
+    OneBatch(Box<one_batch::OneBatchArgs>),
     /// Run a simulated engine to measure clients against
     Mock(Box<mock::Opts>),
     /// Run a server until the standard input ends
@@ -45,7 +48,7 @@ enum Subcommands {
 }
 
 /// The commands that send a load, whose flags may be shortened and may have the names of older releases.
-const LOADS: [&str; 2] = ["serve", "offline"];
+const LOADS: [&str; 3] = ["serve", "offline", "one-batch"];
 
 /// The command that `words` name, if it sends a load.
 fn load_of(words: &[OsString]) -> Option<&'static str> {
@@ -59,6 +62,8 @@ pub enum Words {
     Serve(Box<ServeWords>),
     /// `rbench offline`.
     Offline(Box<offline::OfflineWords>),
+    /// `rbench one-batch`.
+    OneBatch(Box<one_batch::OneBatchWords>),
     /// `rbench mock`.
     Mock(Box<mock::Opts>),
     /// `rbench supervise`, which rbench runs by itself.
@@ -459,6 +464,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Words, clap::E
             let matches = matches.subcommand_matches("offline").unwrap_or(&matches);
             let words = offline::words(*args, matches, &mut command, notes)?;
             Ok(Words::Offline(Box::new(words)))
+        }
+        Subcommands::OneBatch(args) => {
+            Ok(Words::OneBatch(Box::new(one_batch::OneBatchWords { args: *args, notes })))
         }
         Subcommands::Serve(args) => {
             let matches = matches.subcommand_matches("serve").unwrap_or(&matches);

@@ -2,6 +2,7 @@
 
 mod fits;
 mod launch;
+pub mod one_batch;
 pub mod profile;
 
 use std::path::PathBuf;

@@ -18,6 +18,7 @@
 mod app;
 pub mod arrival;
 pub mod backend;
+pub mod batch;
 pub mod bundled;
 pub mod cli;
 pub mod config;

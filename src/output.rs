@@ -12,6 +12,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 pub use self::release::Version;
+pub use self::sglang::one_batch;
 use crate::metric::SteadyState;
 use crate::report::Report;
 

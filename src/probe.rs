@@ -2,6 +2,8 @@
 //!
 //! These calls go their own way (`reqwest`, proxies of the environment honoured), never over the connections of the load.
 
+pub mod stream;
+
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
@@ -168,7 +170,10 @@ impl Probe {
         let response = request.timeout(timeout + PATIENCE).send().await.map_err(|error| {
             Error::new(
                 Kind::Unreachable,
-                format!("--flush-cache: POST {path}: {}", innermost(&error)),
+                format!(
+                    "the prefix cache could not be emptied: POST {path}: {}",
+                    innermost(&error)
+                ),
             )
         })?;
         let status = response.status();
@@ -178,7 +183,9 @@ impl Probe {
         let body = beginning(response).await;
         let error = Error::new(
             Kind::Rejected,
-            format!("--flush-cache: the server answers POST {path} with {status}: {body}"),
+            format!(
+                "the prefix cache was not emptied: the server answers POST {path} with {status}: {body}"
+            ),
         );
         Err(match how {
             Flush::Vllm => {

@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use crate::cli::ServeArgs;
 use crate::error::{Error, Kind};
 
 /// What the engine says before its address.
@@ -19,11 +18,11 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Starts an engine on a free port and waits until it listens.
+    /// Starts an engine that draws with `seed` on a free port and waits until it listens.
     ///
     /// # Errors
     /// If it does not start; the message has what it said.
-    pub(super) fn start(args: &ServeArgs) -> Result<Self, Error> {
+    pub(super) fn start(seed: u64) -> Result<Self, Error> {
         let fail = |what: &str| {
             Error::new(Kind::System, format!("can not start the engine of --mock: {what}"))
         };
@@ -32,7 +31,7 @@ impl Engine {
         let mut command = Command::new(program);
         command
             .args(["mock", "--host", "127.0.0.1", "--port", "0", "--exit-with-stdin"])
-            .args(["--seed", &args.seed.to_string()])
+            .args(["--seed", &seed.to_string()])
             // A key is for servers of the user's; this one takes all.
             .env_remove("RBENCH_MOCK_API_KEY")
             .stdin(Stdio::piped())

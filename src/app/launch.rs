@@ -132,11 +132,6 @@ impl Launched {
         }
     }
 
-    /// How the server has ended by itself, if it has.
-    pub(super) fn has_ended(&self) -> Option<String> {
-        self.state.borrow().ended.clone()
-    }
-
     /// Ends the server and shows the end of what it said.
     pub(super) fn show_output(&self, ui: Ui) {
         self.supervisor.stop(&self.state);

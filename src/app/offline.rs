@@ -41,7 +41,8 @@ pub(super) fn offline(words: OfflineWords, ui: Ui) -> Result<(), Error> {
     let (engine, config) = begin(serve, ui)?;
     save::check("--result-filename", result_file.as_deref())?;
     let session = Session::open(&config, ui)?;
-    let result = session.measure(&config, &Job::Offline(&Offline { warm_up, result_file }));
+    let job = Offline { warm_up, result_file };
+    let result = session.explained(session.measure(&config, &Job::Offline(&job)));
     drop(engine);
     result
 }

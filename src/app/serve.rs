@@ -44,7 +44,7 @@ pub(super) fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
     save::check("--output-file", config.output_file.as_deref())?;
     save::check("--steady-state-output-file", config.steady_state_file.as_deref())?;
     let session = Session::open(&config, ui)?;
-    let result = run(&session, &mut config, ui);
+    let result = session.explained(run(&session, &mut config, ui));
     drop(engine);
     result
 }
@@ -54,7 +54,7 @@ pub(super) fn begin(words: ServeWords, ui: Ui) -> Result<(Option<Engine>, Serve)
     for note in &words.notes {
         ui.status(note);
     }
-    let engine = if words.args.mock { Some(Engine::start(&words.args)?) } else { None };
+    let engine = if words.args.mock { Some(Engine::start(words.args.seed)?) } else { None };
     let mut config = config::resolve(words, &Keys::from_env(), engine.as_ref().map(Engine::url))?;
     if engine.is_some() && !config.backend.lists_models {
         // Nobody can be asked for the name, and --mock leaves no choice of it.
@@ -93,6 +93,9 @@ fn run(session: &Session, config: &mut Serve, ui: Ui) -> Result<(), Error> {
     Ok(())
 }
 
+/// How long after a failure the end of a launched server may become known.
+const END_KNOWN_WITHIN: Duration = Duration::from_millis(500);
+
 /// What differs among the commands that measure a load.
 pub(super) enum Job<'a> {
     Serve,
@@ -101,10 +104,10 @@ pub(super) enum Job<'a> {
 
 /// What all runs against one server share.
 pub(super) struct Session {
-    runtime: tokio::runtime::Runtime,
-    probe: Probe,
-    served: Served,
-    tokenizer: Tokenizer,
+    pub(super) runtime: tokio::runtime::Runtime,
+    pub(super) probe: Probe,
+    pub(super) served: Served,
+    pub(super) tokenizer: Tokenizer,
     ui: Ui,
     /// The server, if it was started for this; ends with the session.
     launched: Option<Launched>,
@@ -130,9 +133,25 @@ impl Session {
         Ok(Self { runtime, probe, served, tokenizer, ui, launched })
     }
 
+    /// The result of what was done, after telling if a launched server has ended meanwhile.
+    pub(super) fn explained(&self, result: Result<(), Error>) -> Result<(), Error> {
+        let Some(launched) = &self.launched else { return result };
+        // Requests fail a moment before the end of a process is known.
+        let patience = if result.is_err() { END_KNOWN_WITHIN } else { Duration::ZERO };
+        let ended =
+            self.runtime.block_on(async { tokio::time::timeout(patience, launched.ended()).await });
+        if let Ok(how) = ended
+            && signals::exit_code().is_none()
+        {
+            self.ui.warn(&format!("the launched server ended during the run: {how}"));
+            launched.show_output(self.ui);
+        }
+        result
+    }
+
     /// One run, from its prompts to its files.
     pub(super) fn measure(&self, config: &Serve, job: &Job<'_>) -> Result<(), Error> {
-        let Self { runtime, probe, served, tokenizer, ui, launched } = self;
+        let Self { runtime, probe, served, tokenizer, ui, .. } = self;
         let ui = *ui;
         let Prepared { plan, rate, last_gap, encoder, first, vision } =
             prepare(config, served, tokenizer, ui)?;
@@ -168,7 +187,11 @@ impl Session {
         warm_up::send(config, warm_up, &endpoint, &options, ui)?;
         signals::check()?;
         if let Some(timeout) = config.flush {
-            runtime.block_on(probe.flush(config.backend.flush, timeout))?;
+            let flushed = runtime.block_on(probe.flush(config.backend.flush, timeout));
+            flushed.map_err(|error| {
+                let message = format!("--flush-cache: {}", error.message);
+                Error { message, ..error }
+            })?;
             ui.status("prefix cache emptied");
         }
         let date = jiff::Zoned::now();
@@ -203,9 +226,6 @@ impl Session {
         }
         let Ran { mut records, health } = ran?;
         signals::check()?;
-        if let Some(how) = launched.as_ref().and_then(Launched::has_ended) {
-            ui.warn(&format!("the launched server ended during the run: {how}"));
-        }
         let stopped = ended.elapsed();
         let server_info = runtime.block_on(probe.json("/server_info"));
         // SGLang's client counts both into its duration, the second for SGLang's servers only.

@@ -110,7 +110,13 @@ pub(super) fn expand(
 ) -> Result<Vec<OsString>, clap::Error> {
     let Some(name) = super::load_of(&words) else { return Ok(words) };
     let Some(load) = command.find_subcommand(name) else { return Ok(words) };
-    let ours: Vec<&str> = load.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let ours: Vec<&str> = load
+        .get_arguments()
+        .filter_map(clap::Arg::get_long_and_visible_aliases)
+        .flatten()
+        .collect();
+    // The reference has flags of other names for batches, all of which are among ours.
+    let reference = if name == "one-batch" { &[] } else { REFERENCE };
     let mut ambiguous = None;
     for word in words.iter_mut().skip(2) {
         let Some(text) = word.to_str() else { continue };
@@ -122,7 +128,7 @@ pub(super) fn expand(
             Some((flag, value)) => (flag, Some(value)),
             None => (flag, None),
         };
-        match resolve(flag, &ours) {
+        match resolve(flag, reference, &ours) {
             Resolved::Whole => {}
             Resolved::Prefix(whole) => {
                 let value = value.map_or(String::new(), |value| format!("={value}"));
@@ -160,11 +166,11 @@ enum Resolved<'a> {
     Ambiguous(Vec<&'a str>),
 }
 
-fn resolve<'a>(flag: &str, ours: &[&'a str]) -> Resolved<'a> {
-    if flag.is_empty() || ours.contains(&flag) || REFERENCE.contains(&flag) {
+fn resolve<'a>(flag: &str, reference: &[&'a str], ours: &[&'a str]) -> Resolved<'a> {
+    if flag.is_empty() || ours.contains(&flag) || reference.contains(&flag) {
         return Resolved::Whole;
     }
-    for set in [REFERENCE, ours] {
+    for set in [reference, ours] {
         let fits: Vec<&str> = set.iter().copied().filter(|whole| whole.starts_with(flag)).collect();
         match fits[..] {
             [] => {}
@@ -220,14 +226,18 @@ mod tests {
             ("worker", "worker-threads"),
             ("moc", "mock"),
         ] {
-            assert_eq!(resolve(typed, &ours), Resolved::Prefix(whole), "{typed}");
+            assert_eq!(resolve(typed, REFERENCE, &ours), Resolved::Prefix(whole), "{typed}");
         }
     }
 
     #[test]
     fn whole_flags_win_over_longer_ones() {
         for flag in ["flush-cache", "profile", "numa", "unheard-of"] {
-            assert_eq!(resolve(flag, &["numa", "numa-nodes"]), Resolved::Whole, "{flag}");
+            assert_eq!(
+                resolve(flag, REFERENCE, &["numa", "numa-nodes"]),
+                Resolved::Whole,
+                "{flag}"
+            );
         }
     }
 
@@ -246,10 +256,12 @@ mod tests {
             "pro",
             "h",
         ] {
-            let Resolved::Ambiguous(candidates) = resolve(flag, &[]) else { panic!("{flag}") };
+            let Resolved::Ambiguous(candidates) = resolve(flag, REFERENCE, &[]) else {
+                panic!("{flag}")
+            };
             assert!(candidates.len() > 1, "{flag}");
         }
         let candidates = vec!["random-image-count", "random-input-len"];
-        assert_eq!(resolve("random-i", &[]), Resolved::Ambiguous(candidates));
+        assert_eq!(resolve("random-i", REFERENCE, &[]), Resolved::Ambiguous(candidates));
     }
 }

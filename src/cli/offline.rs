@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command};
+use clap::{Arg, ArgMatches, Args, Command};
 
 use super::{FLOW, OUTPUT, ServeArgs, ServeWords};
 use crate::dataset::{self, Dataset};
@@ -138,7 +138,10 @@ fn warm_up() -> Result<Box<dyn Dataset>, clap::Error> {
 
 /// The dataset of that name, with `flags` of its own and nothing from the command line.
 pub(super) fn dataset_of(name: &str, flags: &[&str]) -> Result<Box<dyn Dataset>, clap::Error> {
-    let command = Command::new("dataset").no_binary_name(true);
+    // Some datasets look whether this one is given.
+    let command = Command::new("dataset")
+        .no_binary_name(true)
+        .arg(Arg::new("num_prompts").long("num-prompts"));
     let command = dataset::ALL.iter().fold(command, |command, entry| (entry.flags)(command));
     let matches = command.try_get_matches_from(flags)?;
     let entry = dataset::Entry::find(name).unwrap_or(&dataset::ALL[0]);

@@ -11,6 +11,9 @@ const MOST_TOKENS: u64 = 1 << 20;
 /// The most completions one request may ask for.
 const MOST_COMPLETIONS: u64 = 128;
 
+/// The most completions of all prompts of one request.
+const MOST_ANSWERS: u64 = 8192;
+
 /// The wire protocol of a generation route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -47,12 +50,13 @@ pub(super) enum Prompt {
 /// A request to generate.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ask {
-    pub(super) prompt: Prompt,
+    /// The prompts of the batch, at least one; the completions of each are next to each other.
+    pub(super) prompts: Vec<Prompt>,
     pub(super) max_tokens: u64,
     pub(super) ignore_eos: bool,
     pub(super) stream: bool,
     pub(super) usage: UsageEvents,
-    /// Completions to be made, at least one.
+    /// Completions to be made of each prompt, at least one.
     pub(super) completions: u16,
 }
 
@@ -73,7 +77,13 @@ impl Ask {
             }
             Protocol::Triton => read::<TritonBody>(body)?.ask(),
         }?;
-        match ask.max_tokens.saturating_mul(ask.completions.into()) {
+        let answers = (ask.prompts.len() as u64).saturating_mul(ask.completions.into());
+        if !(1..=MOST_ANSWERS).contains(&answers) {
+            return Err(Refusal::invalid(format!(
+                "the batch must have from 1 to {MOST_ANSWERS} answers"
+            )));
+        }
+        match ask.max_tokens.saturating_mul(answers) {
             0 => Err(Refusal::invalid("the maximum number of tokens must be at least 1")),
             1..=MOST_TOKENS => Ok(ask),
             _ => Err(Refusal::invalid(format!(
@@ -116,16 +126,13 @@ enum Field {
 }
 
 impl Field {
-    /// The single prompt in the field called `name`.
-    fn single(self, name: &str) -> Result<Prompt, Refusal> {
+    /// The prompts in the field: one, or one for each element of a list.
+    fn prompts(self) -> Vec<Prompt> {
         match self {
-            Self::Text(text) => Ok(Prompt::Texts(vec![text])),
-            Self::Ids(ids) => Ok(Prompt::Tokens(ids.len())),
-            Self::Texts(texts) if texts.len() == 1 => Ok(Prompt::Texts(texts)),
-            Self::IdLists(lists) if lists.len() == 1 => Ok(Prompt::Tokens(lists[0].len())),
-            Self::Texts(_) | Self::IdLists(_) => {
-                Err(Refusal::invalid(format!("`{name}` holds more than one prompt")))
-            }
+            Self::Text(text) => vec![Prompt::Texts(vec![text])],
+            Self::Ids(ids) => vec![Prompt::Tokens(ids.len())],
+            Self::Texts(texts) => texts.into_iter().map(|text| Prompt::Texts(vec![text])).collect(),
+            Self::IdLists(lists) => lists.iter().map(|ids| Prompt::Tokens(ids.len())).collect(),
         }
     }
 }
@@ -147,16 +154,16 @@ struct SamplingParams {
 
 impl GenerateBody {
     fn ask(self) -> Result<Ask, Refusal> {
-        let prompt = match (self.text, self.input_ids) {
-            (Some(text), _) => text.single("text")?,
-            (None, Some(ids)) => ids.single("input_ids")?,
+        let prompts = match (self.text, self.input_ids) {
+            (Some(text), _) => text.prompts(),
+            (None, Some(ids)) => ids.prompts(),
             (None, None) => {
                 return Err(Refusal::invalid("`text` or `input_ids` is missing"));
             }
         };
         let sampling = self.sampling_params.unwrap_or_default();
         Ok(Ask {
-            prompt,
+            prompts,
             completions: completions(sampling.n)?,
             max_tokens: sampling.max_new_tokens.unwrap_or(128),
             ignore_eos: sampling.ignore_eos.unwrap_or(false),
@@ -209,11 +216,11 @@ impl OpenAiBody {
         if self.best_of.is_some_and(|best_of| best_of < completions.into()) {
             return Err(Refusal::invalid("`best_of` must be at least `n`"));
         }
-        let prompt = if chat {
+        let prompts = if chat {
             let messages = self.messages.filter(|messages| !messages.is_empty());
-            texts(messages.ok_or_else(|| Refusal::invalid("`messages` is missing"))?)
+            vec![texts(messages.ok_or_else(|| Refusal::invalid("`messages` is missing"))?)]
         } else {
-            self.prompt.ok_or_else(|| Refusal::invalid("`prompt` is missing"))?.single("prompt")?
+            self.prompt.ok_or_else(|| Refusal::invalid("`prompt` is missing"))?.prompts()
         };
         let (limit, default) = if chat { (self.max_completion_tokens, 128) } else { (None, 16) };
         let usage = self.stream_options.map_or(UsageEvents::None, |options| {
@@ -226,7 +233,7 @@ impl OpenAiBody {
             }
         });
         Ok(Ask {
-            prompt,
+            prompts,
             max_tokens: limit.or(self.max_tokens).unwrap_or(default),
             ignore_eos: self.ignore_eos.unwrap_or(false),
             stream: self.stream.unwrap_or(false),
@@ -259,7 +266,7 @@ impl TritonBody {
     fn ask(self) -> Result<Ask, Refusal> {
         let text = self.text_input.ok_or_else(|| Refusal::invalid("`text_input` is missing"))?;
         Ok(Ask {
-            prompt: Prompt::Texts(vec![text]),
+            prompts: vec![Prompt::Texts(vec![text])],
             max_tokens: self.max_tokens.unwrap_or(16),
             ignore_eos: self.ignore_eos.unwrap_or(false),
             stream: true,
@@ -296,7 +303,7 @@ mod tests {
 
     fn ask(prompt: Prompt, max_tokens: u64) -> Ask {
         Ask {
-            prompt,
+            prompts: vec![prompt],
             max_tokens,
             ignore_eos: false,
             stream: false,
@@ -334,6 +341,20 @@ mod tests {
             (Protocol::Completions, r#"{"prompt":[[5,6]]}"#, ask(Prompt::Tokens(2), 16)),
             (
                 Protocol::Completions,
+                r#"{"prompt":[[5,6],[7]],"n":2}"#,
+                Ask {
+                    prompts: vec![Prompt::Tokens(2), Prompt::Tokens(1)],
+                    completions: 2,
+                    ..ask(Prompt::Tokens(0), 16)
+                },
+            ),
+            (
+                Protocol::Generate,
+                r#"{"text":["a","b"]}"#,
+                Ask { prompts: vec![texts(&["a"]), texts(&["b"])], ..ask(Prompt::Tokens(0), 128) },
+            ),
+            (
+                Protocol::Completions,
                 r#"{"prompt":[5],"max_tokens":3,"ignore_eos":true,"stream":true,
                     "stream_options":{"include_usage":true}}"#,
                 Ask {
@@ -369,7 +390,7 @@ mod tests {
             (Protocol::Generate, "{", "the body is not JSON"),
             (Protocol::Generate, "[1]", "the body has an unexpected form"),
             (Protocol::Generate, "{}", "`text` or `input_ids` is missing"),
-            (Protocol::Generate, r#"{"text":["a","b"]}"#, "`text` holds more than one prompt"),
+            (Protocol::Completions, r#"{"prompt":["a"],"n":128,"max_tokens":9999}"#, "the maximum"),
             (Protocol::Completions, "{}", "`prompt` is missing"),
             (Protocol::Completions, r#"{"prompt":"a","n":0}"#, "`n` must be from 1 to 128"),
             (Protocol::Chat, r#"{"messages":[{}],"n":129}"#, "`n` must be from 1 to 128"),

@@ -123,7 +123,7 @@ async fn model_info(State(engine): Shared) -> Response {
 
 async fn server_info(State(engine): Shared) -> Response {
     let counts = engine.slots.counts();
-    let mut state = json!({});
+    let mut state = json!({"effective_max_running_requests_per_dp": engine.slots.all()});
     if let Some(length) = engine.accept_length {
         state["avg_spec_accept_length"] = json!(length);
     }
@@ -178,7 +178,12 @@ impl Engine {
         let request = self.slots.number();
         let slot = self.slots.take().await;
         let started = Instant::now();
-        let prompt_tokens = self.count(ask.prompt).await?;
+        let answers =
+            u16::try_from(ask.prompts.len()).unwrap_or(u16::MAX).saturating_mul(ask.completions);
+        let mut prompt_tokens = Vec::with_capacity(ask.prompts.len());
+        for prompt in ask.prompts {
+            prompt_tokens.push(self.count(prompt).await?);
+        }
         let (total, finish) = match self.stop_after {
             Some(most) if !ask.ignore_eos && most < ask.max_tokens => (most, Finish::Stop),
             _ => (ask.max_tokens, Finish::Length),
@@ -187,7 +192,7 @@ impl Engine {
         let answer = Answer {
             received,
             started,
-            completions: (0..ask.completions)
+            completions: (0..answers)
                 .map(|i| Completion::new(&self.pace, draws_of(request, i), total, reasoning))
                 .collect(),
             vocabulary: Arc::clone(&self.vocabulary),
@@ -199,7 +204,7 @@ impl Engine {
                 usage: ask.usage,
                 prompt_tokens,
                 finish,
-                completions: ask.completions.into(),
+                completions: answers.into(),
             }),
         };
         if ask.stream {

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub(super) struct Slots {
     free: Arc<Semaphore>,
+    all: usize,
     counters: Arc<Counters>,
 }
 
@@ -45,7 +46,12 @@ pub(super) struct Slot {
 impl Slots {
     pub(super) fn new(n_slots: usize) -> Self {
         let free = Arc::new(Semaphore::new(n_slots.min(Semaphore::MAX_PERMITS)));
-        Self { free, counters: Arc::default() }
+        Self { free, all: n_slots, counters: Arc::default() }
+    }
+
+    /// How many there are, free or not.
+    pub(super) fn all(&self) -> usize {
+        self.all
     }
 
     /// Numbers a new request, from zero, in order of arrival.

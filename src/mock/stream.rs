@@ -181,7 +181,7 @@ mod tests {
                 created: 0,
                 model: "m".into(),
                 usage: UsageEvents::None,
-                prompt_tokens: 1,
+                prompt_tokens: vec![1],
                 finish: Finish::Length,
                 completions: totals.len(),
             }),

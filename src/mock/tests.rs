@@ -160,7 +160,9 @@ async fn the_server_tells_what_it_is() {
     }
     for path in ["/server_info", "/get_server_info"] {
         let info = object(address, path, None).await;
-        assert_eq!(info["internal_states"], json!([{"avg_spec_accept_length": 2.5}]));
+        let state =
+            json!({"effective_max_running_requests_per_dp": 256, "avg_spec_accept_length": 2.5});
+        assert_eq!(info["internal_states"], json!([state]));
         assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(info["requests_served"], 0);
     }
@@ -171,7 +173,7 @@ async fn the_server_tells_what_it_is() {
         assert_eq!(ask(address, &format!("POST {path}"), "").await.0, 200, "{path}");
     }
     let info = object(start(&[]).await, "/server_info", None).await;
-    assert_eq!(info["internal_states"], json!([{}]));
+    assert_eq!(info["internal_states"], json!([{"effective_max_running_requests_per_dp": 256}]));
 }
 
 #[tokio::test]

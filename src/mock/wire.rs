@@ -45,7 +45,7 @@ pub(super) struct Writer {
     created: u64,
     model: Arc<str>,
     usage: UsageEvents,
-    prompt_tokens: u64,
+    prompt_tokens: Vec<u64>,
     finish: Finish,
     told: Vec<Told>,
     /// Completions that have not ended.
@@ -81,7 +81,8 @@ pub(super) struct Facts {
     pub(super) created: u64,
     pub(super) model: Arc<str>,
     pub(super) usage: UsageEvents,
-    pub(super) prompt_tokens: u64,
+    /// Tokens of each prompt, at least one; as many completions of each follow each other.
+    pub(super) prompt_tokens: Vec<u64>,
     pub(super) finish: Finish,
     pub(super) completions: usize,
 }
@@ -192,7 +193,7 @@ impl Writer {
         let object =
             if self.protocol == Protocol::Chat { "chat.completion" } else { "text_completion" };
         let mut body = Vec::new();
-        push_json(&mut body, &self.response(object, choices, Some(self.usage(&self.told))));
+        push_json(&mut body, &self.response(object, choices, Some(self.whole_usage())));
         body
     }
 
@@ -224,7 +225,7 @@ impl Writer {
         };
         if self.usage != UsageEvents::None {
             let none: [TextChoice<'_>; 0] = [];
-            let usage = Some(self.usage(&self.told));
+            let usage = Some(self.whole_usage());
             events.push_back(event(&self.response(object, none, usage)));
         }
         events.push_back(DONE);
@@ -263,7 +264,7 @@ impl Writer {
             &MetaInfo {
                 id: &self.id,
                 finish_reason,
-                prompt_tokens: self.prompt_tokens,
+                prompt_tokens: self.prompt_of(i),
                 completion_tokens: *produced,
                 cached_tokens: 0,
                 e2e_latency: finish.map(|_| elapsed.as_secs_f64()),
@@ -280,7 +281,7 @@ impl Writer {
     /// An event of completion `i`; usage that goes with it is of that one alone.
     fn chunk<C: Serialize>(&self, object: &'static str, i: usize, choice: C) -> Bytes {
         let usage = (self.usage == UsageEvents::Each)
-            .then(|| self.usage(std::slice::from_ref(&self.told[i])));
+            .then(|| Self::usage(self.prompt_of(i), std::slice::from_ref(&self.told[i])));
         event(&self.response(object, [choice], usage))
     }
 
@@ -293,14 +294,25 @@ impl Writer {
         Response { id: &self.id, object, created: self.created, model: &self.model, choices, usage }
     }
 
+    /// Tokens of the prompt that completion `i` answers.
+    fn prompt_of(&self, i: usize) -> u64 {
+        let each = self.told.len() / self.prompt_tokens.len().max(1);
+        self.prompt_tokens.get(i / each.max(1)).copied().unwrap_or(0)
+    }
+
+    /// Usage over all prompts and completions.
+    fn whole_usage(&self) -> Usage {
+        Self::usage(self.prompt_tokens.iter().sum(), &self.told)
+    }
+
     /// The usage of the completions in `told`.
-    fn usage(&self, told: &[Told]) -> Usage {
+    fn usage(prompt_tokens: u64, told: &[Told]) -> Usage {
         let produced: u64 = told.iter().map(|told| told.produced).sum();
         let reasoning_tokens: u64 = told.iter().map(|told| told.reasoning).sum();
         Usage {
-            prompt_tokens: self.prompt_tokens,
+            prompt_tokens,
             completion_tokens: produced,
-            total_tokens: self.prompt_tokens + produced,
+            total_tokens: prompt_tokens + produced,
             completion_tokens_details: (reasoning_tokens > 0)
                 .then_some(UsageDetails { reasoning_tokens }),
         }
@@ -454,7 +466,7 @@ mod tests {
             created: 7,
             model: "m".into(),
             usage,
-            prompt_tokens: 3,
+            prompt_tokens: vec![3],
             finish,
             completions: 1,
         })

@@ -2,6 +2,7 @@
 
 mod line;
 mod offline;
+pub mod one_batch;
 mod sections;
 mod steady_state;
 mod table;

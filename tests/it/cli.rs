@@ -141,6 +141,7 @@ fn help() {
         (&["--help"][..], expect_file!["../data/help.txt"]),
         (&["serve", "--help"], expect_file!["../data/help-serve.txt"]),
         (&["offline", "--help"], expect_file!["../data/help-offline.txt"]),
+        (&["one-batch", "--help"], expect_file!["../data/help-one-batch.txt"]),
         (&["mock", "--help"], expect_file!["../data/help-mock.txt"]),
     ] {
         let run = Rbench::new(words).run().exits(0);

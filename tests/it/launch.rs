@@ -142,6 +142,25 @@ fn a_server_is_ended_when_a_later_step_fails() {
 }
 
 #[test]
+fn a_server_that_ends_during_the_run_is_told_of() {
+    let (leash, port) = (Leash::new(), port());
+    let go = leash.go();
+    // It ends when the first request comes in.
+    let server = mock(port).replace("--ttft 1ms", &format!("--ttft 30s --bodies {}", go.display()));
+    let then = format!("{server} & read line <{}; echo broken; kill -9 $!; exit 7", go.display());
+    for command in ["serve", "offline", "one-batch"] {
+        let watched = leash.watch();
+        let run = Rbench::new([command, "--base-url", &format!("http://127.0.0.1:{port}")])
+            .args(["--launch", &leash.command(&then), "--dataset-name", "random-ids"])
+            .args(["--tokenizer", "rbench-bundled"])
+            .run()
+            .exits(1);
+        let _ = run.says(&["ended during the run: exit status: 7", "  broken"]);
+        all_gone(&watched);
+    }
+}
+
+#[test]
 fn a_server_that_is_never_ready_is_ended() {
     let leash = Leash::new();
     let watched = leash.watch();

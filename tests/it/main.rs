@@ -38,6 +38,8 @@ mod launch;
 mod mmmu;
 /// Throughput alone.
 mod offline;
+/// Batches of prompts in one request.
+mod one_batch;
 mod output;
 /// Whole runs of flags that reach the server.
 mod prefix;

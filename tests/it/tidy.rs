@@ -10,11 +10,15 @@ use rbench::{backend, dataset, metric, output};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("arrival", &["rng"]),
     ("backend", &["model"]),
+    ("batch", &["sse"]),
     ("bundled", &[]),
     ("cli", &["arrival", "backend", "dataset", "metric", "mock", "output"]),
     (
         "config",
-        &["arrival", "backend", "bundled", "cli", "dataset", "error", "lora", "metric", "output"],
+        &[
+            "arrival", "backend", "batch", "bundled", "cli", "dataset", "error", "lora", "metric",
+            "output",
+        ],
     ),
     ("conversation", &["model", "tokenizer"]),
     (
@@ -35,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "output",
         &[
             "arrival::Rate",
+            "batch",
             "health",
             "metric::Figure",
             "metric::Slo",

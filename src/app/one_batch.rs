@@ -1,0 +1,436 @@
+//! `rbench one-batch`: batches of prompts, each in one request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::engine::Engine;
+use super::save;
+use super::serve::Session;
+use crate::batch::{Answer, Ask, Case, Reader, Shape, body, prefixes};
+use crate::cli::one_batch::OneBatchWords;
+use crate::config::Keys;
+use crate::config::one_batch::{OneBatch, Planned, resolve_one_batch};
+use crate::dataset::{Context, Reading};
+use crate::error::{Error, Kind};
+use crate::hub::Hub;
+use crate::limits;
+use crate::lora::Adapters;
+use crate::model::Prompt;
+use crate::output::one_batch as output;
+use crate::probe;
+use crate::probe::stream::Sender;
+use crate::ui::Ui;
+
+/// How often a server is asked to empty its cache before that is an error.
+const FLUSHES: usize = 3;
+
+/// Pause before it is asked again.
+const FLUSH_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long it may take to do so.
+const FLUSH_PATIENCE: Duration = Duration::from_mins(1);
+
+/// `rbench one-batch`.
+pub(super) fn one_batch(words: OneBatchWords, ui: Ui) -> Result<(), Error> {
+    for note in &words.notes {
+        ui.status(note);
+    }
+    let engine = if words.args.mock { Some(Engine::start(words.args.seed)?) } else { None };
+    let url = engine.as_ref().map(Engine::url);
+    let config = resolve_one_batch(words, &Keys::from_env(), url)?;
+    save::check("--result-filename", Some(&config.result_file))?;
+    limits::raise_descriptors();
+    let session = Session::open(&config.serve, ui)?;
+    let result = session.explained(Bench::new(&config, &session, ui).and_then(|bench| bench.run()));
+    drop(engine);
+    result
+}
+
+/// What a server has room for, as far as it tells.
+#[derive(Debug, Default)]
+struct Room {
+    /// Requests that run at one time.
+    requests: Option<u64>,
+    /// Tokens in its cache.
+    tokens: Option<u64>,
+    /// GPUs that share a model.
+    gpus: Option<u64>,
+}
+
+impl Room {
+    fn of(info: &Value) -> Self {
+        let states = info.get("internal_states").and_then(Value::as_array);
+        let Some(states) = states.filter(|states| !states.is_empty()) else {
+            return Self::default();
+        };
+        let number = |key: &str| states[0].get(key).and_then(Value::as_u64).filter(|&n| n > 0);
+        let groups = number("dp_size").unwrap_or(1) * number("attn_dp_size").unwrap_or(1);
+        let capacity = |state: &Value| state.get("memory_usage")?.get("token_capacity")?.as_u64();
+        Self {
+            requests: number("effective_max_running_requests_per_dp").map(|n| n * groups),
+            tokens: states.iter().map(capacity).sum(),
+            gpus: info.get("tp_size").and_then(Value::as_u64),
+        }
+    }
+}
+
+/// Prompts that are ready to be sent.
+struct Batch {
+    shape: Shape,
+    prompts: Vec<Vec<u32>>,
+}
+
+impl Batch {
+    fn tokens(&self) -> u64 {
+        self.prompts.iter().map(|ids| ids.len() as u64).sum()
+    }
+}
+
+struct Bench<'a> {
+    config: &'a OneBatch,
+    session: &'a Session,
+    ask: Ask,
+    sender: Sender,
+    url: String,
+    room: Room,
+    facts: output::Facts,
+    ui: Ui,
+}
+
+impl<'a> Bench<'a> {
+    fn new(config: &'a OneBatch, session: &'a Session, ui: Ui) -> Result<Self, Error> {
+        let serve = &config.serve;
+        let ask = Ask {
+            wire: config.wire,
+            model: session.served.model.clone(),
+            temperature: config.temperature,
+            ignore_eos: serve.ignore_eos,
+            logprobs: serve.sampling.return_logprob,
+            stream_interval: config.stream_interval,
+            parallel: config.parallel,
+            extra: serve.extra.clone(),
+        };
+        let room = if serve.backend.is_sglang() {
+            let info = session.runtime.block_on(session.probe.json("/server_info"));
+            info.as_ref().map(Room::of).unwrap_or_default()
+        } else {
+            Room::default()
+        };
+        let facts = output::Facts {
+            run_name: config.run_name.clone(),
+            backend: serve.backend.name,
+            model: session.served.model.clone(),
+            tokenizer: session.tokenizer.name().to_owned(),
+            dataset: if config.fixed_prompt.is_some() {
+                "fixed-prompt-file".to_owned()
+            } else {
+                serve.dataset_name.clone()
+            },
+            seed: serve.seed,
+            ignore_eos: serve.ignore_eos,
+            cache_share: config.cache_share,
+            date: jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        };
+        Ok(Self {
+            ask,
+            sender: Sender::new(serve.target.load.clone())?,
+            url: format!("{}{}", serve.target.base, serve.backend.path),
+            room,
+            facts,
+            config,
+            session,
+            ui,
+        })
+    }
+
+    /// Warms up, runs all cases, and reports.
+    fn run(&self) -> Result<(), Error> {
+        for planned in &self.config.warm_ups {
+            let batch = self.prompts(planned, false)?;
+            if self.skip(&batch).is_some() {
+                continue;
+            }
+            let ask = Ask { ignore_eos: true, ..self.ask.clone() };
+            self.one(&batch, &ask, 0.0)?;
+            self.ui.status(&format!("warm-up done: batch size {}", batch.shape.batch_size));
+        }
+        let mut cases = Vec::new();
+        for planned in &self.config.cases {
+            let batch = self.prompts(planned, true)?;
+            if let Some(reason) = self.skip(&batch) {
+                self.ui.warn(&reason);
+                continue;
+            }
+            self.warn_of_one_wave(&batch);
+            let case = self.measure(&batch)?;
+            self.publish(&case)?;
+            cases.push(case);
+        }
+        if cases.is_empty() {
+            return Err(Error::new(Kind::AllFailed, "no batch was sent: the server has room for none")
+                .hint("use a smaller --batch-size, or --enable-multi-batch and --skip-token-capacity-check"));
+        }
+        self.ui.status(&format!("results appended to {}", self.config.result_file.display()));
+        if let Some(hour) = self.config.report {
+            let gpus = self.room.gpus.unwrap_or(1);
+            let text = output::report(
+                &cases,
+                &self.facts,
+                &self.config.input_lens,
+                &self.config.output_lens,
+                hour * gpus as f64,
+            );
+            self.say(&text)?;
+        }
+        Ok(())
+    }
+
+    fn say(&self, text: &str) -> Result<(), Error> {
+        self.ui
+            .data(text)
+            .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error))
+    }
+
+    /// Sends one batch and computes its figures.
+    fn measure(&self, batch: &Batch) -> Result<Case, Error> {
+        let answer = self.one(batch, &self.ask, self.config.cache_share)?;
+        let info = if self.config.serve.backend.is_sglang() {
+            self.session.runtime.block_on(self.session.probe.json("/server_info"))
+        } else {
+            None
+        };
+        let case = Case {
+            shape: batch.shape,
+            input_tokens: batch.tokens(),
+            answer,
+            last_generation_throughput: info.as_ref().and_then(probe::last_generation_throughput),
+            accept_length: info.as_ref().and_then(probe::accept_length),
+        };
+        let (made, asked) = (case.answer.output_tokens, case.requested());
+        if !case.answer.counted {
+            self.ui.warn("the server did not count its tokens: each event with text counts as one");
+        } else if self.ask.ignore_eos && made != asked {
+            self.ui.warn(&format!(
+                "{made} tokens were generated, and {asked} were asked for: the server's limits may be lower"
+            ));
+        }
+        if !self.ask.ignore_eos && case.answer.window.is_none() {
+            self.ui.warn(
+                "there is no full-batch window: an answer ended before the last prompt had output",
+            );
+        }
+        Ok(case)
+    }
+
+    fn publish(&self, case: &Case) -> Result<(), Error> {
+        let printed = self.say(&output::lines(case, &self.facts));
+        let line = output::line(case, &self.facts);
+        if let Err(error) = save::append(&self.config.result_file, &line) {
+            // What was measured is not lost with the file.
+            self.ui.status(line.trim_end());
+            return Err(error);
+        }
+        printed
+    }
+
+    /// Empties the caches, has the prefixes cached, and sends the batch.
+    fn one(&self, batch: &Batch, ask: &Ask, share: f64) -> Result<Answer, Error> {
+        let Shape { batch_size, input_len, output_len } = batch.shape;
+        let failed = |what: &str, reason: String| {
+            Error::new(
+                Kind::Rejected,
+                format!(
+                    "the batch of {batch_size} prompts of {input_len} tokens failed: {what}{reason}"
+                ),
+            )
+        };
+        self.session.runtime.block_on(async {
+            self.flush().await?;
+            let prefixes = prefixes(ask, &batch.prompts, share).filter(|_| share > 0.0);
+            if let Some(body) = prefixes {
+                let ignore = |_: &[u8], _| Ok(());
+                let sent = self.sender.post(&self.url, body, ignore).await;
+                sent.map_err(|reason| failed("its prefixes can not be cached: ", reason))?;
+            }
+            let serve = &self.config.serve;
+            let adapter = |adapters: &Adapters| -> Vec<Arc<str>> {
+                (0..batch.prompts.len()).map(|i| adapters.of(serve.seed, i)).collect()
+            };
+            let adapters = serve.adapters.as_ref().map(adapter).unwrap_or_default();
+            let body = body(ask, &batch.prompts, output_len, &adapters);
+            let mut reader = Reader::new(ask.wire, batch.prompts.len(), ask.ignore_eos);
+            let ended = self.sender.post(&self.url, body, |bytes, at| reader.feed(bytes, at)).await;
+            let ended = ended.map_err(|reason| failed("", reason))?;
+            reader.finish(ended).map_err(|reason| failed("", reason))
+        })
+    }
+
+    /// Empties the prefix cache, with some patience for a server that is still busy.
+    async fn flush(&self) -> Result<(), Error> {
+        let (probe, serve) = (&self.session.probe, &self.config.serve);
+        let mut left = FLUSHES;
+        while let Err(error) = probe.flush(serve.backend.flush, FLUSH_PATIENCE).await {
+            left -= 1;
+            if left == 0 {
+                return Err(error);
+            }
+            tokio::time::sleep(FLUSH_PAUSE).await;
+        }
+        if self.config.flush_storage {
+            let path = "/hicache/storage-backend/clear";
+            let url = format!("{}{path}", serve.target.base);
+            probe.post(&url, &json!({}), FLUSH_PATIENCE).await.map_err(|reason| {
+                Error::new(
+                    Kind::Rejected,
+                    format!("--flush-hicache-storage: POST {path}: {reason}"),
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Why the server has no room for a batch, if it has none.
+    fn skip(&self, batch: &Batch) -> Option<String> {
+        let Shape { batch_size, input_len, output_len } = batch.shape;
+        let size = batch_size as u64;
+        let named = format!(
+            "batch size {batch_size}, input length {input_len}, output length {output_len} is left out"
+        );
+        if let Some(most) = self.room.requests
+            && size > most
+            && !self.config.multi_batch
+        {
+            return Some(format!(
+                "{named}: the server runs at most {most} requests at one time (see --enable-multi-batch)"
+            ));
+        }
+        let at_once = match self.room.requests {
+            Some(most) if self.config.multi_batch => size.min(most),
+            _ => size,
+        };
+        let each = batch.tokens() / size.max(1) + output_len as u64;
+        let needed = if at_once == size {
+            batch.tokens() + size * output_len as u64
+        } else {
+            at_once * each
+        };
+        let room = self.room.tokens.filter(|_| self.config.capacity_check)?;
+        (needed > room).then(|| {
+            format!(
+                "{named}: it needs {needed} tokens, and the server has room for {room} (see --skip-token-capacity-check)"
+            )
+        })
+    }
+
+    /// Says if a batch does not exceed what the server runs at one time although that is allowed.
+    fn warn_of_one_wave(&self, batch: &Batch) {
+        let size = batch.shape.batch_size;
+        if let Some(most) = self.room.requests
+            && self.config.multi_batch
+        {
+            let effect = if size as u64 <= most {
+                "does nothing for"
+            } else {
+                "leaves only the overall throughput with a meaning for"
+            };
+            self.ui.warn(&format!(
+                "--enable-multi-batch {effect} batch size {size}: the server runs {most} requests at one time"
+            ));
+        }
+    }
+
+    /// Makes the prompts of a batch; `measured` ones have the lengths that `--input-len-list` gives.
+    fn prompts(&self, planned: &Planned, measured: bool) -> Result<Batch, Error> {
+        let (config, session) = (self.config, self.session);
+        let serve = &config.serve;
+        let n = planned.shape.batch_size;
+        let mut shape = planned.shape;
+        if config.fixed_prompt.is_some() {
+            let ids = self.fixed_prompt()?;
+            shape.input_len = ids.len();
+            return Ok(Batch { shape, prompts: vec![ids; n] });
+        }
+        let name = serve.dataset_name.as_str();
+        let random = matches!(name, "random" | "random-ids");
+        let rows = planned.dataset.load(&Context {
+            tokenizer: &session.tokenizer,
+            hub: &Hub::from_env(self.ui.terminal()),
+            path: serve.dataset_path.as_deref(),
+            n,
+            seed: serve.seed,
+            ids: random,
+            reading: &Reading { now: jiff::Zoned::now(), repeat: true, ..serve.reading.clone() },
+        })?;
+        let templated = serve.reading.template;
+        let mut prompts: Vec<Vec<u32>> = rows
+            .rows
+            .into_iter()
+            .filter_map(|row| match row.prompt {
+                Prompt::Ids(ids) => Some(ids),
+                // A template has written the special tokens.
+                Prompt::Text(text) if templated => Some(session.tokenizer.encode(&text)),
+                Prompt::Text(text) => Some(session.tokenizer.encode_with_special(&text)),
+                Prompt::Messages(_) | Prompt::Rounds(_) => None,
+            })
+            .collect();
+        if name == "longbench_v2" {
+            // Real documents, cut to the length that is asked for.
+            prompts.retain(|ids| ids.len() >= shape.input_len);
+            for ids in &mut prompts {
+                ids.truncate(shape.input_len);
+            }
+        }
+        prompts.truncate(n);
+        if prompts.len() < n {
+            return Err(Error::new(
+                Kind::Input,
+                format!(
+                    "--dataset-name {name} has {} prompts for a batch of {n}{}",
+                    prompts.len(),
+                    if name == "longbench_v2" {
+                        format!(", of at least {} tokens", shape.input_len)
+                    } else {
+                        String::new()
+                    },
+                ),
+            )
+            .hint("use a smaller --batch-size, or a larger file"));
+        }
+        if measured && !config.lengths.is_empty() {
+            for (ids, &len) in prompts.iter_mut().zip(config.lengths.iter().cycle()) {
+                *ids = ids.iter().copied().cycle().take(len).collect();
+            }
+        }
+        if !random || !config.lengths.is_empty() {
+            let total: usize = prompts.iter().map(Vec::len).sum();
+            shape.input_len = total / n;
+        }
+        if name == "generated-shared-prefix" {
+            shape.output_len = config.output_lens.first().copied().unwrap_or(shape.output_len);
+        }
+        Ok(Batch { shape, prompts })
+    }
+
+    /// The tokens of the prompt in `--fixed-prompt-file`.
+    fn fixed_prompt(&self) -> Result<Vec<u32>, Error> {
+        let Some(path) = &self.config.fixed_prompt else { return Ok(Vec::new()) };
+        let named = || format!("--fixed-prompt-file {}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::new(Kind::Input, format!("{}: can not be read as text", named())).because(error)
+        })?;
+        let tokenizer = &self.session.tokenizer;
+        let ids = if self.config.template {
+            let template = tokenizer.chat_template(&jiff::Zoned::now())?;
+            let message = json!({"role": "user", "content": text});
+            tokenizer.encode(&template.render(&[message], None, true)?)
+        } else {
+            tokenizer.encode_with_special(&text)
+        };
+        if ids.is_empty() {
+            return Err(Error::new(Kind::Input, format!("{}: holds no tokens", named())));
+        }
+        Ok(ids)
+    }
+}

@@ -1,0 +1,266 @@
+//! The flags of `rbench one-batch`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Command, FromArgMatches};
+use serde_json::Map;
+
+use super::offline::dataset_of;
+use super::{
+    DATA, FLOW, LOAD, LoraDistribution, OUTPUT, Object, REQUEST, ServeArgs, ServeWords, TARGET,
+    count, launch, temperature, whole,
+};
+use crate::dataset::Dataset;
+
+/// Sources of prompts that can fill a batch.
+const DATASETS: [&str; 6] =
+    ["random", "random-ids", "generated-shared-prefix", "sharegpt", "custom", "longbench_v2"];
+
+/// The flags.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+#[command(
+    args_override_self = true,
+    after_help = "Long flags may be shortened as long as they stay unambiguous.\n\
+                  Exit codes: 0 done, 1 the run failed, 2 the command line is not usable."
+)]
+pub struct OneBatchArgs {
+    /// Kind of server
+    #[arg(long, default_value = "sglang", value_parser = PossibleValuesParser::new(["sglang", "vllm"]), value_name = "NAME", help_heading = TARGET)]
+    pub backend: String,
+    /// URL of the server, instead of --host and --port
+    #[arg(long, value_name = "URL", help_heading = TARGET)]
+    pub base_url: Option<String>,
+    /// Host of the server
+    #[arg(long, value_name = "HOST", default_value = "0.0.0.0", help_heading = TARGET)]
+    pub host: String,
+    /// Port of the server [default: that of the backend]
+    #[arg(long, value_name = "PORT", help_heading = TARGET)]
+    pub port: Option<u16>,
+    /// Model name to send [default: the first that the server lists]
+    #[arg(long, value_name = "NAME", help_heading = TARGET)]
+    pub model: Option<String>,
+    /// tokenizer.json, tiktoken, SentencePiece or GGUF file, a folder with one, or a Hub id [default: as the server tells, else the model]
+    #[arg(long, visible_alias = "local-tokenizer-path", value_name = "PATH|ID", help_heading = TARGET)]
+    pub tokenizer: Option<String>,
+    /// Start a simulated engine with bundled data and measure that
+    #[arg(long, conflicts_with_all = ["base_url", "host", "port", "model"], help_heading = TARGET)]
+    pub mock: bool,
+    /// Flags of a server that is started for the run.
+    #[command(flatten)]
+    pub launching: launch::LaunchArgs,
+
+    /// Prompts in the request
+    #[arg(long, value_name = "N", num_args = 1.., default_value = "1", value_parser = count, help_heading = LOAD)]
+    pub batch_size: Vec<usize>,
+    /// Tokens of each prompt
+    #[arg(long, value_name = "TOKENS", num_args = 1.., default_value = "1024", value_parser = count, help_heading = LOAD)]
+    pub input_len: Vec<usize>,
+    /// Tokens of each answer
+    #[arg(long, value_name = "TOKENS", num_args = 1.., default_value = "16", value_parser = count, help_heading = LOAD)]
+    pub output_len: Vec<usize>,
+    /// Tokens of the prompts of a batch, in turn, instead of --input-len (random, random-ids)
+    #[arg(long, value_name = "TOKENS,...", conflicts_with = "input_len", help_heading = LOAD)]
+    pub input_len_list: Option<Lengths>,
+    /// The share of each prompt that is in the server's prefix cache already
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share, allow_negative_numbers = true, help_heading = LOAD)]
+    pub cache_hit_rate: f64,
+    /// Allow batches of more requests than the server runs at one time
+    #[arg(long, help_heading = LOAD)]
+    pub enable_multi_batch: bool,
+    /// Do not leave out batches for which the server has no room
+    #[arg(long, help_heading = LOAD)]
+    pub skip_token_capacity_check: bool,
+    /// Seed of everything that is drawn
+    #[arg(long, value_name = "N", default_value_t = 42, value_parser = whole::<u64>, help_heading = LOAD)]
+    pub seed: u64,
+
+    /// Source of prompts
+    #[arg(long, default_value = "random", value_parser = PossibleValuesParser::new(DATASETS), value_name = "NAME", help_heading = DATA)]
+    pub dataset_name: String,
+    /// File of the dataset [default: downloaded from the Hub]
+    #[arg(long, value_name = "PATH", help_heading = DATA)]
+    pub dataset_path: Option<PathBuf>,
+    /// File with a prompt for every request of a batch, instead of a dataset
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["dataset_name", "dataset_path", "input_len", "input_len_list"], help_heading = DATA)]
+    pub fixed_prompt_file: Option<PathBuf>,
+    /// Apply the tokenizer's chat template to each prompt (sharegpt, custom, --fixed-prompt-file)
+    #[arg(long, help_heading = DATA)]
+    pub apply_chat_template: bool,
+    /// Groups of prompts with one system prompt each (generated-shared-prefix)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count_arg(), help_heading = DATA)]
+    pub gsp_num_groups: usize,
+    /// Tokens of each system prompt (generated-shared-prefix)
+    #[arg(long, value_name = "TOKENS", default_value_t = 2048, help_heading = DATA)]
+    pub gsp_system_prompt_len: usize,
+    /// Tokens of each question (generated-shared-prefix)
+    #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = count_arg(), help_heading = DATA)]
+    pub gsp_question_len: usize,
+    /// Tokens of each answer (generated-shared-prefix)
+    #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = count_arg(), help_heading = DATA)]
+    pub gsp_output_len: usize,
+
+    /// Temperature; 0 is greedy
+    #[arg(long, value_name = "T", default_value = "0", value_parser = temperature, allow_negative_numbers = true, help_heading = REQUEST)]
+    pub temperature: f64,
+    /// Let generation end at an end-of-sequence token (sglang)
+    #[arg(long, help_heading = REQUEST)]
+    pub disable_ignore_eos: bool,
+    /// Have log probabilities returned
+    #[arg(long, help_heading = REQUEST)]
+    pub return_logprob: bool,
+    /// Steps of the server for each event (sglang)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count_arg(), help_heading = REQUEST)]
+    pub client_stream_interval: usize,
+    /// Have the server handle the prompts of a batch side by side (sglang)
+    #[arg(long, help_heading = REQUEST)]
+    pub parallel_batch: bool,
+    /// LoRA adapters, one of which each prompt asks for (sglang)
+    #[arg(long, value_name = "NAME", num_args = 0.., help_heading = REQUEST)]
+    pub lora_name: Vec<String>,
+    /// How prompts are shared among adapters: evenly at random, in turn, or the first the most
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = LoraDistribution::Uniform, help_heading = REQUEST)]
+    pub lora_request_distribution: LoraDistribution,
+    /// How many times as likely as the next an adapter is, if skewed; above 1
+    #[arg(long, value_name = "ALPHA", default_value_t = 1.1, allow_negative_numbers = true, help_heading = REQUEST)]
+    pub lora_zipf_alpha: f64,
+    /// Tell an SGLang decode server that a prefill server which does not exist has done its part
+    #[arg(long, help_heading = REQUEST)]
+    pub fake_prefill: bool,
+    /// Keys to add to each body, or to replace in it
+    #[arg(long, value_name = "JSON", help_heading = REQUEST)]
+    pub extra_request_body: Option<Object>,
+
+    /// How long to wait for the server; 0 does not look [default: 60, with --launch 1800]
+    #[arg(long, value_name = "SECONDS", value_parser = whole::<u64>, help_heading = FLOW)]
+    pub ready_check_timeout_sec: Option<u64>,
+    /// Send no warm-up, which is a batch of each size with 1024 tokens in and 16 out
+    #[arg(long, help_heading = FLOW)]
+    pub skip_warmup: bool,
+    /// Empty the storage of SGLang's hierarchical cache before each batch as well
+    #[arg(long, help_heading = FLOW)]
+    pub flush_hicache_storage: bool,
+
+    /// A name in the result
+    #[arg(long, value_name = "TEXT", default_value = "default", help_heading = OUTPUT)]
+    pub run_name: String,
+    /// JSONL file to append a line for each batch to
+    #[arg(long, value_name = "FILE", default_value = "result.jsonl", help_heading = OUTPUT)]
+    pub result_filename: PathBuf,
+    /// Print a table of all batches in Markdown at the end
+    #[arg(long, help_heading = OUTPUT)]
+    pub show_report: bool,
+    /// What an hour of one GPU costs, in $, for that table
+    #[arg(long, value_name = "DOLLARS", default_value = "2", value_parser = temperature, requires = "show_report", allow_negative_numbers = true, help_heading = OUTPUT)]
+    pub cost_per_gpu_hour: f64,
+}
+
+/// Parses a number above 0 that has a typed default.
+fn count_arg() -> fn(&str) -> Result<usize, String> {
+    count
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("must be a number from 0 to 1".to_owned()),
+    }
+}
+
+/// Lengths in tokens, each above 0; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lengths(pub Vec<usize>);
+
+impl FromStr for Lengths {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let lengths: Result<Vec<usize>, String> = text.split(',').map(count).collect();
+        lengths.map(Self).map_err(|_| {
+            "must be whole numbers above 0 with commas between them, such as 512,1024".to_owned()
+        })
+    }
+}
+
+/// The words of `rbench one-batch`.
+#[derive(Debug)]
+pub struct OneBatchWords {
+    /// The flags.
+    pub args: OneBatchArgs,
+    /// What the user should know of how the words were read.
+    pub notes: Vec<String>,
+}
+
+impl OneBatchArgs {
+    /// What `serve` would have been told to find the same server and prompts.
+    ///
+    /// # Errors
+    /// If the flags of `serve` can not be made up, which is a defect of the program.
+    pub fn serve_words(&self) -> Result<ServeWords, String> {
+        let command = ServeArgs::augment_args(Command::new("serve"));
+        let defaults = command
+            .try_get_matches_from(["serve"])
+            .and_then(|matches| ServeArgs::from_arg_matches(&matches))
+            .map_err(|error| error.to_string())?;
+        let args = ServeArgs {
+            backend: self.backend.clone(),
+            base_url: self.base_url.clone(),
+            host: self.host.clone(),
+            port: self.port,
+            model: self.model.clone(),
+            tokenizer: self.tokenizer.clone(),
+            mock: self.mock,
+            launching: self.launching.clone(),
+            // The lengths are those of the case; a random text is cut to its length as token ids.
+            dataset_name: self.dataset_name.clone(),
+            dataset_path: self.dataset_path.clone(),
+            apply_chat_template: self.apply_chat_template && self.fixed_prompt_file.is_none(),
+            seed: self.seed,
+            temperature: Some(self.temperature),
+            disable_ignore_eos: self.disable_ignore_eos,
+            return_logprob: self.return_logprob,
+            lora_name: self.lora_name.clone(),
+            lora_request_distribution: self.lora_request_distribution,
+            lora_zipf_alpha: self.lora_zipf_alpha,
+            fake_prefill: self.fake_prefill,
+            extra_request_body: self.extra_request_body.clone(),
+            ready_check_timeout_sec: self.ready_check_timeout_sec,
+            num_prompts: self.batch_size.iter().copied().max().unwrap_or(1),
+            ..defaults
+        };
+        let dataset = self.dataset(1, 1, 1)?;
+        Ok(ServeWords { args, dataset, facts: Map::new(), notes: Vec::new() })
+    }
+
+    /// The source of `batch_size` prompts of `input_len` tokens for answers of `output_len`.
+    ///
+    /// # Errors
+    /// If the dataset does not take these numbers.
+    pub fn dataset(
+        &self,
+        batch_size: usize,
+        input_len: usize,
+        output_len: usize,
+    ) -> Result<Box<dyn Dataset>, String> {
+        let groups = self.gsp_num_groups.min(batch_size);
+        let flags = match self.dataset_name.as_str() {
+            "random" | "random-ids" => vec![
+                format!("--random-input-len={input_len}"),
+                format!("--random-output-len={output_len}"),
+                "--random-range-ratio=1".to_owned(),
+            ],
+            "generated-shared-prefix" => vec![
+                format!("--gsp-num-groups={groups}"),
+                format!("--gsp-prompts-per-group={}", batch_size.div_ceil(groups)),
+                format!("--gsp-system-prompt-len={}", self.gsp_system_prompt_len),
+                format!("--gsp-question-len={}", self.gsp_question_len),
+                format!("--gsp-output-len={}", self.gsp_output_len),
+            ],
+            _ => Vec::new(),
+        };
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        dataset_of(&self.dataset_name, &flags).map_err(|error| error.to_string())
+    }
+}
