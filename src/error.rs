@@ -10,6 +10,9 @@ pub const EXIT_FAILED: u8 = 1;
 /// The command line is not usable.
 pub const EXIT_USAGE: u8 = 2;
 
+/// The measurement is not valid, and `--strict` asks for one that is.
+pub const EXIT_INVALID: u8 = 4;
+
 /// What kind of thing went wrong; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -25,6 +28,8 @@ pub enum Kind {
     System,
     /// No request succeeded.
     AllFailed,
+    /// The run is over, and its figures are not to be trusted.
+    Invalid,
 }
 
 impl Kind {
@@ -32,6 +37,7 @@ impl Kind {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Usage => EXIT_USAGE,
+            Self::Invalid => EXIT_INVALID,
             _ => EXIT_FAILED,
         }
     }

@@ -62,6 +62,8 @@ pub struct LaneHealth {
     pub connections: u64,
     /// How long the thread let data wait to be read with others', at the end of the run.
     pub window: Duration,
+    /// Requests in flight, added up over time as the thread saw them.
+    pub in_flight: Duration,
     /// CPU time of the thread in the run.
     pub cpu: Duration,
     /// Time in the run in which the thread could have worked and had no CPU; `None` if the system does not tell.
@@ -86,6 +88,7 @@ impl Default for LaneHealth {
             connections_ahead: 0,
             connections: 0,
             window: Duration::ZERO,
+            in_flight: Duration::ZERO,
             cpu: Duration::ZERO,
             run_delay: None,
             wall: Duration::ZERO,

@@ -17,6 +17,7 @@
 
 mod app;
 pub mod arrival;
+pub mod audit;
 pub mod backend;
 pub mod batch;
 pub mod bundled;

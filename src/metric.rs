@@ -4,13 +4,17 @@
 
 mod cache;
 mod concurrency;
+mod due;
 mod e2e;
 mod goodput;
 mod itl;
+mod lateness;
 mod over_time;
 mod peak;
+mod stall;
 mod steady_state;
 mod throughput;
+mod token_itl;
 mod tokens;
 mod totals;
 mod tpot;
@@ -23,8 +27,10 @@ use crate::stats::Sorted;
 
 pub use goodput::{Latency, Slo};
 pub use itl::split as split_itl;
+pub use lateness::lateness;
 pub use over_time::{OverTime, over_time};
 pub use steady_state::{SteadyState, steady_state};
+pub use token_itl::event_tokens;
 
 /// Every metric, in the order of results.
 pub static ALL: &[Metric] = &[
@@ -35,6 +41,10 @@ pub static ALL: &[Metric] = &[
     ttft::METRIC,
     tpot::METRIC,
     itl::METRIC,
+    token_itl::METRIC,
+    stall::METRIC,
+    due::METRIC,
+    lateness::METRIC,
     concurrency::METRIC,
     peak::METRIC,
     goodput::METRIC,
@@ -59,6 +69,10 @@ pub struct Run<'a> {
     pub retokenized: &'a [u64],
     /// Inter-token latencies in seconds with gaps shared by retokenized pieces, where the backend calls for it.
     pub split_itl: Option<&'a [f64]>,
+    /// Tokens of each event of each record, where retokenizing had to tell them; as long as `records`, or empty.
+    pub event_tokens: &'a [Option<Vec<u32>>],
+    /// A gap longer than this is a stall.
+    pub stall_threshold: Duration,
     /// Latencies that requests are to keep within.
     pub slos: &'a [Slo],
     /// Whether the server's prefix cache is to be reported on.
@@ -155,4 +169,4 @@ fn distribution(run: &Run<'_>, name: &str, seconds: Vec<f64>) -> Vec<Stat> {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

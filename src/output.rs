@@ -2,6 +2,7 @@
 //!
 //! A dialect is one tool's way to print and to store results: one file and one line of [`ALL`].
 
+pub mod extras;
 mod json;
 mod release;
 mod sglang;

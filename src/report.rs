@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::arrival::Rate;
+use crate::audit::Audit;
 use crate::health::Health;
 use crate::metric::{Figure, Slo, Stat};
 use crate::model::{
@@ -22,6 +23,8 @@ pub struct Report<'a> {
     pub token_sources: Vec<(TokenSource, u64)>,
     /// The server's own account of itself after the run.
     pub server_info: Option<Value>,
+    /// What the figures rest on.
+    pub audit: Audit,
     /// How the client kept up.
     pub health: Health,
     /// One record per request, in the order of the plan.

@@ -4,6 +4,7 @@ use super::save;
 use crate::config::Serve;
 use crate::error::{Error, Kind};
 use crate::metric::{SteadyState, over_time};
+use crate::output;
 use crate::plot;
 use crate::report::{self, Report};
 use crate::ui::Ui;
@@ -23,6 +24,9 @@ pub(super) fn publish(
     let mut tables = config.table.table(report);
     if let Some(steady) = steady {
         tables += &config.table.steady_state_table(steady);
+    }
+    if !config.client.quiet_extras {
+        tables += &output::extras::block(report);
     }
     let printed = ui
         .data(&tables)
@@ -54,6 +58,11 @@ pub(super) fn publish(
     printed?;
     if report.completed() == 0 {
         return Err(Error::new(Kind::AllFailed, format!("all {total} requests failed")));
+    }
+    if config.client.strict && !report.audit.sound() {
+        let reasons: Vec<String> = report.audit.reasons().collect();
+        let message = format!("--strict: the measurement is not valid: {}", reasons.join("; "));
+        return Err(Error::new(Kind::Invalid, message));
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::server::{Served, discover};
 use super::signals;
 use super::warm_up;
 use crate::arrival::Rate;
+use crate::audit::Audit;
 use crate::backend::CacheTelling;
 use crate::cli::ServeWords;
 use crate::cli::client::ClockChoice;
@@ -26,7 +27,7 @@ use crate::error::{Error, Kind};
 use crate::health::ClockSource;
 use crate::hub::Hub;
 use crate::limits;
-use crate::metric::{self, Run, split_itl, steady_state};
+use crate::metric::{self, Run, event_tokens, split_itl, steady_state};
 use crate::mock;
 use crate::model::{OutputTokens, PlannedRequest, RequestRecord, TokenSource, VisionSource};
 use crate::probe::{self, Probe};
@@ -205,7 +206,7 @@ impl Session {
             .as_ref()
             .map(|profile| runtime.block_on(Running::start(profile, probe, epoch_s, say)));
         let progress = Progress::new();
-        let requests = plan.iter().map(PlannedRequest::rounds).sum();
+        let requests = plan.iter().map(PlannedRequest::rounds).sum::<usize>();
         let bar = (config.progress && ui.terminal())
             .then(|| Bar::start(progress.clone(), requests, ui.color()));
         let failed = |error| Error::new(Kind::System, "can not start the run").because(error);
@@ -249,10 +250,16 @@ impl Session {
                     .flat_map_iter(|record| split_itl(record, |piece| tokenizer.count(piece)))
                     .collect()
             });
+        let event_tokens: Vec<Option<Vec<u32>>> = records
+            .par_iter()
+            .map(|record| event_tokens(record, |piece| tokenizer.count(piece)))
+            .collect();
         let stats = metric::compute(&Run {
             records: &records,
             retokenized: &retokenized,
             split_itl: split.as_deref(),
+            event_tokens: &event_tokens,
+            stall_threshold: config.client.stall_threshold,
             slos: &config.slos,
             cache_report: config.cache_report,
             accept_length,
@@ -266,6 +273,7 @@ impl Session {
             failures: report::failures(&records),
             token_sources: report::token_sources(&records),
             server_info,
+            audit: Audit::new(&records, requests as u64, &health),
             health,
             records: &records,
         };

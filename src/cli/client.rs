@@ -31,6 +31,16 @@ pub struct ClientArgs {
     /// Do not spend the last part of a wait for a due time awake: saves CPU, and sends later
     #[arg(long, help_heading = CLIENT)]
     pub no_spin: bool,
+    /// Count requests with a gap between two events longer than this as stalled
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration, help_heading = CLIENT)]
+    #[serde(serialize_with = "seconds")]
+    pub stall_threshold: Duration,
+    /// Print no block on the measurement after the table
+    #[arg(long, help_heading = CLIENT)]
+    pub quiet_extras: bool,
+    /// Exit with 4 if the client was the limit, or a check of the measurement fails
+    #[arg(long, help_heading = CLIENT)]
+    pub strict: bool,
     /// Open a connection for each request instead of keeping them
     #[arg(long, help_heading = CLIENT)]
     pub connection_per_request: bool,

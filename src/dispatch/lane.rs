@@ -94,6 +94,8 @@ pub(super) struct Lane {
     idle: Vec<usize>,
     /// Requests of this thread in flight.
     active: usize,
+    /// When their number changed last.
+    changed: Duration,
     offset: Offset,
     first_offset: Offset,
     window: Window,
@@ -126,6 +128,7 @@ impl Lane {
             links: Slab::new(),
             idle: Vec::new(),
             active: 0,
+            changed: Duration::ZERO,
             offset,
             first_offset: offset,
             window: Window::new(longest),
@@ -204,6 +207,13 @@ impl Lane {
         Done { records: self.records, health: self.health }
     }
 
+    /// Adds up the time in flight until `now`, when the number in flight is about to change.
+    fn count_in_flight(&mut self, now: Duration) {
+        let active = u32::try_from(self.active).unwrap_or(u32::MAX);
+        self.health.in_flight += now.saturating_sub(self.changed) * active;
+        self.changed = now;
+    }
+
     /// Sends all requests that may be sent now.
     fn send_due(&mut self) {
         loop {
@@ -211,6 +221,7 @@ impl Lane {
             self.next = self.shared.claim(now);
             let Claim::Send { index, released } = self.next else { return };
             let request = self.shared.plan[index].clone();
+            self.count_in_flight(now);
             self.active += 1;
             self.begin(Box::new(Exchange::new(request, released, now)));
         }

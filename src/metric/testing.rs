@@ -45,6 +45,8 @@ pub(crate) fn run(records: &[RequestRecord]) -> Run<'_> {
         records,
         retokenized: &[],
         split_itl: None,
+        event_tokens: &[],
+        stall_threshold: Duration::from_secs(1),
         slos: &[],
         cache_report: false,
         accept_length: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use expect_test::expect_file;
 use rbench::arrival::Rate;
+use rbench::audit::Audit;
 use rbench::health::Health;
 use rbench::metric::{self, Figure, Run, Slo, Stat, split_itl};
 use rbench::model::{
@@ -275,6 +276,8 @@ impl Case {
             records: &self.records,
             retokenized: &retokenized,
             split_itl: self.splits.then_some(&split),
+            event_tokens: &[],
+            stall_threshold: Duration::from_secs(1),
             slos: &self.slos,
             cache_report: self.cache_report,
             accept_length: self.accept_length,
@@ -315,6 +318,7 @@ impl Case {
             failures: report::failures(&self.records),
             token_sources: report::token_sources(&self.records),
             server_info,
+            audit: Audit::default(),
             health: Health::default(),
             records: &self.records,
         }
@@ -801,7 +805,6 @@ enum RateText {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "read for their types alone")]
 struct Own {
     version: String,
@@ -813,6 +816,11 @@ struct Own {
     failures: Vec<Group>,
     output_token_source: BTreeMap<String, u64>,
     client: Option<Value>,
+    ledger: Value,
+    offered_rate: Option<f64>,
+    achieved_rate: Option<f64>,
+    checks: Vec<Value>,
+    verdict: Value,
     vision_token_source: Option<String>,
     server_input_tokens: Option<u64>,
     cache_reported_requests: Option<u64>,
@@ -820,6 +828,9 @@ struct Own {
     max_ttft_ms: Option<f64>,
     max_tpot_ms: Option<f64>,
     max_itl_ms: Option<f64>,
+    /// Figures that the reference does not have.
+    #[serde(flatten)]
+    figures: BTreeMap<String, Option<f64>>,
     reference: Reference,
     config: Map<String, Value>,
     due_s: Option<Vec<f64>>,
@@ -1043,6 +1054,8 @@ fn the_gap_after_the_last_arrival_is_no_part_of_the_duration() {
         records: &records,
         retokenized: &[1],
         split_itl: None,
+        event_tokens: &[],
+        stall_threshold: std::time::Duration::from_secs(1),
         slos: &[],
         cache_report: false,
         accept_length: None,

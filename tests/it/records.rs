@@ -384,6 +384,8 @@ fn figure(record: &RequestRecord, key: &str) -> f64 {
         records: std::slice::from_ref(record),
         retokenized: &[0],
         split_itl: None,
+        event_tokens: &[],
+        stall_threshold: std::time::Duration::from_secs(1),
         slos: &[],
         cache_report: false,
         accept_length: None,

@@ -2,6 +2,7 @@
 
 use expect_test::expect_file;
 use rbench::arrival::Rate;
+use rbench::audit::Audit;
 use rbench::health::Health;
 use rbench::metric::{Figure, Stat};
 use rbench::output::Choice;
@@ -80,6 +81,7 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
         failures: Vec::new(),
         token_sources: Vec::new(),
         server_info: None,
+        audit: Audit::default(),
         health: Health::default(),
         records: &[],
     }

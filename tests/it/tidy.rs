@@ -9,6 +9,7 @@ use rbench::{backend, dataset, metric, output};
 /// An entry with `::` allows that item of the module alone.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("arrival", &["rng"]),
+    ("audit", &["health", "metric", "model", "stats"]),
     ("backend", &["model"]),
     ("batch", &["sse"]),
     ("bundled", &[]),
@@ -39,6 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "output",
         &[
             "arrival::Rate",
+            "audit",
             "batch",
             "health",
             "metric::Figure",
@@ -53,7 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("probe", &["backend", "error", "transport"]),
     ("profiler", &["config::profile", "probe"]),
     ("progress", &["model"]),
-    ("report", &["arrival", "health", "metric", "model"]),
+    ("report", &["arrival", "audit", "health", "metric", "model"]),
     ("request_log", &["model"]),
     ("response", &["backend", "model", "sse"]),
     ("rng", &[]),
@@ -466,6 +468,8 @@ fn no_two_metrics_give_the_same_figure() {
         records: &[],
         retokenized: &[],
         split_itl: None,
+        event_tokens: &[],
+        stall_threshold: std::time::Duration::from_secs(1),
         slos: &[],
         cache_report: false,
         accept_length: None,

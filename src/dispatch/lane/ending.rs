@@ -67,6 +67,7 @@ impl Lane {
         let exchange = *exchange;
         self.records.extend(exchange.earlier);
         self.records.push(exchange.record);
+        self.count_in_flight(now);
         self.active -= 1;
         self.shared.release(now);
         if self.next == Claim::Full {

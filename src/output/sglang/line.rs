@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::super::json;
 use super::super::release::{ALL, Releases, Version, since};
+use super::super::{extras, json};
 use super::{V0_4_1, V0_5_6, V0_5_8, V0_5_15, V0_5_23, sections};
 use crate::health::{Health, LagSecond, LaneHealth};
 use crate::metric::Figure;
@@ -222,6 +222,9 @@ pub(super) fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value
     );
     put("failures", failures.into());
     put("output_token_source", sources.into());
+    for (key, value) in extras::keys(report) {
+        put(&key, value);
+    }
     if !report.health.lanes.is_empty() {
         put("client", client(&report.health, details));
     }

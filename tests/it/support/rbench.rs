@@ -193,7 +193,7 @@ impl Run {
         self
     }
 
-    /// Checks that stdout holds one table and nothing else.
+    /// Checks that stdout holds one table, the block after it, and nothing else.
     pub(crate) fn prints_a_table(self) -> Self {
         let lines: Vec<&str> = self.stdout.lines().collect();
         let is_table = matches!(

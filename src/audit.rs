@@ -1,0 +1,300 @@
+//! What the figures of a run rest on: where every request went, whether the parts add up,
+//! and whether the client or the server was the limit.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::health::{ClockSource, Health, LaneHealth};
+use crate::metric::lateness;
+use crate::model::{Outcome, RequestRecord};
+use crate::stats::Sorted;
+
+/// Sends are late if the 99th percentile of their lateness is above this...
+const LATE: Duration = Duration::from_millis(1);
+
+/// ...and above this share of the median TTFT.
+const LATE_SHARE: f64 = 0.02;
+
+/// A thread of the load that was busy for more than this share of the run could not do more.
+const BUSY: f64 = 0.9;
+
+/// A thread that waited for a CPU for more than this share of the run had to share it.
+const WAITED: f64 = 0.1;
+
+/// Reads later than this, at the 99th percentile, mean that the client could not keep up with the data.
+const LAG: Duration = Duration::from_millis(20);
+
+/// Events that share their time with a later one, as a share of all: above it gaps are blurred.
+const MERGED: f64 = 0.02;
+
+/// Two ways to compute one figure may differ by this share.
+const CLOSE: f64 = 0.01;
+
+/// Where every request of the plan went; a round of a conversation is a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ledger {
+    /// Requests of the plan.
+    pub scheduled: u64,
+    /// Those that were sent.
+    pub sent: u64,
+    /// Those that were not.
+    pub never_sent: u64,
+    /// Sent, and the whole response arrived.
+    pub completed: u64,
+    /// Sent, and failed.
+    pub failed: u64,
+    /// Sent, and given up by the client.
+    pub cancelled: u64,
+}
+
+impl Ledger {
+    /// Counts `records`, which stand for `scheduled` requests.
+    pub fn new(records: &[RequestRecord], scheduled: u64) -> Self {
+        let mut ledger = Self { scheduled, ..Self::default() };
+        for record in records {
+            match (&record.outcome, record.sent) {
+                (Outcome::NotSent, _) => ledger.never_sent += 1,
+                (Outcome::Completed, _) => ledger.completed += 1,
+                (Outcome::Failed(_), _) => ledger.failed += 1,
+            }
+            ledger.sent += u64::from(record.sent.is_some());
+        }
+        ledger
+    }
+
+    /// Whether nothing is missing and nothing is counted twice.
+    pub fn balances(&self) -> bool {
+        self.scheduled == self.sent + self.never_sent
+            && self.sent == self.completed + self.failed + self.cancelled
+    }
+}
+
+/// A law that must hold if the figures are right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Its name, one word.
+    pub name: &'static str,
+    /// Whether it holds.
+    pub passed: bool,
+    /// The figures that it was judged by.
+    pub detail: String,
+}
+
+/// Why the client was the limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// What was seen, with figures.
+    pub evidence: String,
+    /// What to do about it.
+    pub advice: &'static str,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.evidence, self.advice)
+    }
+}
+
+/// What a run's figures rest on.
+#[derive(Debug, Clone, Default)]
+pub struct Audit {
+    /// Where every request went.
+    pub ledger: Ledger,
+    /// Requests per second of the schedule; `None` if all are due at once.
+    pub offered_rate: Option<f64>,
+    /// Requests per second that were sent; `None` with fewer than two.
+    pub achieved_rate: Option<f64>,
+    /// Laws that must hold.
+    pub checks: Vec<Check>,
+    /// Why the client was the limit; empty if it was not.
+    pub limits: Vec<Limit>,
+}
+
+impl Audit {
+    /// Judges a run of `scheduled` requests (rounds included) whose client did as `health` says.
+    pub fn new(records: &[RequestRecord], scheduled: u64, health: &Health) -> Self {
+        let ledger = Ledger::new(records, scheduled);
+        let first_rounds = || records.iter().filter(|record| record.round == 0);
+        Self {
+            ledger,
+            offered_rate: rate(first_rounds().map(|record| record.due)),
+            achieved_rate: rate(first_rounds().filter_map(|record| record.sent)),
+            checks: checks(records, &ledger, health),
+            limits: limits(records, health),
+        }
+    }
+
+    /// Why it is not sound.
+    pub fn reasons(&self) -> impl Iterator<Item = String> + '_ {
+        let broken = self.checks.iter().filter(|check| !check.passed);
+        let broken = broken.map(|check| format!("check `{}` failed: {}", check.name, check.detail));
+        broken.chain(self.limits.iter().map(ToString::to_string))
+    }
+
+    /// Whether the client was not the limit and all laws hold.
+    pub fn sound(&self) -> bool {
+        self.limits.is_empty() && self.checks.iter().all(|check| check.passed)
+    }
+}
+
+/// Events per second of the instants `at`: their number without the first, over the time from the first to the last.
+fn rate(at: impl Iterator<Item = Duration>) -> Option<f64> {
+    let (mut n, mut first, mut last) = (0_u64, Duration::MAX, Duration::ZERO);
+    for at in at {
+        n += 1;
+        first = first.min(at);
+        last = last.max(at);
+    }
+    let span = last.saturating_sub(first).as_secs_f64();
+    (n > 1 && span > 0.0).then(|| (n - 1) as f64 / span)
+}
+
+fn checks(records: &[RequestRecord], ledger: &Ledger, health: &Health) -> Vec<Check> {
+    let Ledger { scheduled, sent, never_sent, completed, failed, cancelled } = ledger;
+    let mut checks = vec![
+        Check {
+            name: "ledger",
+            passed: ledger.balances(),
+            detail: format!(
+                "{scheduled} scheduled = {sent} sent + {never_sent} never sent; {sent} sent = {completed} completed + {failed} failed + {cancelled} cancelled"
+            ),
+        },
+        order(records),
+    ];
+    if health.lanes.is_empty() {
+        return checks;
+    }
+    checks.push(little(records, health));
+    checks.push(events(records, health));
+    checks.push(tokens(records));
+    checks
+}
+
+/// Every instant of a record comes after those before it.
+fn order(records: &[RequestRecord]) -> Check {
+    let ordered = |record: &RequestRecord| {
+        let Some(sent) = record.sent else { return true };
+        let instants = [
+            Some(record.due),
+            Some(record.released),
+            Some(sent.saturating_sub(record.connect.unwrap_or_default())),
+            Some(sent),
+            record.headers,
+            record.first_token(),
+            record.done,
+        ];
+        let known: Vec<Duration> = instants.into_iter().flatten().collect();
+        known.is_sorted() && record.events.at_ns.is_sorted()
+    };
+    let wrong = records.iter().filter(|record| !ordered(record)).count();
+    Check {
+        name: "order",
+        passed: wrong == 0,
+        detail: format!("{wrong} of {} requests have instants out of order", records.len()),
+    }
+}
+
+/// Little's law: the mean number in flight that the threads saw is what rate and durations give.
+fn little(records: &[RequestRecord], health: &Health) -> Check {
+    let seen: f64 = health.lanes.iter().map(|lane| lane.in_flight.as_secs_f64()).sum();
+    let spent = |record: &RequestRecord| {
+        let begun = record.sent?.saturating_sub(record.connect.unwrap_or_default());
+        Some(record.done?.saturating_sub(begun).as_secs_f64())
+    };
+    let told: f64 = records.iter().filter_map(spent).sum();
+    // A thread sees an end when it reads it, and a record has it when it arrived.
+    let lag = Duration::from_nanos(health.lag().max_ns()) + Duration::from_millis(1);
+    let slack = told * CLOSE + records.len() as f64 * lag.as_secs_f64();
+    Check {
+        name: "little",
+        passed: (seen - told).abs() <= slack,
+        detail: format!("{seen:.3} request seconds seen in flight, {told:.3} by the records"),
+    }
+}
+
+/// No event was lost between the sockets and the records.
+fn events(records: &[RequestRecord], health: &Health) -> Check {
+    let read = health.sum(|lane| lane.events);
+    let kept: u64 = records.iter().map(|record| record.events.len() as u64).sum();
+    let bytes = health.sum(|lane| lane.bytes);
+    let text: u64 = records.iter().flat_map(RequestRecord::texts).map(|t| t.len() as u64).sum();
+    // Answers that are not streamed, or tell their tokens by the counter alone, are made events at their end.
+    let ends = records.iter().filter(|record| record.events.len() == 1).count() as u64;
+    Check {
+        name: "events",
+        passed: (read..=read + ends).contains(&kept) && text <= bytes,
+        detail: format!(
+            "{read} events read, {kept} in the records; {bytes} bytes read, {text} of text"
+        ),
+    }
+}
+
+/// The server counts at least as many tokens as it sent events with output.
+fn tokens(records: &[RequestRecord]) -> Check {
+    let short = |record: &&RequestRecord| {
+        let told: u64 = record.events.tokens.iter().map(|&k| u64::from(k)).sum();
+        record.completed() && record.output_tokens.is_some_and(|tokens| tokens.count < told)
+    };
+    let wrong = records.iter().filter(short).count();
+    Check {
+        name: "tokens",
+        passed: wrong == 0,
+        detail: format!(
+            "{wrong} of {} requests have fewer tokens by the server's count than events with output",
+            records.len()
+        ),
+    }
+}
+
+fn limits(records: &[RequestRecord], health: &Health) -> Vec<Limit> {
+    let mut limits = Vec::new();
+    let mut limit = |evidence: String, advice| limits.push(Limit { evidence, advice });
+    let ms = |t: Duration| t.as_secs_f64() * 1e3;
+    let late = Sorted::new(records.iter().filter_map(lateness).map(ms).collect());
+    let ttft = Sorted::new(records.iter().filter_map(RequestRecord::ttft).map(ms).collect());
+    let allowed = ms(LATE).max(ttft.percentile(50.0).unwrap_or(0.0) * LATE_SHARE);
+    if let Some(p99) = late.percentile(99.0).filter(|&p99| p99 > allowed) {
+        limit(
+            format!("requests were sent late, p99 {p99:.2} ms"),
+            "lower --request-rate or --max-concurrency, add --worker-threads, or use a machine with idle cores",
+        );
+    }
+    let share = |part: Duration, lane: &LaneHealth| part.as_secs_f64() / lane.wall.as_secs_f64();
+    let most = |part: fn(&LaneHealth) -> Duration| {
+        let lanes = health.lanes.iter().filter(|lane| lane.wall > Duration::from_millis(100));
+        lanes.map(|lane| share(part(lane), lane)).fold(0.0, f64::max)
+    };
+    let busy = most(|lane| lane.cpu);
+    if busy > BUSY {
+        limit(
+            format!("a thread of the load was busy for {:.0} % of the run", busy * 100.0),
+            "add --worker-threads",
+        );
+    }
+    let waited = most(|lane| lane.run_delay.unwrap_or_default());
+    if waited > WAITED {
+        limit(
+            format!("a thread of the load waited for a CPU for {:.0} % of the run", waited * 100.0),
+            "leave cores to the client, or run it on another machine than the server",
+        );
+    }
+    let lag = Duration::from_nanos(health.lag().quantile_ns(0.99));
+    if lag > LAG {
+        limit(
+            format!("data waited to be read, p99 {:.1} ms", ms(lag)),
+            "arrival times are right, but what waits for an answer is sent late: add --worker-threads",
+        );
+    }
+    let (events, merged) = (health.sum(|lane| lane.events), health.sum(|lane| lane.merged));
+    let merged = merged as f64 / events.max(1) as f64;
+    if merged > MERGED && health.clock == ClockSource::Kernel && lag > LAG / 4 {
+        limit(
+            format!("{:.1} % of the events share their time with a later one", merged * 100.0),
+            "gaps are blurred by the client: add --worker-threads, or lower --read-batch",
+        );
+    }
+    limits
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Runs that are sound, and runs that are not.
+
+use super::*;
+use crate::health::Lag;
+use crate::metric::testing::record;
+use crate::model::{Failure, FailureKind, Phase};
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// What a thread sees of two requests of 200 ms with three events, one after the other.
+fn health() -> Health {
+    let mut lag = Lag::default();
+    for at in 0..6 {
+        lag.add(ms(at * 100), Duration::from_micros(50));
+    }
+    let lane = LaneHealth {
+        lag,
+        reads: 6,
+        events: 6,
+        bytes: 600,
+        cpu: ms(20),
+        run_delay: Some(ms(1)),
+        wall: ms(400),
+        in_flight: ms(400),
+        ..LaneHealth::default()
+    };
+    Health { clock: ClockSource::Kernel, lanes: vec![lane] }
+}
+
+fn records() -> Vec<RequestRecord> {
+    vec![
+        record(0, &[50, 100, 200], &["a", "b", "c"]),
+        record(200, &[250, 300, 400], &["a", "b", "c"]),
+    ]
+}
+
+fn failed(mut record: RequestRecord) -> RequestRecord {
+    record.outcome = Outcome::Failed(Failure {
+        kind: FailureKind::Transport,
+        phase: Phase::Stream,
+        status: None,
+        message: String::new(),
+        excerpt: None,
+    });
+    record
+}
+
+#[test]
+fn a_calm_run_is_sound() {
+    let audit = Audit::new(&records(), 2, &health());
+    assert!(audit.sound(), "{audit:?}");
+    assert_eq!(audit.checks.len(), 5);
+    assert_eq!(audit.offered_rate, Some(5.0));
+    assert_eq!(audit.achieved_rate, Some(5.0));
+}
+
+#[test]
+fn ledgers() {
+    let mut unsent = record(0, &[], &[]);
+    (unsent.outcome, unsent.sent) = (Outcome::NotSent, None);
+    let three = [record(0, &[5], &["a"]), failed(record(0, &[5], &["a"])), unsent];
+    let ledger = Ledger::new(&three, 3);
+    let want =
+        Ledger { scheduled: 3, sent: 2, never_sent: 1, completed: 1, failed: 1, cancelled: 0 };
+    assert_eq!(ledger, want);
+    assert!(ledger.balances());
+    assert!(!Ledger::new(&three, 4).balances(), "one is missing");
+}
+
+/// The names of the checks that fail.
+fn broken(records: &[RequestRecord], health: &Health) -> Vec<&'static str> {
+    let audit = Audit::new(records, records.len() as u64, health);
+    audit.checks.iter().filter(|check| !check.passed).map(|check| check.name).collect()
+}
+
+#[test]
+fn each_law_can_be_broken() {
+    let mut wrong = records();
+    wrong[0].headers = Some(ms(60));
+    assert_eq!(broken(&wrong, &health()), ["order"]);
+    let mut wrong = records();
+    wrong[0].done = Some(ms(400));
+    assert_eq!(broken(&wrong, &health()), ["little"]);
+    let mut lost = health();
+    lost.lanes[0].events = 7;
+    assert_eq!(broken(&records(), &lost), ["events"]);
+    let mut wrong = records();
+    wrong[1].output_tokens.as_mut().unwrap().count = 2;
+    assert_eq!(broken(&wrong, &health()), ["tokens"]);
+}
+
+#[test]
+fn each_limit_is_told() {
+    let evidence = |records: &[RequestRecord], health: &Health| {
+        let audit = Audit::new(records, records.len() as u64, health);
+        audit.limits.iter().map(|limit| limit.evidence.clone()).collect::<Vec<_>>()
+    };
+    let mut late = records();
+    (late[1].due, late[1].released) = (ms(100), ms(150));
+    assert_eq!(evidence(&late, &health()), ["requests were sent late, p99 49.50 ms"]);
+    let with = |change: fn(&mut LaneHealth)| {
+        let mut health = health();
+        change(&mut health.lanes[0]);
+        evidence(&records(), &health)
+    };
+    assert_eq!(
+        with(|lane| lane.cpu = ms(380)),
+        ["a thread of the load was busy for 95 % of the run"]
+    );
+    assert_eq!(
+        with(|lane| lane.run_delay = Some(ms(100))),
+        ["a thread of the load waited for a CPU for 25 % of the run"]
+    );
+    let slow = |lane: &mut LaneHealth| {
+        lane.lag = Lag::default();
+        lane.lag.add(ms(1), ms(30));
+        lane.merged = 1;
+    };
+    let told = with(slow);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("data waited to be read, p99 30."), "{told:?}");
+    assert_eq!(told[1], "16.7 % of the events share their time with a later one");
+}

@@ -1,0 +1,112 @@
+//! ITL per event and per token, whatever the endpoint, and the peak in tokens.
+//!
+//! - `event_itl`: each gap between two events of a completion is one entry.
+//! - `token_itl`: a gap that brought k tokens counts as k entries of its k-th part.
+//!   k is what the server counts, else what the local tokenizer finds in the event's piece of text;
+//!   where the server counted as many tokens as there are events, each event is one token.
+//! - `peak_output_tokens_per_s`: most tokens that arrived in one of the seconds counted from the first send.
+//!
+//! Where one event is one token all of them agree with the figures of the table.
+
+use std::time::Duration;
+
+use super::{Metric, Run, Stat, distribution, real};
+use crate::model::RequestRecord;
+
+pub(super) const METRIC: Metric = Metric { name: "token_itl", stats };
+
+fn stats(run: &Run<'_>) -> Vec<Stat> {
+    let (mut events, mut tokens) = (Vec::new(), Vec::new());
+    for (i, record) in run.records.iter().enumerate().filter(|(_, record)| record.completed()) {
+        let counted = run.event_tokens.get(i).and_then(Option::as_ref);
+        for gap in record.events.gaps() {
+            let seconds = gap.length().as_secs_f64();
+            events.push(seconds);
+            let k = counted.and_then(|counted| counted.get(gap.event)).map_or(gap.tokens, |&k| k);
+            tokens.extend(std::iter::repeat_n(seconds / f64::from(k.max(1)), k as usize));
+        }
+    }
+    let mut stats = distribution(run, "event_itl", events);
+    stats.extend(distribution(run, "token_itl", tokens));
+    stats.push(real("peak_output_tokens_per_s", peak(run)));
+    stats
+}
+
+/// Most tokens in one second.
+fn peak(run: &Run<'_>) -> Option<f64> {
+    let start = run.completed().filter_map(|record| record.sent).min()?;
+    let end = run.completed().filter_map(|record| record.done).max()?;
+    let second = |at: Duration| usize::try_from(at.saturating_sub(start).as_secs()).unwrap_or(0);
+    let mut seconds = vec![0_u64; second(end) + 1];
+    for (i, record) in run.records.iter().enumerate().filter(|(_, record)| record.completed()) {
+        let counted = run.event_tokens.get(i).and_then(Option::as_ref);
+        for (event, &at) in record.events.at_ns.iter().enumerate() {
+            let told = record.events.tokens.get(event).copied().unwrap_or(1);
+            let k = counted.and_then(|counted| counted.get(event)).map_or(told, |&k| k);
+            if let Some(slot) = seconds.get_mut(second(Duration::from_nanos(at))) {
+                *slot += u64::from(k);
+            }
+        }
+    }
+    seconds.into_iter().max().map(|most| most as f64)
+}
+
+/// Tokens of each event of `record` by `count`, a tokenizer's count of a piece of text;
+/// `None` where the events tell it themselves, or each is one token.
+pub fn event_tokens(record: &RequestRecord, count: impl Fn(&str) -> usize) -> Option<Vec<u32>> {
+    let events = record.events.len();
+    let told: u64 = record.events.tokens.iter().map(|&k| u64::from(k)).sum();
+    if !record.completed()
+        || record.events.text_ends.len() != events
+        || told != events as u64
+        || record.output_count() == told
+    {
+        return None;
+    }
+    let count = |piece: &str| u32::try_from(count(piece).max(1)).unwrap_or(u32::MAX);
+    Some(record.pieces().map(count).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::Figure;
+    use crate::metric::testing::{record, run};
+    use crate::model::{OutputTokens, TokenSource};
+
+    fn words(piece: &str) -> usize {
+        piece.split_whitespace().count()
+    }
+
+    #[test]
+    fn gaps_are_shared_where_events_hold_several_tokens() {
+        let mut several = record(0, &[100, 400, 1000], &["a", " b c d", " e f"]);
+        assert_eq!(event_tokens(&several, words), None, "as many tokens as events");
+        several.output_tokens = Some(OutputTokens { count: 6, source: TokenSource::Server });
+        let counted = event_tokens(&several, words);
+        assert_eq!(counted, Some(vec![1, 3, 2]));
+        let records = [several];
+        let event_tokens = [counted];
+        let mut run = run(&records);
+        run.event_tokens = &event_tokens;
+        let stats = stats(&run);
+        let figure = |key: &str| stats.iter().find(|stat| stat.key == key).unwrap().value;
+        assert_eq!(figure("mean_event_itl_ms"), Figure::Real(450.0));
+        assert_eq!(figure("mean_token_itl_ms"), Figure::Real(180.0));
+        assert_eq!(figure("peak_output_tokens_per_s"), Figure::Real(4.0));
+    }
+
+    #[test]
+    fn counts_of_the_server_are_taken_as_they_are() {
+        let mut counted = record(0, &[100, 400], &["a", "b c d"]);
+        counted.events.tokens = vec![1, 3];
+        counted.events.text_ends = Vec::new();
+        assert_eq!(event_tokens(&counted, words), None);
+        let records = [counted];
+        let stats = stats(&run(&records));
+        let figure = |key: &str| stats.iter().find(|stat| stat.key == key).unwrap().value;
+        let mean = figure("mean_token_itl_ms").number().unwrap();
+        assert!((mean - 100.0).abs() < 1e-9, "{mean}");
+        assert_eq!(figure("peak_output_tokens_per_s"), Figure::Real(4.0));
+    }
+}

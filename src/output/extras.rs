@@ -1,0 +1,148 @@
+//! What rbench tells beyond any other client: a block after the table, and objects in the JSONL line.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use crate::metric::Figure;
+use crate::report::Report;
+
+/// Width of the rules and of the labels, as in the table before it.
+const WIDTH: usize = 50;
+const LABEL: usize = 40;
+
+/// The block, with a line end after each line.
+pub fn block(report: &Report<'_>) -> String {
+    let audit = &report.audit;
+    let ledger = &audit.ledger;
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{label:<LABEL$} {value:<10}");
+    };
+    line(
+        "Scheduled = sent + never sent:",
+        format!("{} = {} + {}", ledger.scheduled, ledger.sent, ledger.never_sent),
+    );
+    line(
+        "Sent = completed + failed + cancelled:",
+        format!(
+            "{} = {} + {} + {}",
+            ledger.sent, ledger.completed, ledger.failed, ledger.cancelled
+        ),
+    );
+    let rate =
+        |rate: Option<f64>| rate.map_or("all at once".to_owned(), |rate| format!("{rate:.2}"));
+    line(
+        "Offered / achieved rate (req/s):",
+        format!("{} / {}", rate(audit.offered_rate), rate(audit.achieved_rate)),
+    );
+    let figures = |keys: [&str; 3]| {
+        let figure = |key: &str| report.figure(key).number().map(|x| format!("{x:.2}"));
+        keys.map(|key| figure(key).unwrap_or_else(|| "n/a".to_owned())).join(" / ")
+    };
+    let mut three = |label: &str, keys: [&str; 3]| {
+        if report.figure(keys[0]) != Figure::Absent {
+            line(label, figures(keys));
+        }
+    };
+    three(
+        "TTFT from due, mean/p50/p99 (ms):",
+        ["mean_ttft_from_due_ms", "median_ttft_from_due_ms", "p99_ttft_from_due_ms"],
+    );
+    three(
+        "E2E from due, mean/p50/p99 (ms):",
+        ["mean_e2e_from_due_ms", "median_e2e_from_due_ms", "p99_e2e_from_due_ms"],
+    );
+    three(
+        "Held by the cap, p50/p99/max (ms):",
+        ["median_queue_time_ms", "p99_queue_time_ms", "max_queue_time_ms"],
+    );
+    three(
+        "Send lateness, p50/p99/max (ms):",
+        ["median_send_lateness_ms", "p99_send_lateness_ms", "max_send_lateness_ms"],
+    );
+    three(
+        "Connection waits, p50/p99/max (ms):",
+        ["median_connect_time_ms", "p99_connect_time_ms", "max_connect_time_ms"],
+    );
+    if report.facts.generates {
+        three(
+            "ITL per token, mean/p50/p99 (ms):",
+            ["mean_token_itl_ms", "median_token_itl_ms", "p99_token_itl_ms"],
+        );
+        three(
+            "Worst gap, p50/p99/max (ms):",
+            ["median_worst_gap_ms", "p99_worst_gap_ms", "max_worst_gap_ms"],
+        );
+    }
+    line("Arrival times from:", format!("the {} clock", clock(report)));
+    let lag = report.health.lag();
+    if !lag.is_empty() {
+        let ms = |ns: u64| ns as f64 / 1e6;
+        let [p50, p99, max] = [lag.quantile_ns(0.5), lag.quantile_ns(0.99), lag.max_ns()].map(ms);
+        line("Read later by, p50/p99/max (ms):", format!("{p50:.2} / {p99:.2} / {max:.2}"));
+    }
+    let failed: Vec<&str> =
+        audit.checks.iter().filter(|check| !check.passed).map(|check| check.name).collect();
+    line(
+        "Checks:",
+        if failed.is_empty() {
+            format!("{} passed", audit.checks.len())
+        } else {
+            format!("FAILED: {}", failed.join(", "))
+        },
+    );
+    for check in audit.checks.iter().filter(|check| !check.passed) {
+        line(&format!("  {}:", check.name), check.detail.clone());
+    }
+    match audit.limits.as_slice() {
+        [] => line("Verdict:", "client ok".to_owned()),
+        limits => {
+            for limit in limits {
+                line("Verdict: client was the limit:", limit.evidence.clone());
+                line("", limit.advice.to_owned());
+            }
+        }
+    }
+    let title = " Measurement ";
+    format!("{title:=^WIDTH$}\n{text}{:=<WIDTH$}\n", "")
+}
+
+fn clock(report: &Report<'_>) -> &'static str {
+    report.health.clock.name()
+}
+
+/// The objects of the JSONL line, by their keys.
+pub(super) fn keys(report: &Report<'_>) -> Map<String, Value> {
+    let audit = &report.audit;
+    let ledger = &audit.ledger;
+    let checks = audit
+        .checks
+        .iter()
+        .map(|check| json!({"name": check.name, "passed": check.passed, "detail": check.detail}));
+    let limits = audit
+        .limits
+        .iter()
+        .map(|limit| json!({"evidence": limit.evidence, "advice": limit.advice}));
+    let mut keys = Map::new();
+    keys.insert(
+        "ledger".into(),
+        json!({
+            "scheduled": ledger.scheduled,
+            "sent": ledger.sent,
+            "never_sent": ledger.never_sent,
+            "completed": ledger.completed,
+            "failed": ledger.failed,
+            "cancelled": ledger.cancelled,
+        }),
+    );
+    keys.insert("offered_rate".into(), audit.offered_rate.into());
+    keys.insert("achieved_rate".into(), audit.achieved_rate.into());
+    keys.insert("checks".into(), checks.collect());
+    keys.insert(
+        "verdict".into(),
+        json!({"client_ok": audit.limits.is_empty(), "limits": limits.collect::<Vec<_>>()}),
+    );
+    keys
+}
