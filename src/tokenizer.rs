@@ -5,6 +5,7 @@ mod gguf;
 #[cfg(test)]
 mod golden;
 mod json;
+mod memo;
 mod pieces;
 mod sentencepiece;
 mod source;
@@ -13,6 +14,7 @@ mod tiktoken;
 
 use jiff::Zoned;
 
+use self::memo::Memo;
 use self::template::Beside;
 pub use self::template::ChatTemplate;
 use crate::bundled;
@@ -23,6 +25,8 @@ use crate::hub::Hub;
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// What words encode to, for those that encode each word by itself.
+    memo: Option<Memo>,
     name: String,
     /// Where its chat template may be.
     beside: Beside,
@@ -73,7 +77,8 @@ impl Tokenizer {
             Error::new(Kind::Input, format!("{name} can not be used without truncation"))
                 .because(error)
         })?;
-        Ok(Self { inner, name: name.to_owned(), beside })
+        let memo = Memo::of(&inner);
+        Ok(Self { inner, memo, name: name.to_owned(), beside })
     }
 
     /// The name that it was found by.
@@ -110,6 +115,10 @@ impl Tokenizer {
     }
 
     fn ids(&self, text: &str, special: bool) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(text.len() / 4 + 8);
+        if self.each(text, special, |some| ids.extend_from_slice(some)) {
+            return ids;
+        }
         self.inner
             .encode_fast(text, special)
             .map_or_else(|_| Vec::new(), |encoding| encoding.get_ids().to_vec())
@@ -117,17 +126,32 @@ impl Tokenizer {
 
     /// Number of tokens of `text`, without special tokens.
     pub fn count(&self, text: &str) -> usize {
-        self.inner.encode_fast(text, false).map_or(0, |encoding| encoding.len())
+        self.len(text, false)
     }
 
     /// Number of tokens of `text` with the special tokens that a server would add.
     pub fn count_with_special(&self, text: &str) -> usize {
-        self.inner.encode_fast(text, true).map_or(0, |encoding| encoding.len())
+        self.len(text, true)
+    }
+
+    fn len(&self, text: &str, special: bool) -> usize {
+        let mut len = 0;
+        if self.each(text, special, |ids| len += ids.len()) {
+            return len;
+        }
+        self.inner.encode_fast(text, special).map_or(0, |encoding| encoding.len())
+    }
+
+    /// Hands on the ids of `text` as they are remembered; whether that could be done.
+    fn each(&self, text: &str, special: bool, take: impl FnMut(&[u32])) -> bool {
+        let memo = self.memo.as_ref();
+        memo.and_then(|memo| memo.each(&self.inner, text, special, take)).is_some()
     }
 
     /// The text of `ids`, special tokens included. Unknown ids have no text.
     pub fn decode(&self, ids: &[u32]) -> String {
-        self.inner.decode(ids, false).unwrap_or_default()
+        let known = self.memo.as_ref().and_then(|memo| memo.decode(&self.inner, ids));
+        known.unwrap_or_else(|| self.inner.decode(ids, false).unwrap_or_default())
     }
 
     /// Number of special tokens that are added to each text.

@@ -27,6 +27,12 @@ const AT_ONCE: u64 = 1 << 30;
 
 const BUFFER: usize = 1 << 20;
 
+/// Elements of an array that are read at the same time, on all cores.
+const BATCH: usize = 1 << 12;
+
+/// Fewest records that are worth a batch when rows are made.
+const SMALLEST_BATCH: usize = 64;
+
 /// What was kept of a file.
 #[derive(Debug)]
 pub(super) struct Records<T> {
@@ -60,12 +66,12 @@ pub(super) fn path<'a>(
 ///
 /// # Errors
 /// If the file can not be read, if a record is malformed and `--skip-bad-rows` is not given, or if nothing is kept.
-pub(super) fn read<R: DeserializeOwned, T>(
+pub(super) fn read<R: DeserializeOwned, T: Send>(
     path: &Path,
     context: &Context<'_>,
     expected: &str,
     most: usize,
-    convert: impl FnMut(R) -> Result<Option<T>, String>,
+    convert: impl Fn(R) -> Result<Option<T>, String> + Sync,
 ) -> Result<Records<T>, Error> {
     let name = path.display().to_string();
     let broken = |error: std::io::Error| {
@@ -89,12 +95,12 @@ pub(super) fn read<R: DeserializeOwned, T>(
 }
 
 /// The same for the elements of an array in memory.
-pub(super) fn of_array<R: DeserializeOwned, T>(
+pub(super) fn of_array<R: DeserializeOwned, T: Send>(
     name: &str,
     text: &[u8],
     context: &Context<'_>,
     expected: &str,
-    convert: impl FnMut(R) -> Result<Option<T>, String>,
+    convert: impl Fn(R) -> Result<Option<T>, String> + Sync,
 ) -> Result<Records<T>, Error> {
     let mut reader = Reader::new(name.to_owned(), context, expected, usize::MAX, convert);
     reader.array(text)?;
@@ -132,11 +138,11 @@ impl<T> Records<T> {
     {
         let found = self.items.len();
         let mut rows = Vec::with_capacity(context.n.min(found));
-        // Batches a little larger than what is missing, so that the rows left out cost no second pass.
+        // No more is made than what is missing: counting tokens costs more than another batch.
         let mut left = self.items.into_iter();
         while rows.len() < context.n && left.len() > 0 {
             let missing = context.n - rows.len();
-            let batch: Vec<T> = left.by_ref().take(missing + missing / 4 + 64).collect();
+            let batch: Vec<T> = left.by_ref().take(missing.max(SMALLEST_BATCH)).collect();
             let made: Vec<Option<Row>> =
                 batch.into_par_iter().map(&make).collect::<Result<_, _>>()?;
             rows.extend(made.into_iter().flatten().take(missing));
@@ -195,15 +201,14 @@ impl<'a, T, F> Reader<'a, T, F> {
         }
     }
 
-    /// Takes one record, which is at `place`.
-    fn take<R>(&mut self, place: &dyn Fn() -> String, json: &[u8]) -> Result<ControlFlow<()>, Error>
-    where
-        R: DeserializeOwned,
-        F: FnMut(R) -> Result<Option<T>, String>,
-    {
+    /// Takes what one record became, which is at `place`.
+    fn take(
+        &mut self,
+        place: &dyn Fn() -> String,
+        record: Result<Option<T>, String>,
+    ) -> Result<ControlFlow<()>, Error> {
         self.seen += 1;
-        let read = serde_json::from_slice(json).map_err(|error| without_line(&error));
-        match read.and_then(|record| (self.convert)(record)) {
+        match record {
             Ok(item) => self.items.extend(item),
             Err(what) if self.skip => {
                 self.skipped += 1;
@@ -225,7 +230,7 @@ impl<'a, T, F> Reader<'a, T, F> {
     fn lines<R>(&mut self, mut input: impl BufRead) -> Result<(), Error>
     where
         R: DeserializeOwned,
-        F: FnMut(R) -> Result<Option<T>, String>,
+        F: Fn(R) -> Result<Option<T>, String>,
     {
         let mut line = Vec::new();
         let mut number = 0_usize;
@@ -240,7 +245,11 @@ impl<'a, T, F> Reader<'a, T, F> {
             }
             number += 1;
             let json = line.trim_ascii();
-            if !json.is_empty() && self.take(&|| format!("line {number}"), json)?.is_break() {
+            if json.is_empty() {
+                continue;
+            }
+            let record = parse(&self.convert, json);
+            if self.take(&|| format!("line {number}"), record)?.is_break() {
                 return Ok(());
             }
         }
@@ -249,13 +258,18 @@ impl<'a, T, F> Reader<'a, T, F> {
     fn array<R>(&mut self, text: &[u8]) -> Result<(), Error>
     where
         R: DeserializeOwned,
-        F: FnMut(R) -> Result<Option<T>, String>,
+        T: Send,
+        F: Fn(R) -> Result<Option<T>, String> + Sync,
     {
         let items: Vec<&RawValue> =
             serde_json::from_slice(text).map_err(|error| self.no_array(error))?;
-        for (i, item) in items.into_iter().enumerate() {
-            if self.take(&|| format!("item {}", i + 1), item.get().as_bytes())?.is_break() {
-                break;
+        for (batch, items) in items.chunks(BATCH).enumerate() {
+            let parse = |item: &&RawValue| parse(&self.convert, item.get().as_bytes());
+            let parsed: Vec<_> = items.par_iter().map(parse).collect();
+            for (i, item) in parsed.into_iter().enumerate() {
+                if self.take(&|| format!("item {}", batch * BATCH + i + 1), item)?.is_break() {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -264,14 +278,15 @@ impl<'a, T, F> Reader<'a, T, F> {
     fn array_stream<R>(&mut self, input: impl Read) -> Result<(), Error>
     where
         R: DeserializeOwned,
-        F: FnMut(R) -> Result<Option<T>, String>,
+        F: Fn(R) -> Result<Option<T>, String>,
     {
         let mut number = 0_usize;
         let mut ended = None;
         let mut deserializer = serde_json::Deserializer::from_reader(input);
         let read = deserializer.deserialize_seq(Each(|item: Box<RawValue>| {
             number += 1;
-            match self.take(&|| format!("item {number}"), item.get().as_bytes()) {
+            let record = parse(&self.convert, item.get().as_bytes());
+            match self.take(&|| format!("item {number}"), record) {
                 Ok(flow) if flow.is_continue() => ControlFlow::Continue(()),
                 end => {
                     ended = Some(end.map(|_| ()));
@@ -305,6 +320,14 @@ impl<'a, T, F> Reader<'a, T, F> {
         }
         Ok(Records { items, name, note })
     }
+}
+
+/// What one record becomes, or what is wrong with it.
+fn parse<R: DeserializeOwned, T>(
+    convert: &impl Fn(R) -> Result<Option<T>, String>,
+    json: &[u8],
+) -> Result<Option<T>, String> {
+    serde_json::from_slice(json).map_err(|error| without_line(&error)).and_then(convert)
 }
 
 /// What is wrong with a record, without the line, which is that of the record and not of the file.

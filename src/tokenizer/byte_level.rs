@@ -30,8 +30,26 @@ pub(super) enum Words {
 }
 
 impl Words {
+    /// All of them.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Gpt2,
+        Self::Gpt2Digits,
+        Self::Cl100k,
+        Self::Qwen,
+        Self::Qwen35,
+        Self::O200k,
+        Self::Tekken,
+        Self::Kimi,
+        Self::DeepSeekV3,
+    ];
+
+    /// Whether one of them has these patterns.
+    pub(super) fn have(patterns: &[String]) -> bool {
+        Self::ALL.iter().any(|words| words.patterns() == patterns)
+    }
+
     /// The patterns, each applied to what the one before left.
-    fn patterns(self) -> Vec<String> {
+    pub(super) fn patterns(self) -> Vec<String> {
         const SPACES: &str = r"\s*[\r\n]+|\s+(?!\S)|\s+";
         const SHORT: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
         let common = |digits: &str| {
@@ -216,6 +234,11 @@ pub(super) fn letters(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| letter(byte)).collect()
 }
 
+/// The byte that each of those letters stands for.
+pub(super) fn bytes_of_letters() -> HashMap<char, u8> {
+    (0..=u8::MAX).map(|byte| (letter(byte), byte)).collect()
+}
+
 fn letter(byte: u8) -> char {
     let shifted = |base: u32, from: u8| {
         char::from_u32(base + u32::from(byte - from)).unwrap_or(char::REPLACEMENT_CHARACTER)
@@ -281,17 +304,7 @@ mod tests {
         };
         let text = "I'LL don't 12345 中文English混合HTTPServer  x\n\n /a//\nŚ́";
         let mut seen = String::new();
-        for words in [
-            Words::Gpt2,
-            Words::Gpt2Digits,
-            Words::Cl100k,
-            Words::Qwen,
-            Words::Qwen35,
-            Words::O200k,
-            Words::Tekken,
-            Words::Kimi,
-            Words::DeepSeekV3,
-        ] {
+        for words in Words::ALL {
             seen += &format!("{words:?}: {}\n", cut(words, text).replace('\n', "⏎"));
         }
         expect_test::expect![[r"
