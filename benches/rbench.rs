@@ -116,19 +116,13 @@ fn streams(criterion: &mut Criterion) {
 const PROMPTS: usize = 1000;
 const PROMPT_LEN: usize = 256;
 
-fn dataset() -> Box<dyn Dataset> {
+fn dataset(name: &str) -> Box<dyn Dataset> {
     let len = PROMPT_LEN.to_string();
-    let words = [
-        "rbench",
-        "serve",
-        "--dataset-name",
-        "random-ids",
-        "--random-input-len",
-        &len,
-        "--random-range-ratio",
-        "1",
-    ];
-    match cli::parse(words.map(std::ffi::OsString::from)) {
+    let mut words = vec!["rbench", "serve", "--dataset-name", name];
+    if name != "sharegpt" {
+        words.extend(["--random-input-len", &len, "--random-range-ratio", "1"]);
+    }
+    match cli::parse(words.into_iter().map(std::ffi::OsString::from)) {
         Ok(Words::Serve(words)) => words.dataset,
         other => panic!("not the words of serve: {other:?}"),
     }
@@ -136,12 +130,12 @@ fn dataset() -> Box<dyn Dataset> {
 
 fn plans(criterion: &mut Criterion) {
     let hub = Hub::from_env(false);
-    let tokenizer = Tokenizer::load(&[bundled::NAME.to_owned()], &hub).unwrap();
-    let dataset = dataset();
     let reading = Reading::default();
-    let load = || -> Vec<Row> {
+    // A new tokenizer knows no words yet, as at the beginning of a run.
+    let tokenizer = || Tokenizer::load(&[bundled::NAME.to_owned()], &hub).unwrap();
+    let load = |dataset: &dyn Dataset, tokenizer: &Tokenizer| -> Vec<Row> {
         let context = Context {
-            tokenizer: &tokenizer,
+            tokenizer,
             hub: &hub,
             path: Some(Path::new(bundled::NAME)),
             n: PROMPTS,
@@ -160,17 +154,24 @@ fn plans(criterion: &mut Criterion) {
     });
     let backend = Backend::find("sglang-oai-chat").unwrap();
     let encoder = plan::Encoder { protocol: backend.protocol, common, render: None };
-    let due = vec![Duration::ZERO; PROMPTS];
-    let rows = load();
     let mut group = criterion.benchmark_group("plan");
     group.sample_size(10);
-    // Tokens of prompts.
-    group.throughput(Throughput::Elements((PROMPTS * PROMPT_LEN) as u64));
-    group.bench_function("rows", |bencher| bencher.iter(load));
-    group.bench_function("bodies", |bencher| {
-        let build = |rows| plan::build(black_box(rows), &due, &encoder);
-        bencher.iter_batched(|| rows.clone(), build, BatchSize::LargeInput);
-    });
+    for name in ["random", "random-ids", "sharegpt"] {
+        let dataset = dataset(name);
+        let rows = load(&*dataset, &tokenizer());
+        // Tokens of prompts.
+        let tokens: usize = rows.iter().map(|row| row.prompt_len).sum();
+        group.throughput(Throughput::Elements(tokens as u64));
+        group.bench_function(format!("rows/{name}"), |bencher| {
+            let load = |tokenizer: Tokenizer| load(&*dataset, black_box(&tokenizer));
+            bencher.iter_batched(tokenizer, load, BatchSize::PerIteration);
+        });
+        let due = vec![Duration::ZERO; rows.len()];
+        group.bench_function(format!("bodies/{name}"), |bencher| {
+            let build = |rows| plan::build(black_box(rows), &due, &encoder);
+            bencher.iter_batched(|| rows.clone(), build, BatchSize::LargeInput);
+        });
+    }
     group.finish();
 }
 
