@@ -156,7 +156,9 @@ impl Memo {
         }
         let bytes = self.bytes.get_or_init(|| Bytes::of(inner)).as_ref()?;
         let mut text = Vec::with_capacity(ids.len() * 6);
-        ids.iter().for_each(|&id| text.extend_from_slice(bytes.get(id)));
+        for &id in ids {
+            text.extend_from_slice(bytes.get(id));
+        }
         Some(
             String::from_utf8(text)
                 .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
