@@ -33,7 +33,7 @@ pub(super) struct Memo {
     /// What a thread looks at first. There is one for each that encodes at the same time.
     shelves: Mutex<Vec<Shelf>>,
     /// What any thread has encoded, by the hash of the part.
-    shared: [Mutex<Shelf>; SHARDS],
+    shared: Box<[Mutex<Shelf>]>,
     /// What stands before and after each text where special tokens are asked for.
     ends: Option<(Vec<u32>, Vec<u32>)>,
     /// Whether tokens are decoded by joining their bytes.
@@ -78,7 +78,7 @@ impl Memo {
         Some(Self {
             borders: Borders::around(added.values().map(|token| token.content.as_str()))?,
             shelves: Mutex::default(),
-            shared: std::array::from_fn(|_| Mutex::default()),
+            shared: (0..SHARDS).map(|_| Mutex::default()).collect(),
             ends: ends(inner),
             joins: decoder["type"] == "ByteLevel",
             bytes: OnceLock::new(),

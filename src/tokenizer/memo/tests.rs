@@ -1,3 +1,5 @@
+//! What is remembered, against the tokenizers themselves.
+
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
