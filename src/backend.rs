@@ -278,6 +278,9 @@ pub struct Part<'a> {
     pub completion: u16,
     /// Text of this event.
     pub text: Cow<'a, str>,
+    /// The text as it stands between the quotes of a JSON string, instead of `text`: where each event repeats
+    /// all of it, only that of the last one has to be read.
+    pub escaped: Option<&'a [u8]>,
     /// What to do with it.
     pub mode: TextMode,
     /// Whether and how this event counts as output.

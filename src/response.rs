@@ -80,6 +80,8 @@ struct Seen {
 #[derive(Default)]
 struct Completion {
     text: String,
+    /// The text as JSON writes it, where it is read only at the end.
+    escaped: Vec<u8>,
     /// Whether it had output.
     begun: bool,
     /// Text of the first event, to tell repeated text from pieces.
@@ -171,7 +173,9 @@ impl Collector {
 
     /// Moves what was collected into `record`, whatever became of the response.
     pub fn store(self, record: &mut RequestRecord) {
-        let seen = self.seen;
+        let mut seen = self.seen;
+        // A text that can not be read has failed the response already, or belongs to one that failed for another reason.
+        let _ = seen.read_texts();
         let count = match seen.counted() {
             Some(count) => Some(OutputTokens { count, source: TokenSource::Server }),
             None if self.framing == Framing::Events && !seen.events.is_empty() => {
@@ -321,8 +325,22 @@ impl Seen {
         any_open && (!self.said_done || self.completions.iter().any(finished))
     }
 
+    /// Reads the texts that were kept as JSON writes them.
+    fn read_texts(&mut self) -> Result<(), Failure> {
+        let phase = self.phase();
+        let all = std::iter::once(&mut self.completions.first).chain(&mut self.completions.others);
+        for completion in all {
+            completion.read_escaped().map_err(|error| {
+                let what = format!("the text of the last event can not be read: {error}");
+                failure(&DecodeError::Malformed(what), phase)
+            })?;
+        }
+        Ok(())
+    }
+
     /// Judges a response that ended without a transport error.
     fn end(&mut self, expect: Expect) -> Result<(), Failure> {
+        self.read_texts()?;
         if expect == Expect::NoTokens && self.last.is_some() {
             return Ok(());
         }
@@ -362,7 +380,51 @@ impl Seen {
 }
 
 impl Completion {
+    /// Keeps a text that repeats the one before and goes on, without reading what is known already.
+    fn take_escaped(&mut self, text: &[u8], last: bool) {
+        /// Bytes before the new ones that are compared: what a detokenizer takes back is shorter.
+        const SEAM: usize = 16;
+        let kept = self.escaped.len();
+        if self.begun && !self.pieces {
+            self.pieces = !text.starts_with(&self.escaped[..self.first_len.min(kept)]);
+        } else if !self.begun {
+            // The first text may end within a character that the next one has whole.
+            let mut first = text;
+            while let Some(whole) =
+                first.strip_suffix("\u{fffd}".as_bytes()).or_else(|| first.strip_suffix(b"\\ufffd"))
+            {
+                first = whole;
+            }
+            self.first_len = first.len();
+        }
+        if self.pieces {
+            self.escaped.extend_from_slice(text);
+            return;
+        }
+        let seam = kept.saturating_sub(SEAM)..kept;
+        if !last && text.get(seam.clone()) == self.escaped.get(seam) {
+            self.escaped.extend_from_slice(&text[kept..]);
+        } else {
+            self.escaped.clear();
+            self.escaped.extend_from_slice(text);
+        }
+    }
+
+    /// Reads the text that was kept as JSON writes it.
+    fn read_escaped(&mut self) -> Result<(), serde_json::Error> {
+        if !self.escaped.is_empty() {
+            let quoted = [b"\"".as_slice(), &self.escaped, b"\""].concat();
+            self.escaped = Vec::new();
+            self.text = serde_json::from_slice(&quoted)?;
+        }
+        Ok(())
+    }
+
     fn take_text(&mut self, part: &Part<'_>) {
+        if let Some(text) = part.escaped {
+            self.take_escaped(text, part.end != End::Open);
+            return;
+        }
         if part.mode == TextMode::Replace && !self.pieces {
             // Repeated text always begins with the first event's; pieces do not.
             let first = self.text.get(..self.first_len).unwrap_or("");

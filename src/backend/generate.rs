@@ -84,12 +84,37 @@ impl Protocol for Generate {
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
-        Box::new(Reader)
+        Box::new(Reader::default())
     }
 }
 
-#[derive(Debug)]
-struct Reader;
+#[derive(Debug, Default)]
+struct Reader {
+    /// An event without its text.
+    rest: Vec<u8>,
+}
+
+/// The text that an event begins with, as it stands between its quotes, and what comes after the comma behind it.
+///
+/// Events repeat all of the text, which in a long answer is nearly all of their bytes; finding its end is much cheaper
+/// than reading it. `None` if the event is written in another way, which is then read as any JSON.
+fn split_text(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let value = data.strip_prefix(b"{\"text\":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let mut at = 0;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', &value[at..])?;
+        if value[at] == b'"' {
+            break;
+        }
+        // Whatever is escaped is part of the text.
+        at += 2;
+        if at > value.len() {
+            return None;
+        }
+    }
+    let rest = value[at + 1..].trim_ascii_start().strip_prefix(b",")?;
+    Some((&value[..at], rest))
+}
 
 #[derive(Deserialize)]
 #[serde(expecting = "an answer of /generate")]
@@ -164,6 +189,7 @@ impl<'a> Chunk<'a> {
             part: Part {
                 completion,
                 text,
+                escaped: None,
                 mode: TextMode::Replace,
                 step,
                 output_tokens: meta.completion_tokens,
@@ -176,19 +202,47 @@ impl<'a> Chunk<'a> {
     }
 }
 
+/// What an event says that is `rest` without its text.
+fn told<'a>(rest: &[u8], text: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
+    let chunk: Chunk<'_> = wire::parse(rest)?;
+    let meta = chunk.meta_info.as_ref();
+    let step = match meta.and_then(|meta| meta.completion_tokens) {
+        _ if text.is_empty() => Step::None,
+        Some(total) => Step::Total(total),
+        None => Step::One,
+    };
+    let Delta { part, prompt_tokens, cached, output_tokens, .. } = chunk.delta(0)?;
+    let Part { completion, mode, output_tokens: counted, end, .. } = part;
+    let escaped = Some(text);
+    let text = std::borrow::Cow::Borrowed("");
+    let part = Part { completion, text, escaped, mode, step, output_tokens: counted, end };
+    Ok(Delta { part, others: Vec::new(), output_tokens, prompt_tokens, cached })
+}
+
+/// What any JSON of an answer says.
+fn read(data: &[u8]) -> Result<Delta<'_>, DecodeError> {
+    let chunks = wire::parse::<Answer<'_>>(data)?.0;
+    let Some(first) = chunks.first else { return Ok(Delta::default()) };
+    let mut delta = first.delta(0)?;
+    for (chunk, position) in chunks.others.into_iter().zip(1..) {
+        delta.others.push(chunk.delta(position)?.part);
+    }
+    Ok(delta)
+}
+
 impl Decoder for Reader {
     fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
-        let chunks = wire::parse::<Answer<'a>>(data)?.0;
-        let Some(first) = chunks.first else { return Ok(Delta::default()) };
-        let mut delta = first.delta(0)?;
-        for (chunk, position) in chunks.others.into_iter().zip(1..) {
-            delta.others.push(chunk.delta(position)?.part);
+        if let Some((text, rest)) = split_text(data) {
+            self.rest.clear();
+            self.rest.push(b'{');
+            self.rest.extend_from_slice(rest);
+            return told(&self.rest, text);
         }
-        Ok(delta)
+        read(data)
     }
 
     fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
-        self.event(body)
+        read(body)
     }
 }
 
@@ -222,14 +276,37 @@ mod tests {
     }
 
     #[test]
+    fn the_text_is_split_off_unread() {
+        let split = |data: &'static str| {
+            split_text(data.as_bytes()).map(|(text, rest)| {
+                (std::str::from_utf8(text).unwrap(), std::str::from_utf8(rest).unwrap())
+            })
+        };
+        assert_eq!(split(r#"{"text":"a","x":1}"#), Some(("a", r#""x":1}"#)));
+        assert_eq!(split(r#"{"text": "a\\\"b\\" , "x":1}"#), Some((r#"a\\\"b\\"#, r#" "x":1}"#)));
+        assert_eq!(split(r#"{"text":"","x":1}"#), Some(("", r#""x":1}"#)));
+        for other in [
+            r#"{"text":"a"}"#,
+            r#"{"text":null,"x":1}"#,
+            r#"{"text":"a\\"#,
+            r#"{"text":"a\\""#,
+            r#"{"x":1}"#,
+            "",
+        ] {
+            assert_eq!(split(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn events() {
         let data = br#"{"text":"a b","output_ids":[],"meta_info":{"id":"x","finish_reason":null,"prompt_tokens":7,"completion_tokens":2}}"#;
-        let delta = Reader.event(data).unwrap();
-        assert_eq!((&*delta.part.text, delta.part.mode), ("a b", TextMode::Replace));
+        let delta = Reader::default().event(data).unwrap();
+        assert_eq!(delta.part.escaped, Some(b"a b".as_slice()));
+        assert_eq!(delta.part.mode, TextMode::Replace);
         assert_eq!((delta.part.step, delta.prompt_tokens), (Step::Total(2), Some(7)));
         assert_eq!(delta.part.end, End::Open);
         let data = br#"{"output_ids":[5,6],"meta_info":{"finish_reason":{"type":"length","length":2},"completion_tokens":2}}"#;
-        let delta = Reader.event(data).unwrap();
+        let delta = Reader::default().event(data).unwrap();
         assert_eq!((delta.part.step, delta.part.end), (Step::Total(2), End::Finished));
     }
 
@@ -237,7 +314,7 @@ mod tests {
     fn cached_prompt_tokens() {
         let read = |meta: &str| {
             let data = format!(r#"{{"text":"a","meta_info":{{"completion_tokens":1{meta}}}}}"#);
-            Reader.event(data.as_bytes()).unwrap().cached
+            Reader::default().event(data.as_bytes()).unwrap().cached
         };
         assert_eq!(read(""), None);
         let plain = Some(CachedTokens { total: 3, tiers: None });
@@ -252,27 +329,27 @@ mod tests {
     #[test]
     fn an_abort_is_an_error() {
         let data = br#"{"text":"","meta_info":{"finish_reason":{"type":"abort","message":"out of memory"},"completion_tokens":0}}"#;
-        assert_eq!(Reader.event(data), Err(DecodeError::Server("out of memory".into())));
+        assert_eq!(Reader::default().event(data), Err(DecodeError::Server("out of memory".into())));
     }
 
     #[test]
     fn several_completions() {
         let data =
             br#"{"text":"a","meta_info":{"completion_tokens":2,"cached_tokens":5},"index":3}"#;
-        let delta = Reader.event(data).unwrap();
+        let delta = Reader::default().event(data).unwrap();
         assert_eq!((delta.part.completion, delta.part.output_tokens), (3, Some(2)));
         assert_eq!((delta.cached, delta.others.capacity()), (None, 0));
         let data = br#"[{"text":"a","meta_info":{"completion_tokens":2,"cached_tokens":5}},
             {"text":"b","meta_info":{"completion_tokens":3,"cached_tokens":6}}]"#;
-        let delta = Reader.body(data).unwrap();
+        let delta = Reader::default().body(data).unwrap();
         assert_eq!((&*delta.part.text, delta.part.step), ("a", Step::Total(2)));
         assert_eq!(delta.cached.as_ref().map(|cached| cached.total), Some(5));
         let [other] = &delta.others[..] else { panic!("{delta:?}") };
         assert_eq!((other.completion, &*other.text, other.output_tokens), (1, "b", Some(3)));
-        assert_eq!(Reader.body(b"[]"), Ok(Delta::default()));
+        assert_eq!(Reader::default().body(b"[]"), Ok(Delta::default()));
         let aborted = br#"[{"text":"a"},{"text":"","meta_info":{"finish_reason":{"type":"abort","message":"no"}}}]"#;
-        assert_eq!(Reader.body(aborted), Err(DecodeError::Server("no".into())));
-        assert!(matches!(Reader.event(b"7"), Err(DecodeError::Malformed(_))));
+        assert_eq!(Reader::default().body(aborted), Err(DecodeError::Server("no".into())));
+        assert!(matches!(Reader::default().event(b"7"), Err(DecodeError::Malformed(_))));
     }
 
     #[test]

@@ -148,6 +148,13 @@ impl Reader {
                     on(Part::Body(&bytes[at..]))?;
                     return Ok(bytes.len());
                 }
+                State::Chunked(Chunk::Size(0, 0)) => {
+                    let took = whole_chunks(&bytes[at..], on)?;
+                    at += took;
+                    if took == 0 {
+                        at += self.chunk(Chunk::Size(0, 0), &bytes[at..], on)?;
+                    }
+                }
                 State::Chunked(chunk) => at += self.chunk(chunk, &bytes[at..], on)?,
             }
         }
@@ -239,6 +246,36 @@ impl Reader {
         };
         self.state = State::Chunked(next);
         Ok(took)
+    }
+}
+
+/// Hands on the chunks that `bytes` begin with, as far as they are whole and written plainly;
+/// returns how many bytes they take. What servers nearly always send.
+fn whole_chunks<E>(
+    bytes: &[u8],
+    on: &mut impl FnMut(Part<'_>) -> Result<(), E>,
+) -> Result<usize, E> {
+    /// Digits of a size that are read here; longer ones are left to the state machine.
+    const DIGITS: usize = 6;
+    let mut at = 0;
+    loop {
+        let rest = &bytes[at..];
+        let (mut size, mut digits) = (0_usize, 0);
+        while let Some(digit) = rest.get(digits).and_then(|&byte| char::from(byte).to_digit(16)) {
+            size = size << 4 | digit as usize;
+            digits += 1;
+            if digits > DIGITS {
+                return Ok(at);
+            }
+        }
+        let start = digits + 2;
+        let (Some(b"\r\n"), Some(b"\r\n"), 1..) =
+            (rest.get(digits..start), rest.get(start + size..start + size + 2), size)
+        else {
+            return Ok(at);
+        };
+        on(Part::Body(&rest[start..start + size]))?;
+        at += start + size + 2;
     }
 }
 
