@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -173,6 +173,9 @@ fn receive_stamped(
     stream.read(buffer).map(|len| Received { len, stamp: None })
 }
 
+/// How long the kernel may take to begin with its stamps.
+const STAMPS_PATIENCE: Duration = Duration::from_millis(300);
+
 /// Whether this machine's kernel stamps what it receives over TCP; tried on a connection of its own.
 pub fn kernel_stamps() -> bool {
     let tried = || -> io::Result<bool> {
@@ -183,13 +186,16 @@ pub fn kernel_stamps() -> bool {
         client.register(poll.registry(), Token(0))?;
         let mut events = mio::Events::with_capacity(4);
         let (mut buffer, mut control) = ([0; 8], [0; CONTROL]);
-        // The kernel begins to stamp a moment after it was asked; what arrives before has no stamp.
-        for _ in 0..20 {
+        // The kernel begins to stamp a moment after it was asked, and later on a busy machine;
+        // what arrives before has no stamp.
+        let started = Instant::now();
+        while started.elapsed() < STAMPS_PATIENCE {
             server.write_all(b"x")?;
             poll.poll(&mut events, Some(Duration::from_millis(20)))?;
             match client.receive(&mut buffer, &mut control) {
                 Ok(Received { stamp: Some(_), .. }) => return Ok(true),
-                Ok(_) => {}
+                // Nothing is on its way now, so this waits.
+                Ok(_) => poll.poll(&mut events, Some(Duration::from_millis(1)))?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
