@@ -20,6 +20,7 @@ mod slots;
 mod stream;
 #[cfg(test)]
 mod tests;
+pub mod truth;
 mod vocabulary;
 mod wire;
 
@@ -29,7 +30,7 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
@@ -47,6 +48,7 @@ use distribution::Distribution;
 use engine::Pace;
 use routes::Engine;
 use slots::Slots;
+use truth::{Log, Watched, Watching};
 pub use vocabulary::{Vocabulary, vocabulary_from};
 
 /// Connections that may wait to be accepted; thousands of clients may connect at once.
@@ -88,6 +90,14 @@ pub struct Opts {
     /// headers that hold secrets are replaced by `***`.
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     pub bodies: Option<PathBuf>,
+
+    /// File of when each event was sent
+    ///
+    /// Each line is a JSON object with the header `x-smg-routing-key` of a request to generate, when it had been
+    /// read, and for each event of its answer when the system call that sent it began and how long it took. All in
+    /// ns of the clock of this machine that never jumps (`CLOCK_MONOTONIC`). The file is complete when the server ends.
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub truth: Option<PathBuf>,
 
     /// Threads that serve connections
     #[arg(long, value_name = "N", default_value = "1", help_heading = "Server")]
@@ -216,6 +226,14 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
+    /// The file of when events were sent cannot be written.
+    #[error("write the file of --truth, {}", path.display())]
+    Truth {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// The system refuses threads or timers.
     #[error("start the server's threads")]
     Threads {
@@ -238,6 +256,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     engine: Engine,
+    truth: Option<Arc<Log>>,
 }
 
 impl Server {
@@ -260,12 +279,17 @@ impl Server {
     /// When connections can no longer be accepted.
     pub async fn serve(self) -> Result<(), Error> {
         let address = self.address;
+        let router = routes::router(Arc::new(self.engine));
+        let failed = |source| Error::Serve { address, source };
+        if let Some(log) = self.truth {
+            let watching = Watching { listener: self.listener, log };
+            let service = router.into_make_service_with_connect_info::<Watched>();
+            return axum::serve(watching, service).await.map_err(failed);
+        }
         // Without the option, small events would wait for the acknowledgement of the last one. A
         // socket that refuses it is closed already.
         let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        axum::serve(listener, routes::router(Arc::new(self.engine)))
-            .await
-            .map_err(|source| Error::Serve { address, source })
+        axum::serve(listener, router).await.map_err(failed)
     }
 }
 
@@ -277,6 +301,8 @@ impl Server {
 /// cannot be opened.
 pub async fn bind(opts: &Opts, vocabulary: Vocabulary) -> Result<Server, Error> {
     let engine = engine(opts, vocabulary)?;
+    let create = |path: &PathBuf| Log::create(path).map(Arc::new).map_err(truth_error(path));
+    let truth = opts.truth.as_ref().map(create).transpose()?;
     let host_error = |source| Error::Host { host: opts.host.clone(), source };
     let address = lookup_host((opts.host.as_str(), opts.port))
         .await
@@ -284,7 +310,9 @@ pub async fn bind(opts: &Opts, vocabulary: Vocabulary) -> Result<Server, Error> 
         .next()
         .ok_or_else(|| host_error(None))?;
     listen(address)
-        .and_then(|listener| Ok(Server { address: listener.local_addr()?, listener, engine }))
+        .and_then(|listener| {
+            Ok(Server { address: listener.local_addr()?, listener, engine, truth })
+        })
         .map_err(|source| Error::Listen { address, source })
 }
 
@@ -313,9 +341,11 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(|source| Error::Threads { source })?;
+    let mut truth = None;
     let result = runtime.block_on(async {
         let end = opts.exit_with_stdin.then(watch_input).transpose()?;
         let server = bind(&opts, vocabulary).await?;
+        truth.clone_from(&server.truth);
         ready(&server);
         tokio::select! {
             result = server.serve() => result,
@@ -325,7 +355,15 @@ pub fn run(
     });
     // A prompt that is still being counted need not hold up the end.
     runtime.shutdown_background();
-    result
+    result?;
+    match (truth, &opts.truth) {
+        (Some(log), Some(path)) => log.finish().map_err(truth_error(path)),
+        _ => Ok(()),
+    }
+}
+
+fn truth_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    |source| Error::Truth { path: path.to_owned(), source }
 }
 
 /// Waits for Ctrl-C, or for ever if that cannot be noticed and thus ends the process as usual.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Router};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
@@ -21,6 +21,7 @@ use super::refusal::Refusal;
 use super::request::{Ask, EmbeddingAsk, Prompt, Protocol};
 use super::slots::Slots;
 use super::stream::{Answer, AnswerBody, Completion};
+use super::truth::{self, Watched};
 use super::vocabulary::Vocabulary;
 use super::wire::{Facts, Finish, Writer};
 
@@ -162,14 +163,23 @@ async fn embeddings(State(engine): Shared, uri: Uri, headers: HeaderMap, body: B
 
 /// The handler of the generation routes of one protocol.
 fn generation(protocol: Protocol) -> MethodRouter<Arc<Engine>> {
-    post(move |State(engine): Shared, uri: Uri, headers: HeaderMap, body: Bytes| async move {
+    let handle = move |State(engine): Shared,
+                       watched: Option<Extension<ConnectInfo<Watched>>>,
+                       uri: Uri,
+                       headers: HeaderMap,
+                       body: Bytes| async move {
         let received = Instant::now();
+        if let Some(Extension(ConnectInfo(watched))) = watched {
+            let key = headers.get(truth::KEY).and_then(|key| key.to_str().ok());
+            watched.begin(key.map(str::to_owned));
+        }
         engine.record(&uri, &headers, &body)?;
         let ask = Ask::parse(protocol, &body)?;
         // A request that waits for its slot need not keep its prompt in memory twice.
         drop(body);
         engine.answer(protocol, ask, received).await
-    })
+    };
+    post(handle)
 }
 
 impl Engine {

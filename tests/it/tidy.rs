@@ -80,7 +80,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("minijinja", &["tokenizer"]),
     ("minijinja_contrib", &["tokenizer"]),
     ("mio", &["dispatch", "transport"]),
-    ("nix", &["dispatch", "transport"]),
+    ("nix", &["dispatch", "mock", "transport"]),
     ("parquet", &["dataset"]),
     ("prost", &["tokenizer"]),
     ("rand_distr", &["arrival", "dataset", "mock"]),
