@@ -8,6 +8,7 @@ mod prepare;
 mod printer;
 mod publish;
 mod save;
+mod selftest;
 mod serve;
 mod server;
 mod signals;
@@ -41,6 +42,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
         Words::Mock(opts) => run_mock(*opts, ui),
         Words::Offline(words) => offline::offline(*words, ui),
         Words::OneBatch(words) => one_batch::one_batch(*words, ui),
+        Words::Selftest(args) => selftest::selftest(&args, ui),
         Words::Serve(words) => serve::serve(*words, ui),
         Words::Supervise(args) => supervise::supervise(&args, ui),
     };

@@ -8,6 +8,7 @@ pub mod offline;
 pub mod one_batch;
 pub mod profile;
 mod renamed;
+pub mod selftest;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ enum Subcommands {
     OneBatch(Box<one_batch::OneBatchArgs>),
     /// Run a simulated engine to measure clients against
     Mock(Box<mock::Opts>),
+    /// Measure how true this client's times are on this machine, and how much it can read
+    Selftest(selftest::SelftestArgs),
     /// Run a server until the standard input ends
     #[command(hide = true)]
     Supervise(launch::SuperviseArgs),
@@ -68,6 +71,8 @@ pub enum Words {
     Mock(Box<mock::Opts>),
     /// `rbench supervise`, which rbench runs by itself.
     Supervise(launch::SuperviseArgs),
+    /// `rbench selftest`.
+    Selftest(selftest::SelftestArgs),
 }
 
 /// The words of `rbench serve`.
@@ -468,6 +473,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Words, clap::E
         Subcommands::OneBatch(args) => {
             Ok(Words::OneBatch(Box::new(one_batch::OneBatchWords { args: *args, notes })))
         }
+        Subcommands::Selftest(args) => Ok(Words::Selftest(args)),
         Subcommands::Serve(args) => {
             let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
             serve(*args, matches, notes).map(|words| Words::Serve(Box::new(words)))

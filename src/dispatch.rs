@@ -12,7 +12,7 @@ pub mod window;
 
 use std::io;
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::lane::{Done, Lane, Shared};
 use self::schedule::Schedule;
@@ -68,6 +68,8 @@ pub struct Ran {
     pub records: Vec<RequestRecord>,
     /// How the client kept up.
     pub health: Health,
+    /// When the run started: instants of the records are offsets from it.
+    pub started: Instant,
 }
 
 /// Runs `plan` on threads of their own.
@@ -114,7 +116,7 @@ pub fn run(
         workers.push(worker);
     }
     ready.wait();
-    started.get_or_init(Clock::start);
+    let clock_of_run = *started.get_or_init(Clock::start);
     ready.wait();
     let mut records = Vec::with_capacity(shared.plan.len());
     let mut lanes = Vec::with_capacity(threads);
@@ -126,5 +128,5 @@ pub fn run(
         lanes.push(health);
     }
     records.sort_by_key(|record| (record.index, record.round));
-    Ok(Ran { records, health: Health { clock, lanes } })
+    Ok(Ran { records, health: Health { clock, lanes }, started: clock_of_run.started() })
 }

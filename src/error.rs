@@ -30,6 +30,8 @@ pub enum Kind {
     AllFailed,
     /// The run is over, and its figures are not to be trusted.
     Invalid,
+    /// The client's times are not as true as was asked for.
+    Inaccurate,
 }
 
 impl Kind {

@@ -22,6 +22,11 @@ pub fn raise_descriptors() -> Option<u64> {
     }
 }
 
+/// Requests that can be open at once under `limit` descriptors.
+pub fn room(limit: Option<u64>) -> u64 {
+    limit.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVE))
+}
+
 /// Checks that `requests` can be open at once under `limit` descriptors.
 ///
 /// # Errors
@@ -32,7 +37,7 @@ pub fn check_descriptors(requests: u64, limit: Option<u64>) -> Result<(), Error>
     if need <= limit {
         return Ok(());
     }
-    let room = limit.saturating_sub(RESERVE);
+    let room = room(Some(limit));
     Err(Error::new(
         Kind::System,
         format!("{requests} requests at once need {need} file descriptors, and the limit is {limit}"),

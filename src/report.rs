@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::arrival::Rate;
 use crate::audit::Audit;
+use crate::ceiling::Headroom;
 use crate::health::Health;
 use crate::metric::{Figure, Slo, Stat};
 use crate::model::{
@@ -27,6 +28,8 @@ pub struct Report<'a> {
     pub audit: Audit,
     /// How the client kept up.
     pub health: Health,
+    /// How far it stayed below what it can do.
+    pub headroom: Headroom,
     /// One record per request, in the order of the plan.
     pub records: &'a [RequestRecord],
 }

@@ -77,6 +77,14 @@ impl Endpoint {
         Ok(Self { addresses, tls, protocol, streams, head: head(&url, headers) })
     }
 
+    /// The endpoint at `url` for streamed answers, without headers of the user's.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn bare(url: &str, protocol: &'static dyn Protocol) -> Result<Self, Error> {
+        Self::new(url, &HeaderMap::new(), protocol, true)
+    }
+
     /// The head of `request`.
     pub fn head(&self, request: &PlannedRequest) -> Vec<u8> {
         let mut head = Vec::with_capacity(self.head.len() + 128);

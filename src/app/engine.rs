@@ -1,4 +1,4 @@
-//! The simulated engine of `--mock`: this program once more, in a process of its own.
+//! The simulated engine of `--mock` and of the self-test: this program once more, in a process of its own.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -23,15 +23,23 @@ impl Engine {
     /// # Errors
     /// If it does not start; the message has what it said.
     pub(super) fn start(seed: u64) -> Result<Self, Error> {
+        Self::start_with(&["--seed", &seed.to_string()])
+    }
+
+    /// Starts an engine with the options `words` on a free port, and waits until it listens.
+    ///
+    /// # Errors
+    /// If it does not start; the message has what it said.
+    pub(super) fn start_with(words: &[&str]) -> Result<Self, Error> {
         let fail = |what: &str| {
-            Error::new(Kind::System, format!("can not start the engine of --mock: {what}"))
+            Error::new(Kind::System, format!("can not start the simulated engine: {what}"))
         };
         let program = std::env::current_exe()
             .map_err(|error| fail("no path of this program").because(error))?;
         let mut command = Command::new(program);
         command
             .args(["mock", "--host", "127.0.0.1", "--port", "0", "--exit-with-stdin"])
-            .args(["--seed", &seed.to_string()])
+            .args(words)
             // A key is for servers of the user's; this one takes all.
             .env_remove("RBENCH_MOCK_API_KEY")
             .stdin(Stdio::piped())
@@ -62,6 +70,27 @@ impl Engine {
                 Ok(engine)
             }
             None => Err(fail(said.trim())),
+        }
+    }
+
+    /// The number of its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets it end in its own time: it writes out what it has to.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub(super) fn end(mut self) -> Result<(), Error> {
+        drop(self.input.take());
+        let fail = |what: String| {
+            Error::new(Kind::System, format!("the simulated engine did not end well: {what}"))
+        };
+        match self.child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(fail(status.to_string())),
+            Err(error) => Err(fail(error.to_string())),
         }
     }
 

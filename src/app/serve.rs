@@ -18,6 +18,7 @@ use super::warm_up;
 use crate::arrival::Rate;
 use crate::audit::Audit;
 use crate::backend::CacheTelling;
+use crate::ceiling::{self, Ceiling, Headroom, Host};
 use crate::cli::ServeWords;
 use crate::cli::client::ClockChoice;
 use crate::config::{self, Keys, Serve};
@@ -225,7 +226,7 @@ impl Session {
         if let Some(profilers) = profilers {
             runtime.block_on(profilers.stop(say));
         }
-        let Ran { mut records, health } = ran?;
+        let Ran { mut records, health, started: _ } = ran?;
         signals::check()?;
         let stopped = ended.elapsed();
         let server_info = runtime.block_on(probe.json("/server_info"));
@@ -275,6 +276,7 @@ impl Session {
             server_info,
             audit: Audit::new(&records, requests as u64, &health),
             health,
+            headroom: Headroom::of(&records, known_ceiling(ui)),
             records: &records,
         };
         let steady =
@@ -322,6 +324,15 @@ async fn served(
         launched.show_output(ui);
     }
     result
+}
+
+/// The ceiling that `rbench selftest` last found for this host.
+fn known_ceiling(ui: Ui) -> Option<Ceiling> {
+    let path = ceiling::file(|name| std::env::var(name).ok())?;
+    ceiling::read(&path, &Host::here()).unwrap_or_else(|error| {
+        ui.warn(&format!("the headroom is not known: {error}; rbench selftest writes it anew"));
+        None
+    })
 }
 
 /// Warns if a report on the prefix cache is asked for and the server told nothing of it.

@@ -83,6 +83,13 @@ pub fn block(report: &Report<'_>) -> String {
         let [p50, p99, max] = [lag.quantile_ns(0.5), lag.quantile_ns(0.99), lag.max_ns()].map(ms);
         line("Read later by, p50/p99/max (ms):", format!("{p50:.2} / {p99:.2} / {max:.2}"));
     }
+    if let Some(events_per_s) = report.headroom.events_per_s {
+        let ceiling = report.headroom.ceiling.as_ref().zip(report.headroom.factor());
+        let ceiling = ceiling.map_or("not known".to_owned(), |(ceiling, factor)| {
+            format!("{:.0}, headroom {factor:.1}", ceiling.events_per_s)
+        });
+        line("Busiest second / ceiling (events/s):", format!("{events_per_s:.0} / {ceiling}"));
+    }
     let failed: Vec<&str> =
         audit.checks.iter().filter(|check| !check.passed).map(|check| check.name).collect();
     line(

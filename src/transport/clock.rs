@@ -20,6 +20,11 @@ impl Clock {
         self.start.elapsed()
     }
 
+    /// The start.
+    pub fn started(&self) -> Instant {
+        self.start
+    }
+
     /// The time of day at the start.
     pub fn wall(&self) -> SystemTime {
         self.wall

@@ -49,6 +49,8 @@ mod profiler;
 mod records;
 /// What command lines mean.
 mod resolve;
+/// The self-test, and the ceiling that it leaves.
+mod selftest;
 /// Requests for several completions.
 mod several;
 /// What rbench makes of the bytes that servers send, protocol by protocol.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use expect_test::expect_file;
 use rbench::arrival::Rate;
 use rbench::audit::Audit;
+use rbench::ceiling::Headroom;
 use rbench::health::Health;
 use rbench::metric::{self, Figure, Run, Slo, Stat, split_itl};
 use rbench::model::{
@@ -320,6 +321,7 @@ impl Case {
             server_info,
             audit: Audit::default(),
             health: Health::default(),
+            headroom: Headroom::default(),
             records: &self.records,
         }
     }

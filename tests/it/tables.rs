@@ -3,6 +3,7 @@
 use expect_test::expect_file;
 use rbench::arrival::Rate;
 use rbench::audit::Audit;
+use rbench::ceiling::Headroom;
 use rbench::health::Health;
 use rbench::metric::{Figure, Stat};
 use rbench::output::Choice;
@@ -83,6 +84,7 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
         server_info: None,
         audit: Audit::default(),
         health: Health::default(),
+        headroom: Headroom::default(),
         records: &[],
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::release::{ALL, Releases, Version, since};
 use super::super::{extras, json};
 use super::{V0_4_1, V0_5_6, V0_5_8, V0_5_15, V0_5_23, sections};
+use crate::ceiling::Headroom;
 use crate::health::{Health, LagSecond, LaneHealth};
 use crate::metric::Figure;
 use crate::model::{Outcome, RequestRecord};
@@ -226,7 +227,7 @@ pub(super) fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value
         put(&key, value);
     }
     if !report.health.lanes.is_empty() {
-        put("client", client(&report.health, details));
+        put("client", client(&report.health, &report.headroom, details));
     }
     if let Some(source) = facts.vision_source {
         put("vision_token_source", source.name().into());
@@ -263,7 +264,7 @@ pub(super) fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value
 }
 
 /// How the client kept up.
-fn client(health: &Health, details: bool) -> Value {
+fn client(health: &Health, headroom: &Headroom, details: bool) -> Value {
     let ms = |ns: u64| ns as f64 / 1e6;
     let lag = health.lag();
     let longest = |figure: fn(&LaneHealth) -> Duration| {
@@ -281,6 +282,9 @@ fn client(health: &Health, details: bool) -> Value {
         "merged_events": health.sum(|lane| lane.merged),
         "unstamped_reads": health.sum(|lane| lane.unstamped),
         "bytes": health.sum(|lane| lane.bytes),
+        "events_per_s": headroom.events_per_s,
+        "ceiling_events_per_s": headroom.ceiling.as_ref().map(|ceiling| ceiling.events_per_s),
+        "headroom": headroom.factor(),
         "connections_ahead": health.sum(|lane| lane.connections_ahead),
         "connections": health.sum(|lane| lane.connections),
         "read_batch_ms": longest(|lane| lane.window) * 1e3,
