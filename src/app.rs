@@ -7,6 +7,7 @@ mod one_batch;
 mod prepare;
 mod printer;
 mod publish;
+mod reach;
 mod save;
 mod selftest;
 mod serve;

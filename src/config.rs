@@ -4,6 +4,7 @@ mod fits;
 mod launch;
 pub mod one_batch;
 pub mod profile;
+mod reach;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -125,9 +126,13 @@ impl Serve {
 /// Where a server is, and what opens its doors.
 #[derive(Clone)]
 pub struct Target {
-    /// Its URL without a slash at the end.
+    /// Its URL without a slash at the end; that of the local host if it listens on a Unix socket.
     pub base: String,
-    /// The same without a password.
+    /// The Unix socket where it listens, if it is not the network.
+    pub socket: Option<PathBuf>,
+    /// Whether it is the engine of `--mock`.
+    pub own: bool,
+    /// The URL without a password, or the name of the socket.
     pub shown: String,
     /// Headers of control calls.
     pub control: HeaderMap,
@@ -197,6 +202,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let mut notes = notes(&args, backend);
     notes.extend(unprinted(&args));
     notes.extend(fits::check(&args, dataset.as_ref(), backend)?);
+    notes.extend(reach::check(&args, &target, profile.as_ref())?);
     let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
     let num_prompts = dataset.count(args.num_prompts);
     let at_once = max_concurrency.unwrap_or(usize::MAX).min(num_prompts);
@@ -502,7 +508,14 @@ fn target(
         }
     };
     let flag = if args.base_url.is_some() { "--base-url" } else { "--host" };
-    let shown = checked_url(flag, &base)?;
+    let socket = reach::socket(&base)?;
+    let (base, shown) = match &socket {
+        Some(_) => (reach::LOCALHOST.to_owned(), base),
+        None => {
+            let shown = checked_url(flag, &base)?;
+            (base, shown)
+        }
+    };
     let mut control = HeaderMap::new();
     if let Some(key) = keys.authorization() {
         let mut value = HeaderValue::from_str(key.trim()).map_err(|_| {
@@ -527,7 +540,7 @@ fn target(
         value.set_sensitive(true);
         load.insert(name, value);
     }
-    Ok(Target { base, shown, control, load })
+    Ok(Target { base, socket, own: mock.is_some(), shown, control, load })
 }
 
 #[cfg(test)]

@@ -54,12 +54,16 @@ pub struct LaneHealth {
     pub events: u64,
     /// Those of them that share their arrival time with a later event of the same response, because one read gave both.
     pub merged: u64,
-    /// Bytes read, encrypted ones where there is TLS.
+    /// Bytes read, in plain text where there is TLS.
     pub bytes: u64,
     /// Connections opened before the run.
     pub connections_ahead: u64,
     /// Connections opened in the run.
     pub connections: u64,
+    /// How long each of all connections took to stand, the way through a proxy included.
+    pub connecting: Times,
+    /// How long the handshake of TLS took on each, after that.
+    pub tls: Times,
     /// How long the thread let data wait to be read with others', at the end of the run.
     pub window: Duration,
     /// Requests in flight, added up over time as the thread saw them.
@@ -87,6 +91,8 @@ impl Default for LaneHealth {
             bytes: 0,
             connections_ahead: 0,
             connections: 0,
+            connecting: Times::default(),
+            tls: Times::default(),
             window: Duration::ZERO,
             in_flight: Duration::ZERO,
             cpu: Duration::ZERO,
@@ -100,6 +106,53 @@ impl Default for LaneHealth {
 
 /// The longest lag that is told apart, in ns; longer ones count as this long.
 const LONGEST_NS: u64 = 3_600_000_000_000;
+
+/// How long things took. Costs nothing before the first.
+#[derive(Debug, Clone, Default)]
+pub struct Times(Option<Histogram<u64>>);
+
+impl Times {
+    /// Adds one.
+    pub fn add(&mut self, took: Duration) {
+        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        if self.0.is_none() {
+            self.0 = Histogram::new_with_max(LONGEST_NS, 2).ok();
+        }
+        if let Some(histogram) = &mut self.0 {
+            histogram.saturating_record(ns);
+        }
+    }
+
+    /// Takes those of `other` as well.
+    pub fn merge(&mut self, other: &Self) {
+        match (&mut self.0, &other.0) {
+            // Both have the same bounds.
+            (Some(ours), Some(theirs)) => drop(ours.add(theirs)),
+            (ours @ None, theirs) => ours.clone_from(theirs),
+            _ => {}
+        }
+    }
+
+    /// Number of them.
+    pub fn len(&self) -> u64 {
+        self.0.as_ref().map_or(0, Histogram::len)
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The time that the share `q` of them does not exceed, in ns, to two digits.
+    pub fn quantile_ns(&self, q: f64) -> u64 {
+        self.0.as_ref().map_or(0, |all| all.value_at_quantile(q).min(all.max()))
+    }
+
+    /// The longest, in ns, to two digits.
+    pub fn max_ns(&self) -> u64 {
+        self.0.as_ref().map_or(0, Histogram::max)
+    }
+}
 
 /// Lags of reads: over the run, and second by second.
 #[derive(Debug, Clone)]
@@ -213,6 +266,15 @@ impl Health {
         all
     }
 
+    /// Times of all threads.
+    pub fn times(&self, which: impl Fn(&LaneHealth) -> &Times) -> Times {
+        let mut all = Times::default();
+        for lane in &self.lanes {
+            all.merge(which(lane));
+        }
+        all
+    }
+
     /// The sum of a figure over the threads.
     pub fn sum(&self, figure: impl Fn(&LaneHealth) -> u64) -> u64 {
         self.lanes.iter().map(figure).sum()
@@ -222,6 +284,24 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_over_threads() {
+        let lane = |times: &[u64]| {
+            let mut lane = LaneHealth::default();
+            for &us in times {
+                lane.tls.add(Duration::from_micros(us));
+            }
+            lane
+        };
+        let lanes = vec![lane(&[]), lane(&[100, 200]), lane(&[300, 5000])];
+        let health = Health { clock: ClockSource::Kernel, lanes };
+        let tls = health.times(|lane| &lane.tls);
+        assert_eq!(tls.len(), 4);
+        assert!((198_000..203_000).contains(&tls.quantile_ns(0.5)), "{}", tls.quantile_ns(0.5));
+        assert!((4_950_000..5_050_000).contains(&tls.max_ns()), "{}", tls.max_ns());
+        assert!(health.times(|lane| &lane.connecting).is_empty());
+    }
 
     #[test]
     fn lags_by_second_and_over_threads() {

@@ -148,6 +148,8 @@ impl Phase {
 pub enum FailureKind {
     /// No connection could be opened.
     Connect,
+    /// The server was reached, and TLS with it failed.
+    Tls,
     /// A time limit passed.
     Timeout,
     /// The status was not 200.
@@ -171,6 +173,7 @@ impl FailureKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::Timeout => "timeout",
             Self::HttpStatus => "http_status",
             Self::ServerError => "server_error",

@@ -1,6 +1,6 @@
 //! What is asked of a server around the load: is it ready, what does it serve, empty your cache.
 //!
-//! These calls go their own way (`reqwest`, proxies of the environment honoured), never over the connections of the load.
+//! These calls go their own way (`reqwest`), never over the connections of the load, and reach the server as the load does.
 
 pub mod stream;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::backend::{Backend, Flush};
 use crate::error::{Error, Kind};
-use crate::transport::{USER_AGENT, innermost};
+use crate::transport::{Route, USER_AGENT, innermost, tls};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,19 +43,18 @@ impl std::fmt::Debug for Probe {
 }
 
 impl Probe {
-    /// A probe of the server at `base`, which does not end with a slash, sending `headers`.
+    /// A probe of the server at `base`, which does not end with a slash, reached by `route`, sending `headers`.
     ///
     /// # Errors
     /// If the TLS roots of the system can not be read.
-    pub fn new(base: &str, headers: HeaderMap) -> Result<Self, Error> {
-        let client = reqwest::Client::builder()
+    pub fn new(base: &str, headers: HeaderMap, route: &Route) -> Result<Self, Error> {
+        let builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .default_headers(headers)
-            .timeout(PATIENCE)
-            .build()
-            .map_err(|error| {
-                Error::new(Kind::System, "can not make an HTTP client").because(error)
-            })?;
+            .timeout(PATIENCE);
+        let client = route.lead(builder)?.build().map_err(|error| {
+            Error::new(Kind::System, "can not make an HTTP client").because(error)
+        })?;
         Ok(Self { client, base: base.to_owned() })
     }
 
@@ -107,7 +106,15 @@ impl Probe {
         let url = format!("{}{path}", self.base);
         let response = match self.client.get(url).send().await {
             Ok(response) => response,
-            Err(error) => return Err(Answer::NotYet(innermost(&error))),
+            Err(error) => {
+                return Err(match tls::trouble(&error) {
+                    // Certificates do not get better by waiting.
+                    Some(trouble) if trouble.lasting => {
+                        Answer::Refused(Error::new(Kind::Unreachable, trouble.message))
+                    }
+                    _ => Answer::NotYet(innermost(&error)),
+                });
+            }
         };
         let status = response.status();
         if !backend.lists_models {

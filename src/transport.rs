@@ -5,21 +5,24 @@
 pub mod clock;
 pub mod connection;
 pub mod http1;
+pub mod proxy;
 pub mod socket;
+pub mod tls;
 
 use std::error::Error as _;
 use std::io::Write as _;
 use std::net::ToSocketAddrs as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use rustls::ClientConfig;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
 use rustls::pki_types::ServerName;
-use rustls_platform_verifier::ConfigVerifierExt as _;
 
 use self::connection::Tls;
+use self::proxy::{Proxy, Tunnel};
 use self::socket::Address;
+use self::tls::Trust;
 use crate::backend::Protocol;
 use crate::error::{Error, Kind};
 use crate::model::PlannedRequest;
@@ -32,12 +35,54 @@ pub const USER_AGENT: &str = concat!("rbench/", env!("CARGO_PKG_VERSION"));
 /// The header that tells a router which requests belong together.
 const ROUTING_KEY: &str = "x-smg-routing-key";
 
+/// How servers are reached, by the load and by control calls alike.
+#[derive(Debug, Clone, Default)]
+pub struct Route {
+    /// The Unix socket where the server listens, if it is not the network.
+    pub socket: Option<PathBuf>,
+    /// Whether the proxies that the environment names are used.
+    pub proxies: bool,
+    /// Whom TLS trusts.
+    pub trust: Trust,
+}
+
+impl Route {
+    /// Has a client of control calls go the same way.
+    ///
+    /// # Errors
+    /// If the TLS roots of the system can not be read.
+    pub fn lead(&self, mut client: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilder, Error> {
+        if !self.trust.is_default() {
+            client = client.tls_backend_preconfigured(self.trust.config(&["h2", "http/1.1"])?);
+        }
+        if !self.proxies {
+            client = client.no_proxy();
+        }
+        if let Some(path) = &self.socket {
+            client = client.unix_socket(path.as_path());
+        }
+        Ok(client)
+    }
+
+    /// The proxy that requests to `url` go through.
+    ///
+    /// # Errors
+    /// If it is of a kind through which the load can not go.
+    pub fn proxy(&self, url: &reqwest::Url) -> Result<Option<Proxy>, Error> {
+        if self.proxies && self.socket.is_none() { Proxy::from_env(url) } else { Ok(None) }
+    }
+}
+
 /// Where requests go, and what is common to their heads.
 pub struct Endpoint {
-    /// The addresses of the server in the order in which they are tried, or why there are none.
+    /// The addresses of the server, or of the proxy before it, in the order in which they are tried, or why there are none.
     pub addresses: Result<Vec<Address>, String>,
+    /// The way through a proxy, if there is one that does not see the requests.
+    pub tunnel: Option<Tunnel>,
     /// How to speak TLS with it, if it does.
     pub tls: Option<Tls>,
+    /// The proxy that the requests go through.
+    pub proxy: Option<Proxy>,
     /// The wire protocol.
     pub protocol: &'static dyn Protocol,
     /// Whether an answer is to be streamed.
@@ -54,27 +99,46 @@ impl std::fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint at `url`, whose requests have `headers`.
+    /// The endpoint at `url`, reached by `route`, whose requests have `headers`.
     ///
     /// # Errors
-    /// If it is no URL of HTTP, or the TLS roots of the system can not be read.
+    /// If it is no URL of HTTP, the TLS roots of the system can not be read, or the load can not go through the proxy.
     pub fn new(
         url: &str,
         headers: &HeaderMap,
         protocol: &'static dyn Protocol,
         streams: bool,
+        route: &Route,
     ) -> Result<Self, Error> {
         let refuse = || Error::new(Kind::Usage, "--base-url does not give a URL");
         let url = reqwest::Url::parse(url).map_err(|_| refuse())?;
         let host = url.host_str().ok_or_else(refuse)?;
         let port = url.port_or_known_default().ok_or_else(refuse)?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let addresses = match (bare, port).to_socket_addrs() {
-            Ok(found) => Ok(found.map(Address::Tcp).collect()),
-            Err(error) => Err(format!("can not find the address of {host}: {error}")),
+        let proxy = route.proxy(&url)?;
+        let addresses = match (&route.socket, &proxy) {
+            (Some(path), _) => Ok(vec![Address::Unix(path.clone())]),
+            (None, Some(proxy)) => resolve("the proxy ", &proxy.host, proxy.port),
+            (None, None) => resolve("", bare, port),
         };
-        let tls = (url.scheme() == "https").then(|| tls(bare)).transpose()?;
-        Ok(Self { addresses, tls, protocol, streams, head: head(&url, headers) })
+        let is_encrypted = url.scheme() == "https";
+        let tls = is_encrypted.then(|| encrypted(bare, &route.trust)).transpose()?;
+        Ok(Self {
+            addresses,
+            tunnel: proxy.as_ref().filter(|_| is_encrypted).map(|proxy| Tunnel::new(proxy, &url)),
+            tls,
+            protocol,
+            streams,
+            head: head(&url, headers, proxy.as_ref().filter(|_| !is_encrypted)),
+            proxy,
+        })
+    }
+
+    /// Whether the kernel can say when data of this server arrived; it does so for TCP alone.
+    pub fn can_have_stamps(&self) -> bool {
+        self.addresses
+            .as_ref()
+            .is_ok_and(|all| all.iter().any(|address| matches!(address, Address::Tcp(_))))
     }
 
     /// The endpoint at `url` for streamed answers, without headers of the user's.
@@ -82,7 +146,7 @@ impl Endpoint {
     /// # Errors
     /// As for [`Self::new`].
     pub fn bare(url: &str, protocol: &'static dyn Protocol) -> Result<Self, Error> {
-        Self::new(url, &HeaderMap::new(), protocol, true)
+        Self::new(url, &HeaderMap::new(), protocol, true, &Route::default())
     }
 
     /// The head of `request`.
@@ -100,8 +164,15 @@ impl Endpoint {
     }
 }
 
-/// The request line and the fields that all requests have.
-fn head(url: &reqwest::Url, headers: &HeaderMap) -> Vec<u8> {
+fn resolve(what: &str, host: &str, port: u16) -> Result<Vec<Address>, String> {
+    match (host, port).to_socket_addrs() {
+        Ok(found) => Ok(found.map(Address::Tcp).collect()),
+        Err(error) => Err(format!("can not find the address of {what}{host}: {error}")),
+    }
+}
+
+/// The request line and the fields that all requests have; `proxy` is one that reads them.
+fn head(url: &reqwest::Url, headers: &HeaderMap, proxy: Option<&Proxy>) -> Vec<u8> {
     let mut head = Vec::new();
     let mut line = |name: &str, value: &[u8]| {
         head.extend_from_slice(name.as_bytes());
@@ -109,10 +180,18 @@ fn head(url: &reqwest::Url, headers: &HeaderMap) -> Vec<u8> {
         head.extend_from_slice(b"\r\n");
     };
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-    line("POST ", format!("{}{query} HTTP/1.1", url.path()).as_bytes());
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let host = format!("{}{port}", url.host_str().unwrap_or(""));
+    // A proxy is told the whole URL.
+    let origin = proxy.map(|_| format!("{}://{host}", url.scheme())).unwrap_or_default();
+    line("POST ", format!("{origin}{}{query} HTTP/1.1", url.path()).as_bytes());
     if !headers.contains_key("host") {
-        line("host: ", format!("{}{port}", url.host_str().unwrap_or("")).as_bytes());
+        line("host: ", host.as_bytes());
+    }
+    if let Some(value) = proxy.and_then(|proxy| proxy.authorization.as_ref())
+        && !headers.contains_key(PROXY_AUTHORIZATION)
+    {
+        line("proxy-authorization: ", value.as_bytes());
     }
     if !headers.contains_key("user-agent") {
         line("user-agent: ", USER_AGENT.as_bytes());
@@ -137,18 +216,19 @@ fn head(url: &reqwest::Url, headers: &HeaderMap) -> Vec<u8> {
     head
 }
 
-fn tls(host: &str) -> Result<Tls, Error> {
-    let fail = |what: &str| Error::new(Kind::System, format!("can not speak TLS: {what}"));
-    let mut config = ClientConfig::with_platform_verifier()
-        .map_err(|error| fail("no certificates of authorities").because(error))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|error| fail("the host can not have a certificate").because(error))?;
-    Ok(Tls { config: Arc::new(config), name })
+fn encrypted(host: &str, trust: &Trust) -> Result<Tls, Error> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| {
+        Error::new(Kind::System, "can not speak TLS: the host can not have a certificate")
+            .because(error)
+    })?;
+    Ok(Tls { config: Arc::new(trust.config(&["http/1.1"])?), name })
 }
 
 /// The cause chain without its URLs, which may hold user names and keys.
 pub fn innermost(error: &reqwest::Error) -> String {
+    if let Some(trouble) = tls::trouble(error) {
+        return trouble.message;
+    }
     let mut messages: Vec<String> = Vec::new();
     let mut source = error.source();
     while let Some(cause) = source {

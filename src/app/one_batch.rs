@@ -135,7 +135,7 @@ impl<'a> Bench<'a> {
         };
         Ok(Self {
             ask,
-            sender: Sender::new(serve.target.load.clone())?,
+            sender: Sender::new(serve.target.load.clone(), &session.route)?,
             url: format!("{}{}", serve.target.base, serve.backend.path),
             room,
             facts,

@@ -11,6 +11,7 @@ use super::offline::Offline;
 use super::prepare::{Prepared, prepare};
 use super::printer::Printer;
 use super::publish::publish;
+use super::reach::reach;
 use super::save;
 use super::server::{Served, discover};
 use super::signals;
@@ -36,7 +37,7 @@ use crate::profiler::{Running, Said};
 use crate::progress::{Bar, Progress};
 use crate::report::{self, Facts, Report};
 use crate::tokenizer::Tokenizer;
-use crate::transport::Endpoint;
+use crate::transport::{Endpoint, Route};
 use crate::ui::Ui;
 use crate::vision;
 
@@ -107,6 +108,7 @@ pub(super) enum Job<'a> {
 /// What all runs against one server share.
 pub(super) struct Session {
     pub(super) runtime: tokio::runtime::Runtime,
+    pub(super) route: Route,
     pub(super) probe: Probe,
     pub(super) served: Served,
     pub(super) tokenizer: Tokenizer,
@@ -118,11 +120,12 @@ pub(super) struct Session {
 impl Session {
     /// Waits for the server, asks it what it serves, and loads the tokenizer.
     pub(super) fn open(config: &Serve, ui: Ui) -> Result<Self, Error> {
+        let route = reach(config, ui)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Error::new(Kind::System, "can not start a runtime").because(error))?;
-        let probe = Probe::new(&config.target.base, config.target.control.clone())?;
+        let probe = Probe::new(&config.target.base, config.target.control.clone(), &route)?;
         let launched = runtime.block_on(launch(config, &probe, ui))?;
         let served = runtime.block_on(served(config, &probe, launched.as_ref(), ui))?;
         let tokenizer = Tokenizer::load(&served.tokenizers, &Hub::from_env(ui.terminal()))?;
@@ -132,7 +135,7 @@ impl Session {
                 tokenizer.name()
             ));
         }
-        Ok(Self { runtime, probe, served, tokenizer, ui, launched })
+        Ok(Self { runtime, route, probe, served, tokenizer, ui, launched })
     }
 
     /// The result of what was done, after telling if a launched server has ended meanwhile.
@@ -153,7 +156,7 @@ impl Session {
 
     /// One run, from its prompts to its files.
     pub(super) fn measure(&self, config: &Serve, job: &Job<'_>) -> Result<(), Error> {
-        let Self { runtime, probe, served, tokenizer, ui, .. } = self;
+        let Self { runtime, route, probe, served, tokenizer, ui, .. } = self;
         let ui = *ui;
         let Prepared { plan, rate, last_gap, encoder, first, vision } =
             prepare(config, served, tokenizer, ui)?;
@@ -169,6 +172,7 @@ impl Session {
             &config.target.load,
             config.backend.protocol,
             encoder.common.stream,
+            route,
         )?);
         let mut options = dispatch::Options {
             threads: config.threads,
@@ -268,8 +272,12 @@ impl Session {
             server_info_time,
         });
         warn_of_silent_cache(config, &records, ui);
+        let mut facts = facts(config, rate, served, tokenizer, vision, &date);
+        if let Some(proxy) = &endpoint.proxy {
+            facts.config.insert("proxy".to_owned(), proxy.shown.clone().into());
+        }
         let report = Report {
-            facts: facts(config, rate, served, tokenizer, vision, &date),
+            facts,
             stats,
             failures: report::failures(&records),
             token_sources: report::token_sources(&records),

@@ -150,22 +150,30 @@ impl Exchange {
         Ok(())
     }
 
-    /// The connection broke, or was closed before the end: what that means for the request.
+    /// The connection broke, through TLS or otherwise, or was closed before the end: what that means for the request.
     ///
     /// # Errors
     /// The failure, unless all that the protocol sends was there.
-    pub(super) fn broken(&mut self, why: &str, at: Duration) -> Result<(), Failure> {
+    pub(super) fn broken(&mut self, why: &str, tls: bool, at: Duration) -> Result<(), Failure> {
         match &mut self.response {
             // Only HTTP's own end is missing.
             Response::Good(collector) if collector.said_done() => collector.finish(at),
             Response::Good(collector) => Err(Failure {
-                kind: FailureKind::EarlyEnd,
+                kind: if tls { FailureKind::Tls } else { FailureKind::EarlyEnd },
                 phase: collector.phase(),
                 status: Some(200),
                 message: why.to_owned(),
                 excerpt: None,
             }),
             Response::Refused(failure, body) => Err(refused(failure, body)),
+            // A server may look at the client's certificate when the client is done with the handshake already.
+            Response::Awaited if tls => Err(Failure {
+                kind: FailureKind::Tls,
+                phase: Phase::Connect,
+                status: None,
+                message: why.to_owned(),
+                excerpt: None,
+            }),
             Response::Awaited => Err(Failure {
                 kind: FailureKind::Transport,
                 phase: Phase::Headers,

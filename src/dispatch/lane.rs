@@ -149,10 +149,11 @@ impl Lane {
         while started.elapsed() < OPENING_PATIENCE {
             let opening = self.links.len() - self.idle.len();
             for _ in opening..OPENING.min(opening + left) {
-                left -= 1;
                 if self.connect(None, 0).is_err() {
                     left = 0;
+                    break;
                 }
+                left -= 1;
             }
             if self.links.len() == self.idle.len() {
                 return;

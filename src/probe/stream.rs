@@ -8,34 +8,32 @@ use reqwest::header::HeaderMap;
 
 use super::beginning;
 use crate::error::{Error, Kind};
-use crate::transport::{USER_AGENT, innermost};
+use crate::transport::{Route, USER_AGENT, innermost};
 
 /// Longest time that one request may take, connecting included.
 const LONGEST: Duration = Duration::from_hours(6);
 
-/// Sends single requests, never through a proxy.
+/// Sends single requests.
 #[derive(Debug)]
 pub struct Sender {
     client: reqwest::Client,
 }
 
 impl Sender {
-    /// A sender of requests with `headers`.
+    /// A sender of requests with `headers`, which go by `route`.
     ///
     /// # Errors
     /// If the TLS roots of the system can not be read.
-    pub fn new(headers: HeaderMap) -> Result<Self, Error> {
-        let client = reqwest::Client::builder()
+    pub fn new(headers: HeaderMap, route: &Route) -> Result<Self, Error> {
+        let builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .default_headers(headers)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(LONGEST)
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()
-            .map_err(|error| {
-                Error::new(Kind::System, "can not make an HTTP client").because(error)
-            })?;
+            .tcp_nodelay(true);
+        let client = route.lead(builder)?.build().map_err(|error| {
+            Error::new(Kind::System, "can not make an HTTP client").because(error)
+        })?;
         Ok(Self { client })
     }
 

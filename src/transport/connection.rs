@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mio::{Registry, Token};
@@ -10,7 +10,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::http1;
-use super::socket::{Address, Received, Socket};
+use super::proxy::Tunnel;
+use super::socket::{Address, CONTROL, Received, Socket};
 
 /// How to speak TLS with a server.
 #[derive(Debug, Clone)]
@@ -26,15 +27,32 @@ pub struct Tls {
 pub struct Connection {
     socket: Socket,
     tls: Option<Box<ClientConnection>>,
+    tunnel: Option<Box<Tunnel>>,
     stage: Stage,
+    /// When it was begun to be opened.
+    begun: Instant,
+    took: Took,
     outgoing: Outgoing,
+    /// What the next read is to find, known from the one before.
+    next: Option<io::Result<Arrived>>,
     /// Reads the responses.
     pub http: http1::Reader,
+}
+
+/// How long opening a connection took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Took {
+    /// Until the connection stood, the way through a proxy included.
+    pub connect: Duration,
+    /// The handshake of TLS after that.
+    pub tls: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Connecting,
+    /// Asking a proxy for a way to the server.
+    Tunnelling,
     /// Shaking hands over TLS.
     Greeting,
     Open,
@@ -64,10 +82,13 @@ pub enum Arrived {
     /// Nothing.
     Nothing,
     /// The other end has closed.
-    Close,
+    Close {
+        /// Whether it is sure that nothing was cut off: TLS has words for that, without it none are needed.
+        whole: bool,
+    },
     /// Bytes.
     Bytes {
-        /// Number of bytes of plain text at the beginning of the buffer; 0 if TLS needs more for a record.
+        /// Number of bytes of plain text at the beginning of the buffer; 0 if TLS kept all that came to itself.
         len: usize,
         /// When the kernel received them, as time of day since the epoch.
         stamp: Option<Duration>,
@@ -77,12 +98,13 @@ pub enum Arrived {
 }
 
 impl Connection {
-    /// Begins to connect to `address`.
+    /// Begins to connect to `address`, through the tunnel of a proxy if there is one.
     ///
     /// # Errors
     /// If no socket can be had, or there is no way to the address.
     pub fn open(
         address: &Address,
+        tunnel: Option<&Tunnel>,
         tls: Option<&Tls>,
         stamps: bool,
         registry: &Registry,
@@ -97,10 +119,20 @@ impl Connection {
                 tls.set_buffer_limit(None);
                 Box::new(tls)
             });
+        let begun = Instant::now();
         let mut socket = Socket::connect(address, stamps)?;
         socket.register(registry, token)?;
-        let (outgoing, http) = (Outgoing::default(), http1::Reader::default());
-        Ok(Self { socket, tls, stage: Stage::Connecting, outgoing, http })
+        Ok(Self {
+            socket,
+            tls,
+            tunnel: tunnel.cloned().map(Box::new),
+            stage: Stage::Connecting,
+            begun,
+            took: Took::default(),
+            outgoing: Outgoing::default(),
+            next: None,
+            http: http1::Reader::default(),
+        })
     }
 
     /// Goes on opening.
@@ -113,30 +145,38 @@ impl Connection {
                 None => return Ok(Opening::Waiting),
                 Some(result) => result?,
             }
+            self.stage = Stage::Tunnelling;
+        }
+        if self.stage == Stage::Tunnelling {
+            if let Some(tunnel) = &mut self.tunnel
+                && !tunnel.go_on(&mut Wire { socket: &mut self.socket })?
+            {
+                return Ok(Opening::Waiting);
+            }
+            self.tunnel = None;
+            self.took.connect = self.begun.elapsed();
             self.stage = if self.tls.is_some() { Stage::Greeting } else { Stage::Open };
         }
         if let (Stage::Greeting, Some(tls)) = (self.stage, &mut self.tls) {
-            let mut wire = Wire { socket: &mut self.socket };
-            while tls.is_handshaking() {
-                if tls.wants_write() {
-                    match tls.write_tls(&mut wire) {
-                        Err(error) if is_wait(&error) => return Ok(Opening::Waiting),
-                        result => result?,
-                    };
-                } else {
-                    match tls.read_tls(&mut wire) {
-                        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                        Err(error) if is_wait(&error) => return Ok(Opening::Waiting),
-                        result => result?,
-                    };
-                    tls.process_new_packets().map_err(io::Error::other)?;
-                }
+            if !shake_hands(tls, &mut Wire { socket: &mut self.socket })? {
+                return Ok(Opening::Waiting);
             }
             self.stage = Stage::Open;
+            self.took.tls = Some(self.begun.elapsed().saturating_sub(self.took.connect));
             // The client's last words of the handshake.
             self.flush()?;
         }
         Ok(Opening::Open)
+    }
+
+    /// How long opening took, once it is open.
+    pub fn took(&self) -> Took {
+        self.took
+    }
+
+    /// Whether TLS is spoken.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Whether requests can be sent.
@@ -199,8 +239,15 @@ impl Connection {
     /// # Errors
     /// If the connection is broken.
     pub fn receive(&mut self, buffer: &mut [u8], control: &mut [u8]) -> io::Result<Arrived> {
+        if let Some(next) = self.next.take() {
+            return next;
+        }
+        // What TLS keeps of a record that is not complete comes out together with what completes it:
+        // so more can come out than goes in, and there is room for it.
+        let room = if self.tls.is_some() { buffer.len() / 3 * 2 } else { 0 };
+        let (plain, arriving) = buffer.split_at_mut(room);
         let received = loop {
-            match self.socket.receive(buffer, control) {
+            match self.socket.receive(arriving, control) {
                 Ok(received) => break received,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_wait(&error) => return Ok(Arrived::Nothing),
@@ -208,41 +255,112 @@ impl Connection {
             }
         };
         let Received { len, stamp } = received;
-        let more = len == buffer.len();
+        let more = len == arriving.len();
         let Some(tls) = &mut self.tls else {
-            return Ok(if len == 0 { Arrived::Close } else { Arrived::Bytes { len, stamp, more } });
+            return Ok(match len {
+                0 => Arrived::Close { whole: true },
+                _ => Arrived::Bytes { len, stamp, more },
+            });
         };
         if len == 0 {
-            return Ok(Arrived::Close);
+            return Ok(Arrived::Close { whole: false });
         }
-        let mut cipher = &buffer[..len];
-        let mut plain = Vec::with_capacity(len);
-        let mut closed = false;
-        while !cipher.is_empty() {
-            tls.read_tls(&mut cipher)?;
-            let state = tls.process_new_packets().map_err(io::Error::other)?;
-            closed |= state.peer_has_closed();
-            let start = plain.len();
-            plain.resize(start + state.plaintext_bytes_to_read(), 0);
-            if plain.len() > start {
-                tls.reader().read_exact(&mut plain[start..])?;
-            }
-        }
-        if plain.is_empty() && closed {
-            return Ok(Arrived::Close);
-        }
-        // What was encrypted is longer than what it says, so it fits.
-        buffer[..plain.len()].copy_from_slice(&plain);
+        let (len, end) = decrypt(tls, &arriving[..len], plain);
         if tls.wants_write() {
-            self.flush()?;
+            // An answer to a change of keys, or an alert. What has arrived counts even if it can not be sent.
+            let _ = self.flush();
         }
-        Ok(Arrived::Bytes { len: plain.len(), stamp, more })
+        match end {
+            Some(end) if len == 0 => end,
+            Some(end) => {
+                self.next = Some(end);
+                Ok(Arrived::Bytes { len, stamp, more: true })
+            }
+            None => Ok(Arrived::Bytes { len, stamp, more }),
+        }
     }
 
-    /// Whether an idle connection can not be used any more.
-    pub fn is_spent(&self) -> bool {
-        self.socket.is_spent()
+    /// Whether an idle connection can not be used any more; `buffer` and `control` are scratch space.
+    pub fn is_spent(&mut self, buffer: &mut [u8], control: &mut [u8]) -> bool {
+        if self.next.is_some() {
+            return true;
+        }
+        if !self.socket.has_news() {
+            return false;
+        }
+        if self.tls.is_none() {
+            return true;
+        }
+        // Tickets and new keys come unasked, and are nobody's answer.
+        loop {
+            match self.receive(buffer, control) {
+                Ok(Arrived::Nothing) => return false,
+                Ok(Arrived::Bytes { len: 0, .. }) => {}
+                _ => return true,
+            }
+        }
     }
+}
+
+/// Decrypts `cipher` to the beginning of `plain`; returns how much that gave, and what ends the connection, if anything.
+fn decrypt(
+    tls: &mut ClientConnection,
+    mut cipher: &[u8],
+    plain: &mut [u8],
+) -> (usize, Option<io::Result<Arrived>>) {
+    let mut len = 0;
+    loop {
+        let result = match tls.read_tls(&mut cipher) {
+            // After the end of the encrypted data nothing is taken any more.
+            Ok(0) => return (len, Some(Ok(Arrived::Close { whole: true }))),
+            Ok(_) => tls.process_new_packets().map_err(io::Error::other),
+            Err(error) => Err(error),
+        };
+        // What was decrypted before an error counts.
+        loop {
+            match tls.reader().read(&mut plain[len..]) {
+                Ok(0) | Err(_) => break,
+                Ok(n) => len += n,
+            }
+        }
+        match result {
+            Err(error) => return (len, Some(Err(error))),
+            Ok(state) if state.peer_has_closed() => {
+                return (len, Some(Ok(Arrived::Close { whole: true })));
+            }
+            Ok(_) if cipher.is_empty() => return (len, None),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Goes on with the handshake of TLS, and returns whether it is done.
+fn shake_hands(tls: &mut ClientConnection, wire: &mut Wire<'_>) -> io::Result<bool> {
+    while tls.is_handshaking() {
+        if tls.wants_write() {
+            match tls.write_tls(wire) {
+                Err(error) if is_wait(&error) => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => drop(result?),
+            }
+            continue;
+        }
+        match tls.read_tls(wire) {
+            Ok(0) => {
+                let why = "the connection was closed within the handshake of TLS";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+            }
+            Err(error) if is_wait(&error) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => drop(result?),
+        }
+        if let Err(error) = tls.process_new_packets() {
+            // Tells the server why; whether that arrives changes nothing.
+            let _ = tls.write_tls(wire);
+            return Err(io::Error::other(error));
+        }
+    }
+    Ok(true)
 }
 
 /// Whether the kernel wants to be asked again later.
@@ -257,7 +375,7 @@ struct Wire<'a> {
 
 impl Read for Wire<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut control = [0; super::socket::CONTROL];
+        let mut control = [0; CONTROL];
         self.socket.receive(buffer, &mut control).map(|received| received.len)
     }
 }

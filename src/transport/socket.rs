@@ -109,19 +109,20 @@ impl Socket {
         }
     }
 
-    /// Whether the other end has closed, or sent what nobody asked for.
-    pub fn is_spent(&self) -> bool {
-        let mut byte = [0];
-        match self {
-            Self::Tcp(stream) => !would_block(stream.peek(&mut byte)),
-            // An event of the poll tells it.
-            Self::Unix(_) => false,
-        }
-    }
-}
+    /// Whether something can be read: bytes, or that the other end has closed.
+    pub fn has_news(&self) -> bool {
+        use std::os::fd::AsRawFd as _;
 
-fn would_block(result: io::Result<usize>) -> bool {
-    matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        use nix::errno::Errno;
+        use nix::sys::socket::{MsgFlags, recv};
+
+        let fd = match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        };
+        // The socket never blocks.
+        !matches!(recv(fd, &mut [0], MsgFlags::MSG_PEEK), Err(Errno::EAGAIN | Errno::EINTR))
+    }
 }
 
 #[cfg(target_os = "linux")]

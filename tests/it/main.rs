@@ -45,6 +45,8 @@ mod output;
 mod prefix;
 /// The calls of the profiler.
 mod profiler;
+/// Proxies and Unix sockets.
+mod reach;
 /// Records of recorded responses with exact arrival times.
 mod records;
 /// What command lines mean.
@@ -61,5 +63,7 @@ mod sweep;
 mod tables;
 /// Prompts of real text, and files of rows.
 mod texts;
+/// Load over TLS.
+mod tls;
 /// The rules of the source tree that no compiler checks.
 mod tidy;

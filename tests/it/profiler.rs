@@ -11,6 +11,7 @@ use rbench::cli::profile::ProfileArgs;
 use rbench::config::profile::{self, Profile};
 use rbench::probe::Probe;
 use rbench::profiler::{Running, Said};
+use rbench::transport::Route;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Value, json};
 
@@ -87,7 +88,7 @@ async fn run(profile: &Profile) -> Vec<Said> {
     // Fails only if another test of the process has done so.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // The profile has the URLs.
-    let probe = Probe::new("http://unused.invalid", headers).unwrap();
+    let probe = Probe::new("http://unused.invalid", headers, &Route::default()).unwrap();
     let mut said = Vec::new();
     let running = Running::start(profile, &probe, 12.5, |what| said.push(what)).await;
     running.stop(|what| said.push(what)).await;

@@ -1,8 +1,14 @@
 //! What tests stand on.
 
+/// Certificates that are made for a test.
+pub(crate) mod certificates;
+/// A proxy.
+pub(crate) mod proxy;
 /// A run of the program in an empty environment and a folder of its own.
 pub(crate) mod rbench;
 /// A scripted HTTP server.
 pub(crate) mod server;
+/// The server's end of a connection.
+pub(crate) mod stream;
 /// What well-behaved engines answer.
 pub(crate) mod wire;

@@ -1,5 +1,6 @@
 //! Reading: what happened on a socket, and the bytes that it gave.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::dispatch::exchange::Step;
 use crate::model::{Failure, FailureKind, Phase};
 use crate::transport::connection::{Arrived, Opening};
 use crate::transport::http1::Part;
-use crate::transport::socket;
+use crate::transport::{socket, tls};
 
 impl Lane {
     /// Deals with whatever happened on a socket.
@@ -20,7 +21,14 @@ impl Lane {
         if !link.connection.is_open() {
             match link.connection.go_on() {
                 Ok(Opening::Waiting) => {}
-                Ok(Opening::Open) => self.opened(key),
+                Ok(Opening::Open) => {
+                    let is_encrypted = link.connection.is_encrypted();
+                    self.opened(key);
+                    // What came right behind the handshake was told of by the same event.
+                    if is_encrypted {
+                        self.read_caught(key, false);
+                    }
+                }
                 Err(error) => self.not_opened(key, &error),
             }
             return;
@@ -34,9 +42,14 @@ impl Lane {
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             let closed = event.is_read_closed() || event.is_error();
-            if catch_unwind(AssertUnwindSafe(|| self.read(key, closed))).is_err() {
-                self.panicked(key);
-            }
+            self.read_caught(key, closed);
+        }
+    }
+
+    /// Reads; a panic ends the request and nothing else.
+    pub(super) fn read_caught(&mut self, key: usize, closed: bool) {
+        if catch_unwind(AssertUnwindSafe(|| self.read(key, closed))).is_err() {
+            self.panicked(key);
         }
     }
 
@@ -48,18 +61,20 @@ impl Lane {
         while let Some(link) = self.links.get_mut(key) {
             match link.connection.receive(&mut buffer, &mut control) {
                 Ok(Arrived::Nothing) => break,
-                Ok(Arrived::Close) => {
-                    self.closed(key, "the connection was closed before the response was complete");
+                Ok(Arrived::Close { whole }) => {
+                    self.closed(key, whole, None);
                     break;
                 }
                 Ok(Arrived::Bytes { len, stamp, more }) => {
-                    self.take(key, &buffer[..len], stamp);
+                    if len > 0 {
+                        self.take(key, &buffer[..len], stamp);
+                    }
                     if !more && !closed {
                         break;
                     }
                 }
                 Err(error) => {
-                    self.closed(key, &error.to_string());
+                    self.closed(key, false, Some(&error));
                     break;
                 }
             }
@@ -121,8 +136,8 @@ impl Lane {
         }
     }
 
-    /// The other end closed the connection, or it broke.
-    pub(super) fn closed(&mut self, key: usize, why: &str) {
+    /// The other end closed the connection, or it broke with `error`; `whole` if all that was sent has arrived.
+    pub(super) fn closed(&mut self, key: usize, whole: bool, error: Option<&io::Error>) {
         let now = self.clock.now();
         let Some(link) = self.links.get_mut(key) else { return };
         let Some(exchange) = &mut link.exchange else {
@@ -131,10 +146,18 @@ impl Lane {
             return;
         };
         // A body without a length ends like this.
-        let result = if link.connection.http.close() {
+        let result = if whole && link.connection.http.close() {
             exchange.part(Part::End, now, &self.shared.endpoint).map(drop)
         } else {
-            exchange.broken(why, now)
+            let trouble = error.and_then(|error| tls::trouble(error));
+            let why = match (&trouble, error) {
+                (Some(trouble), _) => trouble.message.clone(),
+                (None, Some(error)) => error.to_string(),
+                (None, None) => {
+                    "the connection was closed before the response was complete".to_owned()
+                }
+            };
+            exchange.broken(&why, trouble.is_some(), now)
         };
         self.end(key, result, false);
     }

@@ -1,7 +1,6 @@
 //! Sending: a request goes over an idle connection, or over a new one as soon as it is open.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mio::Token;
 
@@ -11,6 +10,7 @@ use crate::health::ClockSource;
 use crate::model::FailureKind;
 use crate::request_log;
 use crate::transport::connection::Connection;
+use crate::transport::tls;
 
 impl Lane {
     /// Sends the request of `exchange` over an idle connection, or over a new one as soon as it is open.
@@ -18,7 +18,7 @@ impl Lane {
         self.shared.progress.sent();
         while let Some(key) = self.idle.pop() {
             let Some(link) = self.links.get_mut(key) else { continue };
-            if link.connection.is_spent() {
+            if link.connection.is_spent(&mut self.buffer, &mut self.control) {
                 self.links.remove(key);
                 continue;
             }
@@ -50,7 +50,8 @@ impl Lane {
             let entry = self.links.vacant_entry();
             let token = Token(entry.key());
             let registry = self.poll.registry();
-            match Connection::open(to, endpoint.tls.as_ref(), stamps, registry, token) {
+            let (tunnel, tls) = (endpoint.tunnel.as_ref(), endpoint.tls.as_ref());
+            match Connection::open(to, tunnel, tls, stamps, registry, token) {
                 Ok(connection) => {
                     entry.insert(Link { connection, exchange, address });
                     self.health.connections += 1;
@@ -87,10 +88,8 @@ impl Lane {
 
     /// A request could not be sent. The server may have said why, and closed: then that is what counts.
     pub(super) fn unsendable(&mut self, key: usize, error: &io::Error) {
-        let result = catch_unwind(AssertUnwindSafe(|| self.read(key, true)));
-        if result.is_err() {
-            self.panicked(key);
-        } else if self.links.get(key).is_some_and(|link| link.exchange.is_some()) {
+        self.read_caught(key, true);
+        if self.links.get(key).is_some_and(|link| link.exchange.is_some()) {
             let mut failure = connect_failure(&error.to_string());
             failure.kind = FailureKind::Transport;
             self.end(key, Err(failure), false);
@@ -99,6 +98,11 @@ impl Lane {
 
     pub(super) fn opened(&mut self, key: usize) {
         let Some(link) = self.links.get_mut(key) else { return };
+        let took = link.connection.took();
+        self.health.connecting.add(took.connect);
+        if let Some(tls) = took.tls {
+            self.health.tls.add(tls);
+        }
         match &mut link.exchange {
             Some(exchange) => {
                 let took = self.clock.now().saturating_sub(exchange.begun);
@@ -113,9 +117,13 @@ impl Lane {
         let Some(link) = self.links.try_remove(key) else { return };
         // Without a request nobody waits for another address.
         let Some(exchange) = link.exchange else { return };
-        let why = error.to_string();
+        let mut failure = connect_failure(&error.to_string());
+        if let Some(trouble) = tls::trouble(error) {
+            failure.kind = FailureKind::Tls;
+            failure.message = trouble.message;
+        }
         if let Err((Some(exchange), _)) = self.connect(Some(exchange), link.address + 1) {
-            self.conclude(exchange, &connect_failure(&why));
+            self.conclude(exchange, &failure);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::super::release::{ALL, Releases, Version, since};
 use super::super::{extras, json};
 use super::{V0_4_1, V0_5_6, V0_5_8, V0_5_15, V0_5_23, sections};
 use crate::ceiling::Headroom;
-use crate::health::{Health, LagSecond, LaneHealth};
+use crate::health::{Health, LagSecond, LaneHealth, Times};
 use crate::metric::Figure;
 use crate::model::{Outcome, RequestRecord};
 use crate::report::Report;
@@ -267,6 +267,15 @@ pub(super) fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value
 fn client(health: &Health, headroom: &Headroom, details: bool) -> Value {
     let ms = |ns: u64| ns as f64 / 1e6;
     let lag = health.lag();
+    let times = |times: &Times| {
+        (!times.is_empty()).then(|| {
+            json!({
+                "p50": ms(times.quantile_ns(0.5)),
+                "p99": ms(times.quantile_ns(0.99)),
+                "max": ms(times.max_ns()),
+            })
+        })
+    };
     let longest = |figure: fn(&LaneHealth) -> Duration| {
         health.lanes.iter().map(figure).max().unwrap_or_default().as_secs_f64()
     };
@@ -287,6 +296,8 @@ fn client(health: &Health, headroom: &Headroom, details: bool) -> Value {
         "headroom": headroom.factor(),
         "connections_ahead": health.sum(|lane| lane.connections_ahead),
         "connections": health.sum(|lane| lane.connections),
+        "connect_ms": times(&health.times(|lane| &lane.connecting)),
+        "tls_ms": times(&health.times(|lane| &lane.tls)),
         "read_batch_ms": longest(|lane| lane.window) * 1e3,
         "cpu_share": share(|lane| Some(lane.cpu)),
         "run_delay_share": share(|lane| lane.run_delay),

@@ -6,15 +6,20 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::sync::{Barrier, oneshot};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use super::stream::{Listener, Stream};
 
 /// Name of the model that the server lists.
 pub(crate) const MODEL: &str = "tiny";
@@ -57,6 +62,8 @@ enum Step {
     Meet(Arc<Barrier>),
     /// Ends the connection in order.
     Close,
+    /// Ends it without the words that TLS has for that.
+    Cut,
     /// Ends the connection with a reset.
     Reset,
 }
@@ -141,6 +148,10 @@ impl Answer {
 
     pub(crate) fn close(self) -> Self {
         self.then(Step::Close)
+    }
+
+    pub(crate) fn cut(self) -> Self {
+        self.then(Step::Cut)
     }
 
     pub(crate) fn reset(self) -> Self {
@@ -230,10 +241,28 @@ impl Script {
         self.start_at(SocketAddr::from((Ipv6Addr::LOCALHOST, 0))).ok()
     }
 
+    /// Starts it on a free port of 127.0.0.1, behind TLS.
+    pub(crate) fn start_tls(self, config: ServerConfig) -> Server {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let tls = TlsAcceptor::from(Arc::new(config));
+        self.start_on(Bound::Tcp(listener, Some(tls)), port, format!("https://127.0.0.1:{port}"))
+    }
+
+    /// Starts it on a Unix socket at `path`.
+    pub(crate) fn start_unix(self, path: &Path) -> Server {
+        let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+        self.start_on(Bound::Unix(listener), 0, format!("unix:{}", path.display()))
+    }
+
     fn start_at(self, address: SocketAddr) -> std::io::Result<Server> {
         let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
+        let url = format!("http://{address}");
+        Ok(self.start_on(Bound::Tcp(listener, None), address.port(), url))
+    }
+
+    fn start_on(self, bound: Bound, port: u16, url: String) -> Server {
         let log = Arc::new(Mutex::new(Log::default()));
         let calls = self.calls;
         let (stop, stopped) = oneshot::channel();
@@ -241,10 +270,22 @@ impl Script {
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(serve(listener, &shared, stopped));
+            runtime.block_on(async {
+                let listener = match bound {
+                    Bound::Tcp(listener, tls) => Listener::tcp(listener, tls),
+                    Bound::Unix(listener) => Listener::unix(listener),
+                };
+                serve(listener, &shared, stopped).await;
+            });
         });
-        Ok(Server { address, calls, log, stop: Some(stop), thread: Some(thread) })
+        Server { port, url, calls, log, stop: Some(stop), thread: Some(thread) }
     }
+}
+
+/// Where a server listens.
+enum Bound {
+    Tcp(std::net::TcpListener, Option<TlsAcceptor>),
+    Unix(std::os::unix::net::UnixListener),
 }
 
 /// An address that refuses connections for as long as this lives.
@@ -287,7 +328,8 @@ struct Shared {
 
 /// A running server.
 pub(crate) struct Server {
-    address: SocketAddr,
+    port: u16,
+    url: String,
     calls: Calls,
     log: Arc<Mutex<Log>>,
     stop: Option<oneshot::Sender<()>>,
@@ -297,11 +339,11 @@ pub(crate) struct Server {
 impl Server {
     /// Its base URL, without a slash at the end.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.url.clone()
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.address.port()
+        self.port
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -366,11 +408,10 @@ fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
 }
 
 async fn serve(
-    listener: std::net::TcpListener,
+    listener: Listener,
     shared: &Arc<Shared>,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let listener = TcpListener::from_std(listener).unwrap();
     let mut connections = JoinSet::new();
     let note = |ended: Result<(), tokio::task::JoinError>| {
         if let Err(error) = ended
@@ -387,11 +428,13 @@ async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let (stream, _) = accepted.unwrap();
+                let accepted = accepted.unwrap();
                 let shared = shared.clone();
                 connections.spawn(async move {
                     // A client that goes away is its own business: what it makes of it is tested there.
-                    let _ = converse(stream, &shared).await;
+                    if let Ok(stream) = accepted.open().await {
+                        let _ = converse(stream, &shared).await;
+                    }
                 });
             }
             Some(ended) = connections.join_next() => note(ended),
@@ -405,8 +448,7 @@ async fn serve(
 }
 
 /// Answers the requests of one connection.
-async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
+async fn converse(mut stream: Stream, shared: &Shared) -> std::io::Result<()> {
     let mut unread = Vec::new();
     let mut counted = false;
     while let Some(mut request) = read(&mut stream, &mut unread).await? {
@@ -439,7 +481,8 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
                     barrier.wait().await;
                 }
                 Step::Close => return stream.shutdown().await,
-                Step::Reset => return stream.set_zero_linger(),
+                Step::Cut => return stream.cut().await,
+                Step::Reset => return stream.reset(),
             }
         }
     }
@@ -456,7 +499,7 @@ impl Drop for Open {
 }
 
 /// The next request; `None` if the client has no more.
-async fn read(stream: &mut TcpStream, unread: &mut Vec<u8>) -> std::io::Result<Option<Request>> {
+async fn read(stream: &mut Stream, unread: &mut Vec<u8>) -> std::io::Result<Option<Request>> {
     let end = loop {
         if let Some(at) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
             break at;

@@ -1,0 +1,34 @@
+//! How the server is reached: certificates, proxies, sockets.
+
+use crate::config::Serve;
+use crate::error::Error;
+use crate::transport::Route;
+use crate::transport::tls::Trust;
+use crate::ui::Ui;
+
+/// Whether `NO_PROXY` names every host. The rules know hosts by that, and not addresses.
+fn no_proxy_at_all() -> bool {
+    let named = std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy"));
+    named.is_ok_and(|hosts| hosts.trim() == "*")
+}
+
+/// Reads the certificates and the environment, and tells what is not as usual.
+pub(super) fn reach(config: &Serve, ui: Ui) -> Result<Route, Error> {
+    let client = &config.client;
+    let identity = client.cert.as_deref().zip(client.key.as_deref());
+    let route = Route {
+        socket: config.target.socket.clone(),
+        // A proxy would look for the engine of --mock on its own machine.
+        proxies: !client.no_proxy && !config.target.own && !no_proxy_at_all(),
+        trust: Trust::load(client.cacert.as_deref(), identity, client.insecure)?,
+    };
+    if client.insecure {
+        ui.warn("--insecure: whoever answers is trusted, and gets the keys and prompts that are sent");
+    }
+    if let Ok(url) = config.target.base.parse()
+        && let Some(proxy) = route.proxy(&url)?
+    {
+        ui.status(&format!("the load goes through the proxy {}", proxy.shown));
+    }
+    Ok(route)
+}

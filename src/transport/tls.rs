@@ -1,0 +1,328 @@
+//! Whom TLS trusts, how this client shows who it is, and what its errors mean.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::client::verify_server_name;
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme,
+};
+use rustls_platform_verifier::Verifier;
+
+use crate::error::{Error, Kind};
+
+/// Whom to trust, and who this client is.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// Authorities beside those of the system.
+    roots: Vec<CertificateDer<'static>>,
+    /// A certificate with those of the authorities between, and its key.
+    identity: Option<Arc<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>>,
+    /// Whether everybody is trusted.
+    insecure: bool,
+}
+
+impl Trust {
+    /// Reads `cacert`, the authorities to trust beside the system's, and `identity`, the certificate of this client
+    /// and its key; `insecure` trusts everybody.
+    ///
+    /// # Errors
+    /// If a file can not be read, or holds something else; the messages name it, and never what is in it.
+    pub fn load(
+        cacert: Option<&Path>,
+        identity: Option<(&Path, &Path)>,
+        insecure: bool,
+    ) -> Result<Self, Error> {
+        let roots = match cacert {
+            Some(path) => certificates("--cacert", path)?,
+            None => Vec::new(),
+        };
+        let identity = match identity {
+            Some((cert, key)) => {
+                let pair = (certificates("--cert", cert)?, private_key(key)?);
+                Some((Arc::new(pair), cert, key))
+            }
+            None => None,
+        };
+        let trust = Self {
+            roots,
+            identity: identity.as_ref().map(|(pair, ..)| pair.clone()),
+            insecure,
+        };
+        // What rustls does not like is better known before the run, while the files can be named.
+        if let Some(path) = cacert {
+            let mut store = rustls::RootCertStore::empty();
+            for root in &trust.roots {
+                store.add(root.clone()).map_err(|error| {
+                    unusable("--cacert", path, "a certificate in it can not be used")
+                        .because(error)
+                })?;
+            }
+        }
+        if let Some((pair, cert, key)) = identity {
+            let (chain, secret) = &*pair;
+            CertifiedKey::from_der(chain.clone(), secret.clone_key(), &provider()).map_err(|_| {
+                let what = format!("--key {} is not the key of its certificate", key.display());
+                unusable("--cert", cert, &what)
+            })?;
+        }
+        Ok(trust)
+    }
+
+    /// Whether anything differs from what the system says.
+    pub fn is_default(&self) -> bool {
+        self.roots.is_empty() && self.identity.is_none() && !self.insecure
+    }
+
+    /// A configuration that offers `protocols`.
+    ///
+    /// # Errors
+    /// If the system's authorities can not be read.
+    pub fn config(&self, protocols: &[&str]) -> Result<ClientConfig, Error> {
+        let fail = |what: &str| Error::new(Kind::System, format!("can not speak TLS: {what}"));
+        let provider = provider();
+        let verifier: Arc<dyn ServerCertVerifier> = if self.insecure {
+            Arc::new(Everybody(provider.clone()))
+        } else {
+            let verifier = Verifier::new_with_extra_roots(self.roots.clone(), provider.clone());
+            let verifier = verifier.map_err(|error| {
+                fail("no certificates of authorities")
+                    .because(error)
+                    .hint("install the system's certificates, or name a file with --cacert")
+            })?;
+            Arc::new(Known { named: self.roots.clone(), verifier })
+        };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| fail("no version of it").because(error))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match self.identity.as_deref() {
+            Some((chain, key)) => builder
+                .with_client_auth_cert(chain.clone(), key.clone_key())
+                .map_err(|_| fail("the client's certificate and key do not fit"))?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(config)
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()))
+}
+
+fn unusable(flag: &str, path: &Path, what: &str) -> Error {
+    Error::new(Kind::Input, format!("{flag} {}: {what}", path.display()))
+}
+
+/// What a PEM file is not. Without the parser's own words, which repeat lines of the file.
+fn not_pem(flag: &str, path: &Path, error: pem::Error, expected: &str) -> Error {
+    match error {
+        pem::Error::Io(error) => unusable(flag, path, "can not be read").because(error),
+        _ => unusable(flag, path, &format!("expected {expected} in PEM form")),
+    }
+}
+
+fn certificates(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let fail = |error| not_pem(flag, path, error, "certificates");
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).map_err(fail)?.collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(fail(pem::Error::NoItemsFound)),
+        Ok(found) => Ok(found),
+        Err(error) => Err(fail(error)),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| {
+        not_pem("--key", path, error, "a private key without a passphrase")
+    })
+}
+
+/// Trusts servers that an authority vouches for, and those whose own certificate the user has named.
+#[derive(Debug)]
+struct Known {
+    named: Vec<CertificateDer<'static>>,
+    verifier: Verifier,
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.named.iter().any(|named| named == leaf) {
+            // Those that servers make for themselves are often authorities at the same time, which would be refused.
+            verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        self.verifier.verify_server_cert(leaf, between, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+/// Trusts every server.
+#[derive(Debug)]
+struct Everybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Everybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What went wrong in TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// One line that says what happened and what to do about it.
+    pub message: String,
+    /// Whether another attempt ends in the same way: certificates and protocols do not change by themselves.
+    pub lasting: bool,
+}
+
+/// What `error` says of TLS; `None` if it is about something else.
+pub fn trouble(error: &(dyn StdError + 'static)) -> Option<Trouble> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return Some(explain(error));
+        }
+        // An error of I/O does not count what it wraps as its source, only the source of that.
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn explain(error: &rustls::Error) -> Trouble {
+    use rustls::Error as E;
+    let (what, advice) = match error {
+        E::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => (name_mismatch(error), "use a name of the certificate in --base-url, or go without the check with --insecure"),
+        E::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => ("the server's certificate has expired".to_owned(), "renew it, or go without the check with --insecure"),
+        E::InvalidCertificate(
+            CertificateError::UnknownIssuer,
+        ) => (
+            "no known authority vouches for the server's certificate".to_owned(),
+            "name a file with the authority's with --cacert, or go without the check with --insecure",
+        ),
+        E::InvalidCertificate(why) => (
+            format!("the server's certificate is not good: {why}"),
+            "name a file with that of its authority with --cacert, or go without the check with --insecure",
+        ),
+        E::NoApplicationProtocol | E::AlertReceived(AlertDescription::NoApplicationProtocol) => (
+            "the server does not speak HTTP/1.1".to_owned(),
+            "load over HTTP/2 is not supported: let the server offer http/1.1 as well",
+        ),
+        E::AlertReceived(
+            alert @ (AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied),
+        ) => (
+            format!("the server refuses this client's certificate, or wants one ({alert:?})"),
+            "give it with --cert and --key",
+        ),
+        E::AlertReceived(alert) => {
+            return Trouble {
+                message: format!("TLS: the server ended the connection ({alert:?})"),
+                lasting: false,
+            };
+        }
+        E::InvalidMessage(_) => {
+            return Trouble {
+                message: format!("what the server sent is not TLS ({error}): does it speak plain http?"),
+                lasting: false,
+            };
+        }
+        _ => return Trouble { message: format!("TLS: {error}"), lasting: false },
+    };
+    Trouble { message: format!("{what}: {advice}"), lasting: true }
+}
+
+fn name_mismatch(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+        expected,
+        presented,
+    }) = error
+    else {
+        return "the server's certificate is not for this host".to_owned();
+    };
+    let names = if presented.is_empty() { "no name".to_owned() } else { presented.join(", ") };
+    format!("the server's certificate is not for {}, but for {names}", expected.to_str())
+}
