@@ -509,12 +509,11 @@ fn target(
     };
     let flag = if args.base_url.is_some() { "--base-url" } else { "--host" };
     let socket = reach::socket(&base)?;
-    let (base, shown) = match &socket {
-        Some(_) => (reach::LOCALHOST.to_owned(), base),
-        None => {
-            let shown = checked_url(flag, &base)?;
-            (base, shown)
-        }
+    let (base, shown) = if socket.is_some() {
+        (reach::LOCALHOST.to_owned(), base)
+    } else {
+        let shown = checked_url(flag, &base)?;
+        (base, shown)
     };
     let mut control = HeaderMap::new();
     if let Some(key) = keys.authorization() {

@@ -83,7 +83,9 @@ pub fn run(
     progress: &Arc<Progress>,
 ) -> io::Result<Ran> {
     let clock = match options.clock {
-        ClockSource::Kernel if endpoint.can_have_stamps() && socket::kernel_stamps() => ClockSource::Kernel,
+        ClockSource::Kernel if endpoint.can_have_stamps() && socket::kernel_stamps() => {
+            ClockSource::Kernel
+        }
         _ => ClockSource::User,
     };
     let due: Vec<Duration> = plan.iter().map(|request| request.due).collect();

@@ -51,7 +51,10 @@ impl Route {
     ///
     /// # Errors
     /// If the TLS roots of the system can not be read.
-    pub fn lead(&self, mut client: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilder, Error> {
+    pub fn lead(
+        &self,
+        mut client: reqwest::ClientBuilder,
+    ) -> Result<reqwest::ClientBuilder, Error> {
         if !self.trust.is_default() {
             client = client.tls_backend_preconfigured(self.trust.config(&["h2", "http/1.1"])?);
         }

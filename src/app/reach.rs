@@ -23,7 +23,9 @@ pub(super) fn reach(config: &Serve, ui: Ui) -> Result<Route, Error> {
         trust: Trust::load(client.cacert.as_deref(), identity, client.insecure)?,
     };
     if client.insecure {
-        ui.warn("--insecure: whoever answers is trusted, and gets the keys and prompts that are sent");
+        ui.warn(
+            "--insecure: whoever answers is trusted, and gets the keys and prompts that are sent",
+        );
     }
     if let Ok(url) = config.target.base.parse()
         && let Some(proxy) = route.proxy(&url)?

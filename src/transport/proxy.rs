@@ -96,8 +96,7 @@ impl Tunnel {
     /// The way to the server of `url` through `proxy`.
     pub(super) fn new(proxy: &Proxy, url: &Url) -> Self {
         let to = authority(url);
-        let head =
-            format!("CONNECT {to} HTTP/1.1\r\nhost: {to}\r\nuser-agent: {USER_AGENT}\r\n");
+        let head = format!("CONNECT {to} HTTP/1.1\r\nhost: {to}\r\nuser-agent: {USER_AGENT}\r\n");
         let request = [head.as_bytes(), &proxy.field(), b"\r\n"].concat();
         Self { request: request.into(), sent: 0, answer: Vec::new() }
     }
@@ -225,13 +224,16 @@ mod tests {
 
     #[test]
     fn passwords_are_sent_and_not_shown() {
-        let proxy = proxy("http://me:s3cret@p:3128", "", "https://x:y@engine.example").unwrap().unwrap();
+        let proxy =
+            proxy("http://me:s3cret@p:3128", "", "https://x:y@engine.example").unwrap().unwrap();
         assert_eq!(proxy.field(), b"proxy-authorization: Basic bWU6czNjcmV0\r\n");
         let tunnel = Tunnel::new(&proxy, &"https://x:y@engine.example/v1".parse().unwrap());
         let shown = format!("{proxy:?} {tunnel:?} {}", proxy.shown);
         assert!(!shown.contains("s3cret") && !shown.contains("bWU6"), "{shown}");
         let head = String::from_utf8(tunnel.request.to_vec()).unwrap();
-        assert!(head.starts_with("CONNECT engine.example:443 HTTP/1.1\r\nhost: engine.example:443\r\n"));
+        assert!(
+            head.starts_with("CONNECT engine.example:443 HTTP/1.1\r\nhost: engine.example:443\r\n")
+        );
         assert!(head.ends_with("proxy-authorization: Basic bWU6czNjcmV0\r\n\r\n"), "{head}");
     }
 

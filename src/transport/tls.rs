@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme,
 };
@@ -52,27 +52,25 @@ impl Trust {
             }
             None => None,
         };
-        let trust = Self {
-            roots,
-            identity: identity.as_ref().map(|(pair, ..)| pair.clone()),
-            insecure,
-        };
+        let trust =
+            Self { roots, identity: identity.as_ref().map(|(pair, ..)| pair.clone()), insecure };
         // What rustls does not like is better known before the run, while the files can be named.
         if let Some(path) = cacert {
             let mut store = rustls::RootCertStore::empty();
             for root in &trust.roots {
                 store.add(root.clone()).map_err(|error| {
-                    unusable("--cacert", path, "a certificate in it can not be used")
-                        .because(error)
+                    unusable("--cacert", path, "a certificate in it can not be used").because(error)
                 })?;
             }
         }
         if let Some((pair, cert, key)) = identity {
             let (chain, secret) = &*pair;
-            CertifiedKey::from_der(chain.clone(), secret.clone_key(), &provider()).map_err(|_| {
-                let what = format!("--key {} is not the key of its certificate", key.display());
-                unusable("--cert", cert, &what)
-            })?;
+            CertifiedKey::from_der(chain.clone(), secret.clone_key(), &provider()).map_err(
+                |_| {
+                    let what = format!("--key {} is not the key of its certificate", key.display());
+                    unusable("--cert", cert, &what)
+                },
+            )?;
         }
         Ok(trust)
     }
@@ -136,8 +134,7 @@ fn not_pem(flag: &str, path: &Path, error: pem::Error, expected: &str) -> Error 
 
 fn certificates(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let fail = |error| not_pem(flag, path, error, "certificates");
-    let found: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(fail)?.collect();
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(fail)?.collect();
     match found {
         Ok(found) if found.is_empty() => Err(fail(pem::Error::NoItemsFound)),
         Ok(found) => Ok(found),
@@ -146,9 +143,8 @@ fn certificates(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>,
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| {
-        not_pem("--key", path, error, "a private key without a passphrase")
-    })
+    PrivateKeyDer::from_pem_file(path)
+        .map_err(|error| not_pem("--key", path, error, "a private key without a passphrase"))
 }
 
 /// Trusts servers that an authority vouches for, and those whose own certificate the user has named.
@@ -267,13 +263,17 @@ fn explain(error: &rustls::Error) -> Trouble {
     let (what, advice) = match error {
         E::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => (name_mismatch(error), "use a name of the certificate in --base-url, or go without the check with --insecure"),
+        ) => (
+            name_mismatch(error),
+            "use a name of the certificate in --base-url, or go without the check with --insecure",
+        ),
         E::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => ("the server's certificate has expired".to_owned(), "renew it, or go without the check with --insecure"),
-        E::InvalidCertificate(
-            CertificateError::UnknownIssuer,
         ) => (
+            "the server's certificate has expired".to_owned(),
+            "renew it, or go without the check with --insecure",
+        ),
+        E::InvalidCertificate(CertificateError::UnknownIssuer) => (
             "no known authority vouches for the server's certificate".to_owned(),
             "name a file with the authority's with --cacert, or go without the check with --insecure",
         ),
@@ -306,7 +306,9 @@ fn explain(error: &rustls::Error) -> Trouble {
         }
         E::InvalidMessage(_) => {
             return Trouble {
-                message: format!("what the server sent is not TLS ({error}): does it speak plain http?"),
+                message: format!(
+                    "what the server sent is not TLS ({error}): does it speak plain http?"
+                ),
                 lasting: false,
             };
         }

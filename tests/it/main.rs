@@ -63,7 +63,7 @@ mod sweep;
 mod tables;
 /// Prompts of real text, and files of rows.
 mod texts;
-/// Load over TLS.
-mod tls;
 /// The rules of the source tree that no compiler checks.
 mod tidy;
+/// Load over TLS.
+mod tls;

@@ -73,7 +73,7 @@ fn bodies_are_cut_anywhere() {
             let bytes = Wire::Completions.events(WORDS).concat().into_bytes();
             let head = Answer::head("200 OK", &["content-type: text/event-stream"]);
             // Each piece is a record of its own.
-            bytes.chunks(cut).fold(head, |answer, piece| answer.raw(piece)).close()
+            bytes.chunks(cut).fold(head, Answer::raw).close()
         })
         .start_tls(Speaks::with(&identity).config());
         let run = trusting("vllm", &server, &authority.pem()).run().exits(0);
@@ -314,7 +314,8 @@ fn files_that_can_not_be_used_are_named() {
         (&["--key", "one.key"], "--cert"),
         (&["--cacert", "one.pem", "--insecure"], "--insecure"),
     ] {
-        let _ = Rbench::load("vllm", "https://127.0.0.1:1").args(words).run().exits(2).says(&[says]);
+        let _ =
+            Rbench::load("vllm", "https://127.0.0.1:1").args(words).run().exits(2).says(&[says]);
     }
     for words in [&["--cacert", "a"][..], &["--cert", "a", "--key", "b"], &["--insecure"]] {
         let run = Rbench::load("vllm", "http://127.0.0.1:1").args(words).run().exits(2);

@@ -95,12 +95,7 @@ pub(crate) struct Speaks<'a> {
 impl<'a> Speaks<'a> {
     /// As most servers do.
     pub(crate) fn with(identity: &'a Identity) -> Self {
-        Self {
-            identity,
-            clients: None,
-            version: None,
-            protocols: &["http/1.1"],
-        }
+        Self { identity, clients: None, version: None, protocols: &["http/1.1"] }
     }
 
     pub(crate) fn config(self) -> ServerConfig {

@@ -50,11 +50,7 @@ impl Proxy {
     }
 }
 
-async fn lead(
-    mut client: TcpStream,
-    field: &str,
-    log: &Mutex<Vec<String>>,
-) -> std::io::Result<()> {
+async fn lead(mut client: TcpStream, field: &str, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(client.read_u8().await?);

@@ -407,11 +407,7 @@ fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(
-    listener: Listener,
-    shared: &Arc<Shared>,
-    mut stopped: oneshot::Receiver<()>,
-) {
+async fn serve(listener: Listener, shared: &Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
     let note = |ended: Result<(), tokio::task::JoinError>| {
         if let Err(error) = ended
