@@ -7,6 +7,7 @@ pub mod launch;
 pub mod offline;
 pub mod one_batch;
 pub mod profile;
+pub mod reach;
 mod renamed;
 pub mod selftest;
 
@@ -106,7 +107,7 @@ pub struct ServeArgs {
     /// Kind of server, which decides the endpoint and the format
     #[arg(long, default_value = "sglang", value_parser = PossibleValuesParser::new(backend::ALL.iter().map(|b| b.name)), hide_possible_values = true, value_name = "NAME", help_heading = TARGET, help = backend_help())]
     pub backend: String,
-    /// URL of the server, instead of --host and --port
+    /// URL of the server, or unix:PATH, instead of --host and --port
     #[arg(long, value_name = "URL", help_heading = TARGET)]
     pub base_url: Option<String>,
     /// Host of the server
@@ -255,6 +256,11 @@ pub struct ServeArgs {
     /// Keys of the JSONL line, likewise
     #[arg(long, value_name = "NAME[@VERSION]", default_value = "sglang", help_heading = OUTPUT)]
     pub jsonl: output::Choice,
+    /// How the server is reached.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub reach: reach::ReachArgs,
+
     /// Flags of the client itself.
     #[command(flatten)]
     #[serde(flatten)]

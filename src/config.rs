@@ -18,6 +18,7 @@ use crate::arrival::Rate;
 use crate::backend::{Backend, CacheTelling, Sampling};
 use crate::bundled;
 use crate::cli::client::ClientArgs;
+use crate::cli::reach::ReachArgs;
 use crate::cli::{Header, LoraDistribution, ServeArgs, ServeWords};
 use crate::dataset::{Dataset, Entry, Reading};
 use crate::error::{Error, Kind};
@@ -64,6 +65,8 @@ pub struct Serve {
     pub threads: usize,
     /// How the client sends, reads and tells the time.
     pub client: ClientArgs,
+    /// How the server is reached.
+    pub reach: ReachArgs,
     /// Whether prompts are sent as token ids.
     pub tokenize_prompt: bool,
     /// Whether answers are streamed.
@@ -274,6 +277,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         seed: args.seed,
         threads: threads.max(1),
         client: args.client.clone(),
+        reach: args.reach.clone(),
         tokenize_prompt: args.tokenize_prompt,
         stream: !args.disable_stream,
         ignore_eos: !args.disable_ignore_eos,

@@ -14,15 +14,15 @@ fn no_proxy_at_all() -> bool {
 
 /// Reads the certificates and the environment, and tells what is not as usual.
 pub(super) fn reach(config: &Serve, ui: Ui) -> Result<Route, Error> {
-    let client = &config.client;
-    let identity = client.cert.as_deref().zip(client.key.as_deref());
+    let args = &config.reach;
+    let identity = args.cert.as_deref().zip(args.key.as_deref());
     let route = Route {
         socket: config.target.socket.clone(),
         // A proxy would look for the engine of --mock on its own machine.
-        proxies: !client.no_proxy && !config.target.own && !no_proxy_at_all(),
-        trust: Trust::load(client.cacert.as_deref(), identity, client.insecure)?,
+        proxies: !args.no_proxy && !config.target.own && !no_proxy_at_all(),
+        trust: Trust::load(args.cacert.as_deref(), identity, args.insecure)?,
     };
-    if client.insecure {
+    if args.insecure {
         ui.warn(
             "--insecure: whoever answers is trusted, and gets the keys and prompts that are sent",
         );

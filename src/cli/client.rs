@@ -1,6 +1,5 @@
 //! The flags of the client itself: how it sends, reads and tells the time.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -45,21 +44,6 @@ pub struct ClientArgs {
     /// Open a connection for each request instead of keeping them
     #[arg(long, help_heading = CLIENT)]
     pub connection_per_request: bool,
-    /// Certificates in PEM form to trust beside those of the system: of authorities, or the server's own
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = CLIENT)]
-    pub cacert: Option<PathBuf>,
-    /// Certificate in PEM form that shows servers who this client is; with --key
-    #[arg(long, value_name = "FILE", requires = "key", help_heading = CLIENT)]
-    pub cert: Option<PathBuf>,
-    /// Key in PEM form of the certificate of --cert
-    #[arg(long, value_name = "FILE", requires = "cert", help_heading = CLIENT)]
-    pub key: Option<PathBuf>,
-    /// Trust any server, whatever its certificate
-    #[arg(long, help_heading = CLIENT)]
-    pub insecure: bool,
-    /// Ignore the proxies that the environment names
-    #[arg(long, help_heading = CLIENT)]
-    pub no_proxy: bool,
 }
 
 /// A length of time with its unit, such as `200us`, `1ms` or `10m`; 0 needs no unit.

@@ -10,7 +10,7 @@ use serde_json::Map;
 use super::offline::dataset_of;
 use super::{
     DATA, FLOW, LOAD, LoraDistribution, OUTPUT, Object, REQUEST, ServeArgs, ServeWords, TARGET,
-    count, launch, temperature, whole,
+    count, launch, reach, temperature, whole,
 };
 use crate::dataset::Dataset;
 
@@ -30,7 +30,7 @@ pub struct OneBatchArgs {
     /// Kind of server
     #[arg(long, default_value = "sglang", value_parser = PossibleValuesParser::new(["sglang", "vllm"]), value_name = "NAME", help_heading = TARGET)]
     pub backend: String,
-    /// URL of the server, instead of --host and --port
+    /// URL of the server, or unix:PATH, instead of --host and --port
     #[arg(long, value_name = "URL", help_heading = TARGET)]
     pub base_url: Option<String>,
     /// Host of the server
@@ -51,6 +51,9 @@ pub struct OneBatchArgs {
     /// Flags of a server that is started for the run.
     #[command(flatten)]
     pub launching: launch::LaunchArgs,
+    /// How the server is reached.
+    #[command(flatten)]
+    pub reach: reach::ReachArgs,
 
     /// Prompts in the request
     #[arg(long, value_name = "N", num_args = 1.., default_value = "1", value_parser = count, help_heading = LOAD)]
@@ -213,6 +216,7 @@ impl OneBatchArgs {
             tokenizer: self.tokenizer.clone(),
             mock: self.mock,
             launching: self.launching.clone(),
+            reach: self.reach.clone(),
             // The lengths are those of the case; a random text is cut to its length as token ids.
             dataset_name: self.dataset_name.clone(),
             dataset_path: self.dataset_path.clone(),

@@ -31,13 +31,13 @@ pub(super) fn check(
     target: &Target,
     profile: Option<&profile::Profile>,
 ) -> Result<Vec<String>, Error> {
-    let client = &args.client;
+    let (reach, client) = (&args.reach, &args.client);
     let mut bases: Vec<&str> = vec![&target.base];
     bases.extend(profile.into_iter().flat_map(|p| &p.workers).map(|worker| worker.base.as_str()));
     let given = [
-        ("--cacert", client.cacert.is_some()),
-        ("--cert", client.cert.is_some()),
-        ("--insecure", client.insecure),
+        ("--cacert", reach.cacert.is_some()),
+        ("--cert", reach.cert.is_some()),
+        ("--insecure", reach.insecure),
     ];
     if let Some((flag, _)) = given.iter().find(|(_, given)| *given)
         && !bases.iter().any(|base| base.starts_with("https:"))
@@ -70,7 +70,7 @@ pub(super) fn check(
                 .to_owned(),
         );
     }
-    if client.no_proxy {
+    if reach.no_proxy {
         notes.push("--no-proxy does nothing with a Unix socket".to_owned());
     }
     Ok(notes)

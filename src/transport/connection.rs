@@ -169,6 +169,11 @@ impl Connection {
         Ok(Opening::Open)
     }
 
+    /// Whether the server was reached, and TLS is not agreed on.
+    pub fn is_greeting(&self) -> bool {
+        self.stage == Stage::Greeting
+    }
+
     /// How long opening took, once it is open.
     pub fn took(&self) -> Took {
         self.took
@@ -347,7 +352,7 @@ fn shake_hands(tls: &mut ClientConnection, wire: &mut Wire<'_>) -> io::Result<bo
         }
         match tls.read_tls(wire) {
             Ok(0) => {
-                let why = "the connection was closed within the handshake of TLS";
+                let why = "the server closed the connection";
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
             }
             Err(error) if is_wait(&error) => return Ok(false),

@@ -54,7 +54,11 @@ impl Socket {
                 }
                 Ok(Self::Tcp(stream))
             }
-            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
+            Address::Unix(path) => match UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_in_line(path),
+                result => result,
+            }
+            .map(Self::Unix),
         }
     }
 
@@ -123,6 +127,37 @@ impl Socket {
         // The socket never blocks.
         !matches!(recv(fd, &mut [0], MsgFlags::MSG_PEEK), Err(Errno::EAGAIN | Errno::EINTR))
     }
+}
+
+/// Longest wait for a place in the queue of a Unix socket.
+#[cfg(target_os = "linux")]
+const IN_LINE: Duration = Duration::from_secs(5);
+
+/// Connects to the Unix socket at `path`, whose queue is full.
+///
+/// Over the network such a connection is made in the background. Here the kernel gives up at once or has us wait,
+/// and nothing tells when there is room.
+#[cfg(target_os = "linux")]
+fn wait_in_line(path: &std::path::Path) -> io::Result<UnixStream> {
+    use std::os::fd::AsRawFd as _;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, sockopt};
+    use nix::sys::socket::{connect, setsockopt, socket};
+    use nix::sys::time::{TimeVal, TimeValLike as _};
+
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    let longest = TimeVal::seconds(i64::try_from(IN_LINE.as_secs()).unwrap_or(i64::MAX));
+    setsockopt(&socket, sockopt::SendTimeout, &longest)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let stream = std::os::unix::net::UnixStream::from(socket);
+    stream.set_nonblocking(true)?;
+    Ok(UnixStream::from_std(stream))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wait_in_line(_: &std::path::Path) -> io::Result<UnixStream> {
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 #[cfg(target_os = "linux")]

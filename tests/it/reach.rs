@@ -147,6 +147,14 @@ fn a_unix_socket_is_a_server_without_stamps() {
 }
 
 #[test]
+fn a_unix_socket_with_a_short_queue_gets_all_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Script::new(wire::good).start_unix_with(&folder.path().join("engine.sock"), 1);
+    let run = Rbench::load("vllm", &server.url()).args(["--num-prompts", "60"]).run().exits(0);
+    assert_eq!(run.result()["completed"], 60);
+}
+
+#[test]
 fn an_idle_unix_connection_that_was_closed_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("engine.sock");
@@ -156,6 +164,29 @@ fn an_idle_unix_connection_that_was_closed_is_not_used() {
         .run()
         .exits(0);
     assert_eq!(run.result()["completed"], 8);
+}
+
+#[test]
+fn one_batch_goes_the_same_ways() {
+    let words = ["--tokenizer", "rbench-bundled", "--input-len", "8", "--output-len", "4"];
+    let batch = |url: &str| {
+        let words = ["one-batch", "--skip-warmup", "--base-url", url].into_iter().chain(words);
+        Rbench::new(words).args(["--dataset-name", "random-ids"])
+    };
+    let script = || {
+        Script::new(|_| Answer::stream(Wire::Native.events(WORDS)))
+            .on("/flush_cache", |_| Answer::body("200 OK", "text/plain", ""))
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let server = script().start_unix(&folder.path().join("engine.sock"));
+    let _ = batch(&server.url()).run().exits(0);
+
+    let authority = Authority::new();
+    let identity = authority.vouch_for(&["127.0.0.1"]);
+    let server = script().start_tls(Speaks::with(&identity).config());
+    let load = || batch(&server.url()).file("ca.pem", authority.pem());
+    let _ = load().args(["--cacert", "ca.pem"]).run().exits(0);
+    let _ = load().run().exits(1);
 }
 
 #[test]

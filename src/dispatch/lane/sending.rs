@@ -121,6 +121,9 @@ impl Lane {
         if let Some(trouble) = tls::trouble(error) {
             failure.kind = FailureKind::Tls;
             failure.message = trouble.message;
+        } else if link.connection.is_greeting() {
+            failure.kind = FailureKind::Tls;
+            failure.message = format!("within the handshake of TLS: {error}");
         }
         if let Err((Some(exchange), _)) = self.connect(Some(exchange), link.address + 1) {
             self.conclude(exchange, &failure);

@@ -251,7 +251,14 @@ impl Script {
 
     /// Starts it on a Unix socket at `path`.
     pub(crate) fn start_unix(self, path: &Path) -> Server {
+        self.start_unix_with(path, 128)
+    }
+
+    /// The same with a queue of `backlog` connections.
+    pub(crate) fn start_unix_with(self, path: &Path, backlog: i32) -> Server {
         let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+        let backlog = nix::sys::socket::Backlog::new(backlog).unwrap();
+        nix::sys::socket::listen(&listener, backlog).unwrap();
         self.start_on(Bound::Unix(listener), 0, format!("unix:{}", path.display()))
     }
 
