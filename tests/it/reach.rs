@@ -167,7 +167,7 @@ fn an_idle_unix_connection_that_was_closed_is_not_used() {
 }
 
 #[test]
-fn one_batch_goes_the_same_ways() {
+fn other_commands_go_the_same_ways() {
     let words = ["--tokenizer", "rbench-bundled", "--input-len", "8", "--output-len", "4"];
     let batch = |url: &str| {
         let words = ["one-batch", "--skip-warmup", "--base-url", url].into_iter().chain(words);
@@ -187,6 +187,15 @@ fn one_batch_goes_the_same_ways() {
     let load = || batch(&server.url()).file("ca.pem", authority.pem());
     let _ = load().args(["--cacert", "ca.pem"]).run().exits(0);
     let _ = load().run().exits(1);
+
+    let server = Script::new(wire::good).start_tls(Speaks::with(&identity).config());
+    let _ = Rbench::new(["offline", "--backend", "vllm", "--base-url", &server.url()])
+        .args(["--tokenizer", "rbench-bundled", "--dataset-name", "random-ids"])
+        .args(["--random-input-len", "8", "--random-output-len", "4", "--num-prompts", "3"])
+        .file("ca.pem", authority.pem())
+        .args(["--cacert", "ca.pem"])
+        .run()
+        .exits(0);
 }
 
 #[test]
