@@ -240,3 +240,42 @@ pub fn kernel_stamps() -> bool {
     };
     tried().unwrap_or(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn idle_sockets_tell_what_happened_to_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut socket = Socket::connect(&Address::Unix(path), true).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        assert!(!socket.has_news());
+        server.write_all(b"x").unwrap();
+        assert!(socket.has_news());
+        let mut buffer = [0; 8];
+        let received = socket.receive(&mut buffer, &mut [0; CONTROL]).unwrap();
+        assert_eq!(received, Received { len: 1, stamp: None });
+        assert!(!socket.has_news());
+        drop(server);
+        assert!(socket.has_news());
+
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = Address::Tcp(listener.local_addr().unwrap());
+        let mut socket = Socket::connect(&address, false).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let mut poll = mio::Poll::new().unwrap();
+        socket.register(poll.registry(), Token(0)).unwrap();
+        assert!(!socket.has_news());
+        server.write_all(b"x").unwrap();
+        let mut events = mio::Events::with_capacity(4);
+        while !socket.has_news() {
+            poll.poll(&mut events, Some(Duration::from_millis(100))).unwrap();
+        }
+    }
+}

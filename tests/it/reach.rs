@@ -155,18 +155,6 @@ fn a_unix_socket_with_a_short_queue_gets_all_requests() {
 }
 
 #[test]
-fn an_idle_unix_connection_that_was_closed_is_not_used() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("engine.sock");
-    let server = Script::new(|request| wire::good(request).close()).start_unix(&path);
-    let run = Rbench::load("vllm", &server.url())
-        .args(["--num-prompts", "8", "--max-concurrency", "1"])
-        .run()
-        .exits(0);
-    assert_eq!(run.result()["completed"], 8);
-}
-
-#[test]
 fn other_commands_go_the_same_ways() {
     let words = ["--tokenizer", "rbench-bundled", "--input-len", "8", "--output-len", "4"];
     let batch = |url: &str| {
