@@ -1,6 +1,6 @@
 //! One connection: opening it, sending a request over it, and the bytes that come back, with or without TLS.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -163,8 +163,8 @@ impl Connection {
             }
             self.stage = Stage::Open;
             self.took.tls = Some(self.begun.elapsed().saturating_sub(self.took.connect));
-            // The client's last words of the handshake.
-            self.flush()?;
+            // What is left of the client's part. Should that fail, the first read tells why.
+            let _ = self.flush();
         }
         Ok(Opening::Open)
     }
@@ -222,7 +222,7 @@ impl Connection {
         while out.taken < out.head.len() + out.body.len() {
             let head = out.head.get(out.taken..).unwrap_or(&[]);
             let body = &out.body[out.taken.saturating_sub(out.head.len())..];
-            match self.socket.send(head, body) {
+            match self.socket.send(&[IoSlice::new(head), IoSlice::new(body)]) {
                 Ok(n) => out.taken += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_wait(&error) => return Ok(()),
@@ -339,6 +339,16 @@ fn decrypt(
     }
 }
 
+/// What the server said before it closed the connection, if that is why nothing can be sent.
+fn last_words(tls: &mut ClientConnection, wire: &mut Wire<'_>) -> Option<io::Error> {
+    while tls.read_tls(wire).is_ok_and(|n| n > 0) {
+        if let Err(error) = tls.process_new_packets() {
+            return Some(io::Error::other(error));
+        }
+    }
+    None
+}
+
 /// Goes on with the handshake of TLS, and returns whether it is done.
 fn shake_hands(tls: &mut ClientConnection, wire: &mut Wire<'_>) -> io::Result<bool> {
     while tls.is_handshaking() {
@@ -346,7 +356,8 @@ fn shake_hands(tls: &mut ClientConnection, wire: &mut Wire<'_>) -> io::Result<bo
             match tls.write_tls(wire) {
                 Err(error) if is_wait(&error) => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => drop(result?),
+                Err(error) => return Err(last_words(tls, wire).unwrap_or(error)),
+                Ok(_) => {}
             }
             continue;
         }
@@ -387,7 +398,12 @@ impl Read for Wire<'_> {
 
 impl Write for Wire<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.send(bytes, &[])
+        self.socket.send(&[IoSlice::new(bytes)])
+    }
+
+    /// Several records at once.
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.send(parts)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -90,15 +90,14 @@ impl Socket {
         }
     }
 
-    /// Writes what the kernel takes of `head` and `body`, and returns how much that was.
+    /// Writes what the kernel takes of `parts`, and returns how much that was.
     ///
     /// # Errors
     /// As for any write; `WouldBlock` if it takes nothing.
-    pub fn send(&mut self, head: &[u8], body: &[u8]) -> io::Result<usize> {
-        let both = [IoSlice::new(head), IoSlice::new(body)];
+    pub fn send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.write_vectored(&both),
-            Self::Unix(stream) => stream.write_vectored(&both),
+            Self::Tcp(stream) => stream.write_vectored(parts),
+            Self::Unix(stream) => stream.write_vectored(parts),
         }
     }
 
