@@ -6,6 +6,7 @@
 
 mod exchange;
 mod lane;
+mod naps;
 pub mod schedule;
 mod usage;
 pub mod window;

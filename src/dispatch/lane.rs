@@ -16,8 +16,9 @@ use mio::{Events, Poll};
 use slab::Slab;
 
 use super::exchange::Exchange;
+use super::naps::Naps;
 use super::schedule::{Claim, Schedule};
-use super::usage::Usage;
+use super::usage::{self, Usage};
 use super::window::Window;
 use super::{Options, TOTAL_TIMEOUT};
 use crate::health::{ClockSource, LaneHealth};
@@ -99,6 +100,9 @@ pub(super) struct Lane {
     offset: Offset,
     first_offset: Offset,
     window: Window,
+    naps: Naps,
+    /// CPU time and events when costs were looked at last.
+    spent: (Duration, u64),
     buffer: Vec<u8>,
     control: Vec<u8>,
     /// When the next request can be sent, as far as is known.
@@ -132,9 +136,11 @@ impl Lane {
             offset,
             first_offset: offset,
             window: Window::new(longest),
+            naps: Naps::new(),
+            spent: (Duration::ZERO, 0),
             buffer: vec![0; BUFFER],
             control: vec![0; socket::CONTROL],
-            next: Claim::Full,
+            next: Claim::Until(Duration::ZERO),
             ended: (0, Duration::ZERO),
             records: Vec::new(),
             health: LaneHealth::default(),
@@ -177,15 +183,22 @@ impl Lane {
         let begun = clock.now();
         let mut events = Events::with_capacity(EVENTS);
         let mut swept = begun;
+        let mut napped = false;
+        self.spent = (usage::cpu(), 0);
         loop {
             self.send_due();
             if self.active == 0 && self.next == Claim::Over {
                 break;
             }
-            self.wait(&mut events);
-            let mut n = 0;
+            if napped {
+                self.look(&mut events);
+                self.naps.gathered(u16::try_from(events.iter().count()).unwrap_or(u16::MAX));
+            }
+            if !napped || events.is_empty() {
+                self.naps.waits();
+                self.wait(&mut events);
+            }
             for event in &events {
-                n += 1;
                 self.ready(event);
                 if matches!(self.next, Claim::Until(due) if due <= self.clock.now()) {
                     self.send_due();
@@ -196,9 +209,7 @@ impl Lane {
                 swept = now;
                 self.sweep(now);
             }
-            if n > 1 {
-                self.pause();
-            }
+            napped = !events.is_empty() && self.pause();
         }
         self.health.lag.close_second();
         self.health.window = self.window.length();
@@ -218,6 +229,11 @@ impl Lane {
     /// Sends all requests that may be sent now.
     fn send_due(&mut self) {
         loop {
+            // What only this thread can change has not changed: not worth the lock.
+            let alone = self.shared.options.threads <= 1;
+            if self.next == Claim::Over || (self.next == Claim::Full && alone) {
+                return;
+            }
             let now = self.clock.now();
             self.next = self.shared.claim(now);
             let Claim::Send { index, released } = self.next else { return };
@@ -231,6 +247,9 @@ impl Lane {
     /// Looks at what need not be looked at on each read: time limits, and how the clocks relate.
     fn sweep(&mut self, now: Duration) {
         self.offset = Offset::measure(self.clock);
+        let spent = (usage::cpu(), self.health.events);
+        let (cpu, events) = std::mem::replace(&mut self.spent, spent);
+        self.naps.judge(spent.0.saturating_sub(cpu), spent.1 - events);
         self.health.clock_error_ns = self.health.clock_error_ns.max(self.offset.error_ns);
         let late = |link: &Link| {
             link.exchange

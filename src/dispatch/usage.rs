@@ -24,7 +24,8 @@ impl Usage {
     }
 }
 
-fn cpu() -> Duration {
+/// CPU time of the calling thread since it began.
+pub(super) fn cpu() -> Duration {
     #[cfg(target_os = "linux")]
     let who = UsageWho::RUSAGE_THREAD;
     #[cfg(not(target_os = "linux"))]

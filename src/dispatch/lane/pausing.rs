@@ -26,6 +26,15 @@ impl Lane {
             }
             _ => SWEEP,
         };
+        self.poll(events, timeout);
+    }
+
+    /// Looks at the sockets without waiting.
+    pub(super) fn look(&mut self, events: &mut Events) {
+        self.poll(events, Duration::ZERO);
+    }
+
+    fn poll(&mut self, events: &mut Events, timeout: Duration) {
         if let Err(error) = self.poll.poll(events, Some(timeout))
             && error.kind() != io::ErrorKind::Interrupted
         {
@@ -49,8 +58,8 @@ impl Lane {
         }
     }
 
-    /// Lets data gather, so that the next look at the poll finds several sockets.
-    pub(super) fn pause(&mut self) {
+    /// Lets data gather, so that the next look at the poll finds several sockets; whether that was worth it.
+    pub(super) fn pause(&mut self) -> bool {
         let mut length = self.window.length();
         if self.next == Claim::Full || self.next == Claim::Until(Duration::ZERO) {
             // Ends gate sends: the wait takes off at most a thousandth of the load.
@@ -60,8 +69,10 @@ impl Lane {
         if let Claim::Until(due) = self.next {
             length = length.min(due.saturating_sub(self.clock.now()).saturating_sub(SPIN * 2));
         }
-        if length >= Duration::from_micros(20) {
-            std::thread::sleep(length);
+        if length < Duration::from_micros(20) || !self.naps.wanted() {
+            return false;
         }
+        std::thread::sleep(length);
+        true
     }
 }

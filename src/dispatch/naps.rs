@@ -1,0 +1,165 @@
+//! Whether a nap is worth taking: what naps gathered so far.
+//!
+//! Data comes evenly or in bursts. After a burst has been read, a nap gathers nothing and costs a wake-up;
+//! so what a nap gathered is remembered by its place in the row of naps since the thread last had to wait for data.
+//!
+//! Whether naps save anything depends on the machine as well: where a wake-up is cheap, data that waited has gone cold,
+//! and reading at once costs less. So the thread takes turns with and without naps, and stays with what costs less CPU.
+
+use std::time::Duration;
+
+/// Places that are told apart; later ones count as the last.
+const PLACES: usize = 3;
+
+/// Sockets that a nap must be expected to gather.
+const WORTH: f32 = 2.0;
+
+/// A nap that was not worth it is tried again after so many that were left out.
+const AGAIN: u32 = 64;
+
+/// Periods between two looks at the way that costs more.
+const LOOK_AGAIN: u32 = 12;
+
+/// A period with fewer events tells nothing of costs.
+const EVENTS: u64 = 200;
+
+/// Weight of the newest nap in what is expected.
+const WEIGHT: f32 = 0.125;
+
+/// What naps of one thread gathered.
+#[derive(Debug)]
+pub(super) struct Naps {
+    /// Sockets with data after a nap, at each place.
+    expected: [f32; PLACES],
+    /// Naps left out at each place since the last one taken.
+    left_out: [u32; PLACES],
+    /// Naps since the thread last waited for data.
+    place: usize,
+    /// Whether naps are taken in this period.
+    on: bool,
+    /// CPU time per event in ns, without naps and with them.
+    cost: [Option<f64>; 2],
+    periods: u32,
+}
+
+impl Naps {
+    /// Naps of which nothing is known are taken.
+    pub(super) fn new() -> Self {
+        Self {
+            expected: [8.0; PLACES],
+            left_out: [0; PLACES],
+            place: 0,
+            on: true,
+            cost: [None; 2],
+            periods: 0,
+        }
+    }
+
+    /// Whether to take a nap now.
+    pub(super) fn wanted(&mut self) -> bool {
+        if !self.on {
+            return false;
+        }
+        let place = self.place.min(PLACES - 1);
+        if self.expected[place] >= WORTH || self.left_out[place] >= AGAIN {
+            self.left_out[place] = 0;
+            return true;
+        }
+        self.left_out[place] += 1;
+        false
+    }
+
+    /// A nap gathered data on `sockets` sockets.
+    pub(super) fn gathered(&mut self, sockets: u16) {
+        let place = self.place.min(PLACES - 1);
+        self.expected[place] += (f32::from(sockets) - self.expected[place]) * WEIGHT;
+        self.place += 1;
+    }
+
+    /// A period ended, in which `events` events took `cpu`: decides on naps in the next one.
+    pub(super) fn judge(&mut self, cpu: Duration, events: u64) {
+        if events < EVENTS {
+            return;
+        }
+        self.periods += 1;
+        if self.periods == 1 {
+            // The first one has the sends of the beginning in it.
+            return;
+        }
+        let cost = cpu.as_secs_f64() * 1e9 / events as f64;
+        let known = &mut self.cost[usize::from(self.on)];
+        *known = Some(known.map_or(cost, |old| f64::midpoint(old, cost)));
+        self.on = match self.cost {
+            [Some(without), Some(with)] => {
+                let cheaper = with <= without;
+                if self.periods.is_multiple_of(LOOK_AGAIN) { !cheaper } else { cheaper }
+            }
+            _ => !self.on,
+        };
+    }
+
+    /// The thread waits for data.
+    pub(super) fn waits(&mut self) {
+        self.place = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The share of naps taken at a place while each gathers what `gathers` says of its place.
+    fn taken(gathers: [u16; 2]) -> [f32; 2] {
+        let mut naps = Naps::new();
+        let mut taken = [0.0; 2];
+        for _ in 0..1000 {
+            naps.waits();
+            for place in 0..2 {
+                if !naps.wanted() {
+                    break;
+                }
+                taken[place] += 0.001;
+                naps.gathered(gathers[place]);
+            }
+        }
+        taken
+    }
+
+    #[test]
+    fn naps_after_a_burst_are_left_out() {
+        let [first, second] = taken([18, 0]);
+        assert!(first > 0.99 && second < 0.05, "{first} {second}");
+    }
+
+    #[test]
+    fn even_data_is_gathered_again_and_again() {
+        let [first, second] = taken([12, 12]);
+        assert!(first > 0.99 && second > 0.99, "{first} {second}");
+    }
+
+    #[test]
+    fn what_costs_less_is_kept_and_the_other_way_is_looked_at_again() {
+        let share_with_naps = |with: u64, without: u64| {
+            let mut naps = Naps::new();
+            let mut on = 0;
+            for _ in 0..240 {
+                on += u32::from(naps.on);
+                let us = if naps.on { with } else { without };
+                naps.judge(Duration::from_micros(us * 1000), 1000);
+            }
+            f64::from(on) / 240.0
+        };
+        assert!(share_with_naps(4, 5) > 0.9, "{}", share_with_naps(4, 5));
+        let dear = share_with_naps(5, 4);
+        assert!((0.05..0.1).contains(&dear), "{dear}");
+        let mut idle = Naps::new();
+        (0..9).for_each(|_| idle.judge(Duration::from_millis(1), 3));
+        assert!(idle.on && idle.cost == [None; 2]);
+    }
+
+    #[test]
+    fn sparse_data_is_read_at_once() {
+        let [first, second] = taken([0, 0]);
+        assert!(first < 0.05 && second < 0.03, "{first} {second}");
+    }
+}
