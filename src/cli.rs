@@ -160,7 +160,7 @@ pub struct ServeArgs {
     /// Seed of everything that is drawn
     #[arg(long, value_name = "N", default_value_t = 42, value_parser = whole::<u64>, help_heading = LOAD)]
     pub seed: u64,
-    /// Threads that send and read [default: 1, more for more than 4096 requests at once]
+    /// Threads that send and read [default: 1, more for more than 16384 requests at once]
     #[arg(long, value_name = "N", value_parser = count, help_heading = LOAD)]
     pub worker_threads: Option<usize>,
     /// Not needed: this client is a native one

@@ -17,7 +17,7 @@ pub use self::launch::Launch;
 use crate::arrival::Rate;
 use crate::backend::{Backend, CacheTelling, Sampling};
 use crate::bundled;
-use crate::cli::client::ClientArgs;
+use crate::cli::client::{ClientArgs, ClockChoice};
 use crate::cli::reach::ReachArgs;
 use crate::cli::{Header, LoraDistribution, ServeArgs, ServeWords};
 use crate::dataset::{Dataset, Entry, Reading};
@@ -184,7 +184,7 @@ const FAKE_PREFILL_HOST: &str = "2.2.2.2";
 const READY_TIMEOUT_S: u64 = 60;
 
 /// Requests in flight per thread from which on another thread helps.
-const PER_THREAD: usize = 4096;
+const PER_THREAD: usize = 16_384;
 
 /// Resolves the words of `rbench serve`; `mock` is the address of the server that `--mock` has started.
 ///
@@ -369,6 +369,13 @@ fn backend(args: &ServeArgs) -> Result<&'static Backend, Error> {
 /// Flags that are no mistake and have no effect.
 fn notes(args: &ServeArgs, backend: &Backend) -> Vec<String> {
     let mut notes = Vec::new();
+    let client = &args.client;
+    if client.clock == Some(ClockChoice::User) && client.read_batch.is_some() {
+        notes.push(
+            "--read-batch does nothing with --clock user, whose times are those of the reads"
+                .to_owned(),
+        );
+    }
     let (returned, alternatives) = (args.return_logprob, args.top_logprobs_num > 0);
     if alternatives && !returned && !backend.takes.native {
         notes.push(format!(

@@ -42,7 +42,7 @@ pub struct LagSecond {
 }
 
 /// What one thread of the load saw of itself.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LaneHealth {
     /// Time from the arrival of data in the kernel to its read, in ns; empty without stamps of the kernel.
     pub lag: Lag,
@@ -66,6 +66,8 @@ pub struct LaneHealth {
     pub tls: Times,
     /// How long the thread let data wait to be read with others', at the end of the run.
     pub window: Duration,
+    /// How often it did so.
+    pub naps: u64,
     /// Requests in flight, added up over time as the thread saw them.
     pub in_flight: Duration,
     /// CPU time of the thread in the run.
@@ -78,30 +80,6 @@ pub struct LaneHealth {
     pub clock_error_ns: u64,
     /// How far the time of day moved against the run's clock, in ns.
     pub clock_moved_ns: u64,
-}
-
-impl Default for LaneHealth {
-    fn default() -> Self {
-        Self {
-            lag: Lag::default(),
-            reads: 0,
-            unstamped: 0,
-            events: 0,
-            merged: 0,
-            bytes: 0,
-            connections_ahead: 0,
-            connections: 0,
-            connecting: Times::default(),
-            tls: Times::default(),
-            window: Duration::ZERO,
-            in_flight: Duration::ZERO,
-            cpu: Duration::ZERO,
-            run_delay: None,
-            wall: Duration::ZERO,
-            clock_error_ns: 0,
-            clock_moved_ns: 0,
-        }
-    }
 }
 
 /// The longest lag that is told apart, in ns; longer ones count as this long.

@@ -8,7 +8,7 @@
 //! ```text
 //! cli ─► config ─► plan ────────► dispatch ─────► transport ────► metric ─► report ─► output
 //!                  dataset          due times       HTTP, clock     stats               table, JSONL
-//!                  arrival          permits         response ◄ sse
+//!                  arrival          cap             response ◄ sse
 //!                  backend.encode                   backend.decoder
 //! ```
 //!

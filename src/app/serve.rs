@@ -24,7 +24,7 @@ use crate::cli::ServeWords;
 use crate::cli::client::ClockChoice;
 use crate::config::{self, Keys, Serve};
 use crate::conversation;
-use crate::dispatch::{self, Ran};
+use crate::dispatch::{self, Ran, window};
 use crate::error::{Error, Kind};
 use crate::health::ClockSource;
 use crate::hub::Hub;
@@ -182,7 +182,7 @@ impl Session {
                 Some(ClockChoice::User) => ClockSource::User,
                 Some(ClockChoice::Kernel) | None => ClockSource::Kernel,
             },
-            read_batch: config.client.read_batch,
+            read_batch: config.client.read_batch.unwrap_or(window::DEFAULT),
             spin: !config.client.no_spin,
             connection_per_request: config.client.connection_per_request,
         };

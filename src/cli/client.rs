@@ -24,10 +24,10 @@ pub struct ClientArgs {
     /// Where arrival times come from [default: kernel, where it tells them]
     #[arg(long, value_name = "SOURCE", hide_possible_values = true, help_heading = CLIENT)]
     pub clock: Option<ClockChoice>,
-    /// How long data may wait to be read together with others', such as 200us; 0 reads at once. The kernel's times do not change with it
-    #[arg(long, value_name = "TIME", default_value = "500us", value_parser = duration, help_heading = CLIENT)]
-    #[serde(serialize_with = "seconds")]
-    pub read_batch: Duration,
+    /// How long data may wait to be read together with others', such as 200us; 0 reads at once. The kernel's times do not change with it [default: 500us]
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = CLIENT)]
+    #[serde(serialize_with = "some_seconds")]
+    pub read_batch: Option<Duration>,
     /// Do not spend the last part of a wait for a due time awake: saves CPU, and sends later
     #[arg(long, help_heading = CLIENT)]
     pub no_spin: bool,
@@ -58,6 +58,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
+}
+
+#[expect(clippy::ref_option, reason = "the signature that serde calls")]
+fn some_seconds<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }
 
 #[cfg(test)]

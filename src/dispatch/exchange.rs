@@ -186,11 +186,18 @@ impl Exchange {
 
     /// Where the request is, for failures that do not know it.
     pub(super) fn locate(&self, mut failure: Failure) -> Failure {
-        if failure.status.is_none()
-            && let Response::Good(collector) = &self.response
-        {
-            failure.phase = collector.phase();
-            failure.status = Some(200);
+        if failure.status.is_some() {
+            return failure;
+        }
+        match &self.response {
+            Response::Good(collector) => {
+                failure.phase = collector.phase();
+                failure.status = Some(200);
+            }
+            Response::Refused(..) | Response::Awaited if self.record.sent.is_some() => {
+                failure.phase = Phase::Headers;
+            }
+            Response::Refused(..) | Response::Awaited => failure.phase = Phase::Connect,
         }
         failure
     }

@@ -78,7 +78,7 @@ pub(super) struct Done {
 #[derive(Debug)]
 struct Link {
     connection: Connection,
-    /// The request on it; boxed, since most of what is known of a request is not touched by a read.
+    /// The request on it; boxed, so that a connection without one is small.
     exchange: Option<Box<Exchange>>,
     /// Which of the server's addresses it goes to.
     address: usize,
@@ -105,7 +105,7 @@ pub(super) struct Lane {
     spent: (Duration, u64),
     buffer: Vec<u8>,
     control: Vec<u8>,
-    /// When the next request can be sent, as far as is known.
+    /// What may be sent next, as far as is known; [`Claim::Until`] zero asks again at once.
     next: Claim,
     /// Ended requests and the sum of their durations.
     ended: (u32, Duration),

@@ -14,7 +14,6 @@ pub struct Schedule {
     cap: usize,
     /// When the last request left while the cap was reached.
     freed: Duration,
-    stopped: bool,
 }
 
 /// What may be done now.
@@ -44,13 +43,12 @@ impl Schedule {
             in_flight: 0,
             cap: cap.unwrap_or(usize::MAX).max(1),
             freed: Duration::ZERO,
-            stopped: false,
         }
     }
 
     /// Claims the next request if it may be sent at `now`; it is in flight from then on.
     pub fn claim(&mut self, now: Duration) -> Claim {
-        let Some(&due) = self.due.get(self.next).filter(|_| !self.stopped) else {
+        let Some(&due) = self.due.get(self.next) else {
             return Claim::Over;
         };
         if self.in_flight >= self.cap {
@@ -72,11 +70,5 @@ impl Schedule {
             self.freed = now;
         }
         self.in_flight = self.in_flight.saturating_sub(1);
-    }
-
-    /// Sends nothing any more; returns how many requests are left.
-    pub fn stop(&mut self) -> usize {
-        self.stopped = true;
-        self.due.len() - self.next
     }
 }

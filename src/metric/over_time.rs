@@ -91,7 +91,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::metric::testing::record;
+    use crate::metric::testing::{record, records};
 
     #[test]
     fn slices_of_a_small_run() {
@@ -134,14 +134,7 @@ mod tests {
             spans in prop::collection::vec((0_u64..5000, prop::collection::vec(1_u64..900, 1..8)), 1..12),
             most in 1_usize..200,
         ) {
-            let records: Vec<RequestRecord> = spans
-                .iter()
-                .map(|(sent, gaps)| {
-                    let mut at = *sent;
-                    let times: Vec<u64> = gaps.iter().map(|gap| { at += gap; at }).collect();
-                    record(*sent, &times, &vec!["a"; times.len()])
-                })
-                .collect();
+            let records = records(&spans);
             let over = over_time(&records, most).unwrap();
             prop_assert!(over.in_flight.len() <= most + 1);
             prop_assert_eq!(over.in_flight.len(), over.tokens_per_s.len());

@@ -196,7 +196,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::metric::testing::record;
+    use crate::metric::testing::{record, records};
 
     /// Tries every pair of instants.
     fn naive(spans: &[(u64, u64)], threshold: u64) -> Option<(u64, u64)> {
@@ -248,14 +248,7 @@ mod tests {
             spans in prop::collection::vec((0_u64..5000, prop::collection::vec(1_u64..900, 1..8)), 1..12),
             ratio in 0.01_f64..=1.0,
         ) {
-            let records: Vec<RequestRecord> = spans
-                .iter()
-                .map(|(sent, gaps)| {
-                    let mut at = *sent;
-                    let times: Vec<u64> = gaps.iter().map(|gap| { at += gap; at }).collect();
-                    record(*sent, &times, &vec!["a"; times.len()])
-                })
-                .collect();
+            let records = records(&spans);
             let retokenized: Vec<u64> = records.iter().map(RequestRecord::output_count).collect();
             let steady = steady_state(&records, &retokenized, ratio).unwrap();
             let total: u64 = retokenized.iter().sum();

@@ -39,6 +39,22 @@ pub(crate) fn record(sent: u64, at: &[u64], pieces: &[&str]) -> RequestRecord {
     }
 }
 
+/// Completed requests, each sent at an instant in ms, with a piece of text after each of its gaps in ms.
+pub(crate) fn records(spans: &[(u64, Vec<u64>)]) -> Vec<RequestRecord> {
+    let one = |(sent, gaps): &(u64, Vec<u64>)| {
+        let mut at = *sent;
+        let times: Vec<u64> = gaps
+            .iter()
+            .map(|gap| {
+                at += gap;
+                at
+            })
+            .collect();
+        record(*sent, &times, &vec!["a"; times.len()])
+    };
+    spans.iter().map(one).collect()
+}
+
 /// A run of `records`.
 pub(crate) fn run(records: &[RequestRecord]) -> Run<'_> {
     Run {

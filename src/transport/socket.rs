@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use mio::event::Source;
@@ -211,8 +212,9 @@ fn receive_stamped(
 /// How long the kernel may take to begin with its stamps.
 const STAMPS_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Whether this machine's kernel stamps what it receives over TCP; tried on a connection of its own.
+/// Whether this machine's kernel stamps what it receives over TCP; tried once, on a connection of its own.
 pub fn kernel_stamps() -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
     let tried = || -> io::Result<bool> {
         let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
         let mut client = Socket::connect(&Address::Tcp(listener.local_addr()?), true)?;
@@ -237,7 +239,7 @@ pub fn kernel_stamps() -> bool {
         }
         Ok(false)
     };
-    tried().unwrap_or(false)
+    *KNOWN.get_or_init(|| tried().unwrap_or(false))
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ fn a_late_client_is_told_apart_from_a_full_cap() {
     // The cap holds the second one back until 40, and the client until 47.
     assert_eq!(schedule.claim(us(47)), Claim::Send { index: 1, released: us(40) });
     schedule.release(us(50));
-    assert_eq!(schedule.stop(), 1);
+    assert_eq!(schedule.claim(us(60)), Claim::Send { index: 2, released: us(50) });
     assert_eq!(schedule.claim(us(60)), Claim::Over);
 }
 

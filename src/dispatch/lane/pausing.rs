@@ -72,6 +72,7 @@ impl Lane {
         if length < Duration::from_micros(20) || !self.naps.wanted() {
             return false;
         }
+        self.health.naps += 1;
         std::thread::sleep(length);
         true
     }

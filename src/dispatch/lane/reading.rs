@@ -99,8 +99,7 @@ impl Lane {
         let Some(link) = self.links.get_mut(key) else { return };
         let Some(exchange) = &mut link.exchange else {
             // Nobody asked for anything: the connection is of no use any more.
-            self.links.remove(key);
-            self.idle.retain(|&idle| idle != key);
+            self.forget(key);
             return;
         };
         let before = exchange.events();
@@ -141,8 +140,7 @@ impl Lane {
         let now = self.clock.now();
         let Some(link) = self.links.get_mut(key) else { return };
         let Some(exchange) = &mut link.exchange else {
-            self.links.remove(key);
-            self.idle.retain(|&idle| idle != key);
+            self.forget(key);
             return;
         };
         // A body without a length ends like this.
@@ -160,6 +158,12 @@ impl Lane {
             exchange.broken(&why, trouble.is_some(), now)
         };
         self.end(key, result, false);
+    }
+
+    /// Closes a connection without a request.
+    fn forget(&mut self, key: usize) {
+        self.links.remove(key);
+        self.idle.retain(|&idle| idle != key);
     }
 
     /// A defect of this program shows in one response; the others go on.
