@@ -76,7 +76,7 @@ pub fn block(report: &Report<'_>) -> String {
             ["median_worst_gap_ms", "p99_worst_gap_ms", "max_worst_gap_ms"],
         );
     }
-    line("Arrival times from:", format!("the {} clock", clock(report)));
+    line("Arrival times from:", format!("the {} clock", report.health.clock.name()));
     let lag = report.health.lag();
     if !lag.is_empty() {
         let ms = |ns: u64| ns as f64 / 1e6;
@@ -114,10 +114,6 @@ pub fn block(report: &Report<'_>) -> String {
     }
     let title = " Measurement ";
     format!("{title:=^WIDTH$}\n{text}{:=<WIDTH$}\n", "")
-}
-
-fn clock(report: &Report<'_>) -> &'static str {
-    report.health.clock.name()
 }
 
 /// The objects of the JSONL line, by their keys.

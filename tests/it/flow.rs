@@ -350,8 +350,8 @@ fn all_requests_fail() {
     assert_eq!(result["completed"], 0);
     assert_eq!(result["output_lens"], json!([0, 0, 0]));
     assert_eq!(
-        result["rbench"]["requests"],
-        json!({"scheduled": 3, "completed": 0, "failed": 3, "not_sent": 0})
+        result["rbench"]["ledger"],
+        json!({"scheduled": 3, "sent": 3, "never_sent": 0, "completed": 0, "failed": 3, "cancelled": 0})
     );
 }
 

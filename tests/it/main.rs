@@ -35,6 +35,8 @@ mod hub;
 mod images;
 /// Servers that rbench starts and ends.
 mod launch;
+/// The block on the measurement.
+mod measurement;
 mod mmmu;
 /// Throughput alone.
 mod offline;

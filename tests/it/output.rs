@@ -319,7 +319,7 @@ impl Case {
             failures: report::failures(&self.records),
             token_sources: report::token_sources(&self.records),
             server_info,
-            audit: Audit::default(),
+            audit: Audit::new(&self.records, self.records.len() as u64, &Health::default()),
             health: Health::default(),
             headroom: Headroom::default(),
             records: &self.records,
@@ -814,11 +814,10 @@ struct Own {
     model: String,
     tokenizer: String,
     seed: u64,
-    requests: Requests,
     failures: Vec<Group>,
     output_token_source: BTreeMap<String, u64>,
     client: Option<Value>,
-    ledger: Value,
+    ledger: Ledger,
     offered_rate: Option<f64>,
     achieved_rate: Option<f64>,
     checks: Vec<Value>,
@@ -846,11 +845,13 @@ struct Own {
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Requests {
+struct Ledger {
     scheduled: usize,
+    sent: usize,
+    never_sent: usize,
     completed: usize,
     failed: usize,
-    not_sent: usize,
+    cancelled: usize,
 }
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -875,16 +876,17 @@ struct Reference {
 fn lines_read_back_into_a_closed_structure() {
     for case in cases() {
         let line: Line = serde_json::from_str(&case.line()).unwrap();
-        let requests = &line.rbench.requests;
-        assert_eq!(requests.scheduled, case.records.len(), "{}", case.name);
-        let sum = requests.completed + requests.failed + requests.not_sent;
-        assert_eq!(sum, requests.scheduled, "{}", case.name);
+        let ledger = &line.rbench.ledger;
+        assert_eq!(ledger.scheduled, case.records.len(), "{}", case.name);
+        assert_eq!(ledger.sent + ledger.never_sent, ledger.scheduled, "{}", case.name);
+        let ended = ledger.completed + ledger.failed + ledger.cancelled;
+        assert_eq!(ended, ledger.sent, "{}", case.name);
         let failures: u64 = line.rbench.failures.iter().map(|group| group.count).sum();
-        assert_eq!(failures, requests.failed as u64, "{}", case.name);
-        assert_eq!(line.completed, requests.completed as u64, "{}", case.name);
+        assert_eq!(failures, ledger.failed as u64, "{}", case.name);
+        assert_eq!(line.completed, ledger.completed as u64, "{}", case.name);
         assert!(line.rbench.reference.duration >= line.duration, "{}", case.name);
         // The reference counts whole seconds that are touched, and only of requests that completed.
-        if requests.failed == 0 {
+        if ledger.failed == 0 {
             let touched = line.rbench.reference.max_concurrent_requests;
             assert!(touched >= line.max_concurrent_requests, "{}", case.name);
         }
@@ -913,7 +915,9 @@ fn details_have_one_entry_per_request_in_the_order_of_the_plan() {
     let sources = vec![Some("server".to_owned()), None, None, None, None];
     assert_eq!(own.output_token_sources, Some(sources));
     assert_eq!(own.output_token_source, BTreeMap::from([("server".to_owned(), 1)]));
-    assert_eq!(own.requests, Requests { scheduled: 5, completed: 1, failed: 3, not_sent: 1 });
+    let ledger =
+        Ledger { scheduled: 5, sent: 4, never_sent: 1, completed: 1, failed: 3, cancelled: 0 };
+    assert_eq!(own.ledger, ledger);
     assert_eq!(own.failures.len(), 2);
     assert_eq!(
         own.failures[0],

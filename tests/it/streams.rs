@@ -106,7 +106,7 @@ fn check(backend: &str, flags: &[&str], rows: Vec<Row>) {
 
     let completed = wants.iter().filter(|(_, want)| matches!(want, Want::Good { .. })).count();
     assert_eq!(result["completed"], completed);
-    assert_eq!(own["requests"]["failed"], n - completed);
+    assert_eq!(own["ledger"]["failed"], n - completed);
     let counted: u64 = failures.iter().map(|group| group["count"].as_u64().unwrap()).sum();
     assert_eq!(counted, (n - completed) as u64);
     for source in ["server", "events", "retokenized"] {

@@ -184,8 +184,6 @@ fn error(record: &RequestRecord) -> String {
 /// The object `rbench`.
 pub(super) fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value {
     let facts = &report.facts;
-    let failed = report.records.iter().filter(|r| matches!(r.outcome, Outcome::Failed(_))).count();
-    let not_sent = report.records.iter().filter(|r| r.outcome == Outcome::NotSent).count();
     let failures: Vec<Value> = report
         .failures
         .iter()
@@ -212,15 +210,6 @@ pub(super) fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value
     put("model", facts.model.clone().into());
     put("tokenizer", facts.tokenizer.clone().into());
     put("seed", facts.seed.into());
-    put(
-        "requests",
-        json!({
-            "scheduled": report.records.len(),
-            "completed": report.completed(),
-            "failed": failed,
-            "not_sent": not_sent,
-        }),
-    );
     put("failures", failures.into());
     put("output_token_source", sources.into());
     for (key, value) in extras::keys(report) {
@@ -299,6 +288,7 @@ fn client(health: &Health, headroom: &Headroom, details: bool) -> Value {
         "connect_ms": times(&health.times(|lane| &lane.connecting)),
         "tls_ms": times(&health.times(|lane| &lane.tls)),
         "read_batch_ms": longest(|lane| lane.window) * 1e3,
+        "naps": health.sum(|lane| lane.naps),
         "cpu_share": share(|lane| Some(lane.cpu)),
         "run_delay_share": share(|lane| lane.run_delay),
         "clock_error_us": health.lanes.iter().map(|lane| lane.clock_error_ns).max().unwrap_or(0) as f64 / 1e3,

@@ -1,0 +1,77 @@
+//! The block on the measurement, and what `--strict` makes of it.
+
+use serde_json::json;
+
+use crate::support::rbench::{Rbench, Run};
+use crate::support::server::{Answer, Script, Server};
+use crate::support::wire::{self, DONE, WORDS, Wire, event};
+
+fn run(server: &Server, flags: &[&str]) -> Run {
+    Rbench::load("vllm", &server.url()).args(["--model", "tiny"]).args(flags).run()
+}
+
+#[test]
+fn the_block_follows_the_table_unless_it_is_not_wanted() {
+    let server = Script::new(wire::good).start();
+    let with = run(&server, &[]).exits(0).prints_a_table();
+    let (table, block) = with.stdout.split_once("================== Measurement").unwrap();
+    assert!(table.ends_with("=\n") && block.ends_with("=\n"), "{with:?}");
+    assert_eq!(with.row("Scheduled = sent + never sent:"), Some("3 = 3 + 0"));
+    assert_eq!(with.row("Sent = completed + failed + cancelled:"), Some("3 = 3 + 0 + 0"));
+    assert_eq!(with.row("Checks:"), Some("5 passed"));
+    let own = &with.result()["rbench"];
+    assert_eq!(own["ledger"]["sent"], 3);
+    assert_eq!(own["client"]["events"], 3 * WORDS.len());
+    let without = run(&server, &["--quiet-extras"]).exits(0).prints_a_table();
+    assert!(!without.stdout.contains("Measurement"), "{without:?}");
+    assert_eq!(without.result()["rbench"]["ledger"], own["ledger"]);
+}
+
+#[test]
+fn failures_are_in_the_ledger() {
+    let server = Script::new(|request| {
+        if request.nth == 1 {
+            Answer::body("500 Oops", "text/plain", "")
+        } else {
+            wire::good(request)
+        }
+    })
+    .start();
+    let run = run(&server, &[]).exits(0);
+    assert_eq!(run.row("Sent = completed + failed + cancelled:"), Some("3 = 2 + 1 + 0"));
+}
+
+#[test]
+fn a_check_that_fails_is_told_and_is_an_exit_code_under_strict() {
+    // Four events with output, and one token by the count at the end.
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 1}});
+    let events = || {
+        let mut events: Vec<String> =
+            (0..WORDS.len()).map(|n| event(&Wire::Completions.token(WORDS, n))).collect();
+        events.push(event(&Wire::Completions.closing(WORDS)[0]));
+        events.extend([event(&usage), DONE.to_owned()]);
+        events
+    };
+    let events = events();
+    let server = Script::new(move |_| Answer::stream(&events)).start();
+    let lax = run(&server, &[]).exits(0).prints_a_table();
+    assert_eq!(lax.row("Checks:"), Some("FAILED: tokens"));
+    let strict = run(&server, &["--strict"])
+        .exits(4)
+        .prints_a_table()
+        .says(&["--strict: the measurement is not valid", "check `tokens` failed"]);
+    assert_eq!(strict.result()["completed"], 3, "the result is stored all the same");
+}
+
+#[test]
+fn what_counts_as_a_stall_is_the_users_to_say() {
+    let share = |threshold: &str| {
+        let run = Rbench::new(["serve", "--mock", "--num-prompts", "2"])
+            .args(["--output-file", "out.jsonl", "--stall-threshold", threshold])
+            .run()
+            .exits(0);
+        run.result()["rbench"]["stalled_share"].as_f64().unwrap()
+    };
+    assert!(share("0") > 0.4, "the engine pauses between tokens");
+    assert!(share("1h") < 0.1);
+}
