@@ -2,8 +2,11 @@
 //!
 //! Has no clock: the caller says when each chunk arrived, so recorded streams give exact latencies.
 
+mod repeated;
+
 use std::time::Duration;
 
+use self::repeated::Repeated;
 use crate::backend::{DecodeError, Decoder, Delta, End, Part, Step, TextMode};
 use crate::model::{
     CachedTokens, Failure, FailureKind, OutputTokens, PerCompletion, Phase, RequestRecord,
@@ -63,6 +66,7 @@ impl std::fmt::Debug for Collector {
 /// What the events so far have said.
 struct Seen {
     decoder: Box<dyn Decoder>,
+    repeated: Repeated,
     events: TokenEvents,
     completions: PerCompletion<Completion>,
     /// The server's count of all completions, if it told that after any count of a single one.
@@ -107,6 +111,7 @@ impl Collector {
             body: Vec::new(),
             seen: Seen {
                 decoder,
+                repeated: Repeated::default(),
                 events: TokenEvents::default(),
                 completions: PerCompletion::default(),
                 counted: None,
@@ -234,6 +239,12 @@ impl Seen {
             return Ok(());
         }
         self.last = Some(at);
+        if event.kind.is_empty()
+            && let Some(part) = self.repeated.part(data)
+        {
+            self.part(&part, at);
+            return Ok(());
+        }
         if data == b"[DONE]" {
             self.finished.get_or_insert(at);
             self.said_done = true;
@@ -257,6 +268,7 @@ impl Seen {
             }
             Err(error) => return Err(failure(&error, phase)),
         };
+        self.repeated.remember(data, &delta);
         self.delta(delta, at);
         Ok(())
     }
