@@ -2,6 +2,7 @@
 
 mod engine;
 mod launch;
+mod load;
 mod offline;
 mod one_batch;
 mod prepare;

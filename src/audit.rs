@@ -56,6 +56,7 @@ impl Ledger {
                 (Outcome::NotSent, _) => ledger.never_sent += 1,
                 (Outcome::Completed, _) => ledger.completed += 1,
                 (Outcome::Failed(_), _) => ledger.failed += 1,
+                (Outcome::Cancelled(_), _) => ledger.cancelled += 1,
             }
             ledger.sent += u64::from(record.sent.is_some());
         }

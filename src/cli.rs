@@ -6,6 +6,7 @@ pub mod client;
 pub mod launch;
 pub mod offline;
 pub mod one_batch;
+pub mod patience;
 pub mod profile;
 pub mod reach;
 mod renamed;
@@ -265,6 +266,11 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub client: client::ClientArgs,
+
+    /// Time limits, and what a run survives.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub patience: patience::PatienceArgs,
 
     /// Flags of the profiler.
     #[command(flatten)]

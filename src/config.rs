@@ -18,6 +18,7 @@ use crate::arrival::Rate;
 use crate::backend::{Backend, CacheTelling, Sampling};
 use crate::bundled;
 use crate::cli::client::{ClientArgs, ClockChoice};
+use crate::cli::patience::PatienceArgs;
 use crate::cli::reach::ReachArgs;
 use crate::cli::{Header, LoraDistribution, ServeArgs, ServeWords};
 use crate::dataset::{Dataset, Entry, Reading};
@@ -65,6 +66,8 @@ pub struct Serve {
     pub threads: usize,
     /// How the client sends, reads and tells the time.
     pub client: ClientArgs,
+    /// How long is waited for what, and what the run survives.
+    pub patience: PatienceArgs,
     /// How the server is reached.
     pub reach: ReachArgs,
     /// Whether prompts are sent as token ids.
@@ -277,6 +280,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         seed: args.seed,
         threads: threads.max(1),
         client: args.client.clone(),
+        patience: args.patience.clone(),
         reach: args.reach.clone(),
         tokenize_prompt: args.tokenize_prompt,
         stream: !args.disable_stream,

@@ -6,25 +6,27 @@
 
 mod exchange;
 mod lane;
+mod limits;
 mod naps;
 pub mod schedule;
+mod stop;
 mod usage;
 pub mod window;
 
 use std::io;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use self::lane::{Done, Lane, Shared};
+pub use self::limits::Limits;
 use self::schedule::Schedule;
+pub use self::stop::Stop;
 use crate::health::{ClockSource, Health};
 use crate::model::{PlannedRequest, RequestRecord};
 use crate::progress::Progress;
 use crate::request_log::Log;
 use crate::transport::{Clock, Endpoint, socket};
-
-/// Longest time that one request may take, connecting included.
-pub const TOTAL_TIMEOUT: Duration = Duration::from_hours(6);
 
 /// Connections opened ahead of a run that does not begin with everything at once.
 const AHEAD: usize = 64;
@@ -46,6 +48,12 @@ pub struct Options {
     pub spin: bool,
     /// Whether each request opens a connection of its own.
     pub connection_per_request: bool,
+    /// Time limits.
+    pub limits: Limits,
+    /// Failures that a run survives; one more ends it.
+    pub max_errors: Option<u64>,
+    /// Ends the run early.
+    pub stop: Arc<Stop>,
 }
 
 impl Default for Options {
@@ -58,6 +66,9 @@ impl Default for Options {
             read_batch: window::DEFAULT,
             spin: true,
             connection_per_request: false,
+            limits: Limits::default(),
+            max_errors: None,
+            stop: Stop::new(),
         }
     }
 }
@@ -65,8 +76,10 @@ impl Default for Options {
 /// What came of a plan.
 #[derive(Debug)]
 pub struct Ran {
-    /// One record per request and round, in the order of the plan.
+    /// One record per request and round, in the order of the plan; for those that were never sent as well.
     pub records: Vec<RequestRecord>,
+    /// Why the run was ended before its plan was done, if it was.
+    pub ended_early: Option<String>,
     /// How the client kept up.
     pub health: Health,
     /// When the run started: instants of the records are offsets from it.
@@ -101,6 +114,7 @@ pub fn run(
         progress: progress.clone(),
         options: options.clone(),
         clock,
+        failed: AtomicU64::new(0),
     });
     // All threads are ready before the clock starts: once for that, once for the clock to be set.
     let ready = Arc::new(Barrier::new(threads + 1));
@@ -130,6 +144,26 @@ pub fn run(
         records.extend(new);
         lanes.push(health);
     }
+    add_unsent(&mut records, &shared.plan);
     records.sort_by_key(|record| (record.index, record.round));
-    Ok(Ran { records, health: Health { clock, lanes }, started: clock_of_run.started() })
+    let ended_early = options.stop.why();
+    Ok(Ran {
+        ended_early,
+        records,
+        health: Health { clock, lanes },
+        started: clock_of_run.started(),
+    })
+}
+
+/// Adds a record for each round of the plan that has none.
+fn add_unsent(records: &mut Vec<RequestRecord>, plan: &[PlannedRequest]) {
+    let mut rounds = vec![0_usize; plan.len()];
+    for record in records.iter() {
+        rounds[record.index] += 1;
+    }
+    for (request, known) in plan.iter().zip(rounds) {
+        for round in known..request.rounds() {
+            records.push(RequestRecord { round, ..RequestRecord::unsent(request) });
+        }
+    }
 }

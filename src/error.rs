@@ -28,6 +28,8 @@ pub enum Kind {
     System,
     /// No request succeeded.
     AllFailed,
+    /// The run was ended before its plan was done.
+    EndedEarly,
     /// The run is over, and its figures are not to be trusted.
     Invalid,
     /// The client's times are not as true as was asked for.

@@ -5,6 +5,7 @@
 
 mod events;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -146,12 +147,22 @@ impl Phase {
 /// Why a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FailureKind {
-    /// No connection could be opened.
+    /// The host name has no address.
+    Dns,
+    /// Nobody listens at the address.
+    ConnectRefused,
+    /// No connection could be opened, for another reason.
     Connect,
+    /// No connection stood within the time limit.
+    ConnectTimeout,
     /// The server was reached, and TLS with it failed.
     Tls,
-    /// A time limit passed.
-    Timeout,
+    /// No output came within the time limit.
+    FirstTokenTimeout,
+    /// Output stopped for longer than the time limit.
+    IdleTimeout,
+    /// The whole request took longer than the time limit.
+    RequestTimeout,
     /// The status was not 200.
     HttpStatus,
     /// The server reported an error inside a 200 response.
@@ -164,6 +175,8 @@ pub enum FailureKind {
     NoTokens,
     /// The connection broke.
     Transport,
+    /// The client gave it up, since the run was to end.
+    Cancelled,
     /// A defect of the client itself.
     Internal,
 }
@@ -172,15 +185,21 @@ impl FailureKind {
     /// The kind as one word for reports.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Dns => "dns",
+            Self::ConnectRefused => "connect_refused",
             Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
             Self::Tls => "tls",
-            Self::Timeout => "timeout",
+            Self::FirstTokenTimeout => "first_token_timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::RequestTimeout => "request_timeout",
             Self::HttpStatus => "http_status",
             Self::ServerError => "server_error",
             Self::Malformed => "malformed",
             Self::EarlyEnd => "early_end",
             Self::NoTokens => "no_tokens",
             Self::Transport => "transport",
+            Self::Cancelled => "cancelled",
             Self::Internal => "internal",
         }
     }
@@ -204,6 +223,11 @@ pub struct Failure {
 impl Failure {
     /// Longest body excerpt that is kept, in bytes.
     pub const EXCERPT: usize = 1024;
+
+    /// A failure before any response.
+    pub fn new(kind: FailureKind, phase: Phase, message: impl Into<String>) -> Self {
+        Self { kind, phase, status: None, message: message.into(), excerpt: None }
+    }
 }
 
 /// How a request ended.
@@ -213,6 +237,8 @@ pub enum Outcome {
     Completed,
     /// It was sent, and failed.
     Failed(Failure),
+    /// It was sent, and the client gave it up in this phase, since the run was to end.
+    Cancelled(Phase),
     /// It was never sent.
     NotSent,
 }
@@ -362,6 +388,23 @@ impl RequestRecord {
     /// Whether the whole response arrived.
     pub fn completed(&self) -> bool {
         self.outcome == Outcome::Completed
+    }
+
+    /// What went wrong with it once it was sent; that it was given up as well.
+    pub fn failure(&self) -> Option<Cow<'_, Failure>> {
+        match &self.outcome {
+            Outcome::Completed | Outcome::NotSent => None,
+            Outcome::Failed(failure) => Some(Cow::Borrowed(failure)),
+            Outcome::Cancelled(phase) => {
+                let message = "given up, since the run was to end";
+                Some(Cow::Owned(Failure::new(FailureKind::Cancelled, *phase, message)))
+            }
+        }
+    }
+
+    /// Whether it was never sent, or given up.
+    pub fn unfinished(&self) -> bool {
+        matches!(self.outcome, Outcome::NotSent | Outcome::Cancelled(_))
     }
 
     /// The received texts of all completions.

@@ -7,9 +7,7 @@ use crate::audit::Audit;
 use crate::ceiling::Headroom;
 use crate::health::Health;
 use crate::metric::{Figure, Slo, Stat};
-use crate::model::{
-    Failure, FailureKind, Outcome, Phase, RequestRecord, TokenSource, VisionSource,
-};
+use crate::model::{Failure, FailureKind, Phase, RequestRecord, TokenSource, VisionSource};
 
 /// Everything that outputs may know.
 #[derive(Debug)]
@@ -24,6 +22,8 @@ pub struct Report<'a> {
     pub token_sources: Vec<(TokenSource, u64)>,
     /// The server's own account of itself after the run.
     pub server_info: Option<Value>,
+    /// Why the run did not do all of its plan, if it did not.
+    pub partial: Option<String>,
     /// What the figures rest on.
     pub audit: Audit,
     /// How the client kept up.
@@ -96,15 +96,18 @@ impl Report<'_> {
     }
 }
 
+/// Reasons that are told apart by their messages; further ones are told apart by kind, phase and status alone.
+const REASONS: usize = 100;
+
 /// Groups the failures of `records` by kind, phase, status and message.
 pub fn failures(records: &[RequestRecord]) -> Vec<FailureGroup> {
     let mut groups: Vec<FailureGroup> = Vec::new();
-    for record in records {
-        let Outcome::Failed(failure) = &record.outcome else { continue };
-        let Failure { kind, phase, status, message, excerpt } = failure;
+    for failure in records.iter().filter_map(RequestRecord::failure) {
+        let Failure { kind, phase, status, message, excerpt } = &*failure;
+        let is_full = groups.len() >= REASONS;
         let known = groups.iter_mut().find(|group| {
-            (group.kind, group.phase, group.status, &group.message)
-                == (*kind, *phase, *status, message)
+            (group.kind, group.phase, group.status) == (*kind, *phase, *status)
+                && (is_full || group.message == *message)
         });
         match known {
             Some(group) => {
@@ -142,18 +145,20 @@ pub fn token_sources(records: &[RequestRecord]) -> Vec<(TokenSource, u64)> {
 pub fn failure_lines(groups: &[FailureGroup], total: usize) -> Vec<String> {
     const SHOWN: usize = 8;
     let failed: u64 = groups.iter().map(|group| group.count).sum();
-    let mut lines = vec![format!("{failed} of {total} requests failed:")];
-    lines.push(format!("{:>7}  {:<13} {:<12} reason", "count", "kind", "phase"));
+    let cancelled = groups.iter().any(|group| group.kind == FailureKind::Cancelled);
+    let what = if cancelled { "failed or were cancelled" } else { "failed" };
+    let mut lines = vec![format!("{failed} of {total} requests {what}:")];
+    lines.push(format!("{:>7}  {:<19} {:<12} reason", "count", "kind", "phase"));
     for group in groups.iter().take(SHOWN) {
         lines.push(format!(
-            "{:>7}  {:<13} {:<12} {}",
+            "{:>7}  {:<19} {:<12} {}",
             group.count,
             group.kind.name(),
             group.phase.name(),
             shorten(&group.message, 200),
         ));
         if let Some(excerpt) = &group.excerpt {
-            lines.push(format!("{:36}first body: {}", "", shorten(excerpt, 200)));
+            lines.push(format!("{:42}first body: {}", "", shorten(excerpt, 200)));
         }
     }
     if groups.len() > SHOWN {

@@ -109,6 +109,7 @@ fn end(ended: &Ended) -> End<'_> {
     let (outcome, failure) = match &ended.outcome {
         Outcome::Completed => ("completed", None),
         Outcome::Failed(failure) => ("failed", Some(failure)),
+        Outcome::Cancelled(_) => ("cancelled", None),
         Outcome::NotSent => ("not_sent", None),
     };
     End {

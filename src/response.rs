@@ -203,6 +203,11 @@ impl Collector {
         self.seen.events.len()
     }
 
+    /// When the last event arrived.
+    pub fn last_event(&self) -> Option<Duration> {
+        self.seen.last
+    }
+
     /// Whether the stream has told its end in so many words.
     pub fn said_done(&self) -> bool {
         self.seen.said_done

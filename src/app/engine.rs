@@ -1,6 +1,7 @@
 //! The simulated engine of `--mock` and of the self-test: this program once more, in a process of its own.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use crate::error::{Error, Kind};
@@ -42,6 +43,8 @@ impl Engine {
             .args(words)
             // A key is for servers of the user's; this one takes all.
             .env_remove("RBENCH_MOCK_API_KEY")
+            // A Ctrl-C is for this process, which still reads what is in flight.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

@@ -96,7 +96,8 @@ impl Launched {
             first: Box::new(move || stopped.0.stop(&stopped.1)),
             again: Box::new(move || kill(&at_once)),
         };
-        signals::catch(on, ui)?;
+        signals::catch(ui)?;
+        signals::tidy(on);
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command
             .arg("supervise")

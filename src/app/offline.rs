@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use super::publish::tell_failures;
+use super::publish::{none_completed, partial_mark, tell_failures};
 use super::save;
 use super::serve::{Job, Session, begin};
 use crate::backend::Backend;
@@ -77,7 +77,7 @@ impl Offline {
     pub(super) fn publish(&self, report: &Report<'_>, config: &Serve, ui: Ui) -> Result<(), Error> {
         let last = report.server_info.as_ref().and_then(probe::last_generation_throughput);
         let printed = ui
-            .data(&config.table.offline_table(report, last))
+            .data(&(partial_mark(report) + &config.table.offline_table(report, last)))
             .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
         tell_failures(report, ui);
         if let Some(path) = &self.result_file {
@@ -90,10 +90,6 @@ impl Offline {
             ui.status(&format!("result appended to {}", path.display()));
         }
         printed?;
-        if report.completed() == 0 {
-            let total = report.records.len();
-            return Err(Error::new(Kind::AllFailed, format!("all {total} requests failed")));
-        }
-        Ok(())
+        none_completed(report)
     }
 }

@@ -20,8 +20,7 @@ pub(super) fn publish(
     date: &jiff::Zoned,
     ui: Ui,
 ) -> Result<(), Error> {
-    let total = report.records.len();
-    let mut tables = config.table.table(report);
+    let mut tables = partial_mark(report) + &config.table.table(report);
     if let Some(steady) = steady {
         tables += &config.table.steady_state_table(steady);
     }
@@ -56,15 +55,35 @@ pub(super) fn publish(
         _ => {}
     }
     printed?;
-    if report.completed() == 0 {
-        return Err(Error::new(Kind::AllFailed, format!("all {total} requests failed")));
-    }
+    none_completed(report)?;
     if config.client.strict && !report.audit.sound() {
         let reasons: Vec<String> = report.audit.reasons().collect();
         let message = format!("--strict: the measurement is not valid: {}", reasons.join("; "));
         return Err(Error::new(Kind::Invalid, message));
     }
     Ok(())
+}
+
+/// An error if no request completed.
+pub(super) fn none_completed(report: &Report<'_>) -> Result<(), Error> {
+    let ledger = &report.audit.ledger;
+    if ledger.completed > 0 {
+        return Ok(());
+    }
+    let message = if report.partial.is_some() {
+        format!(
+            "no request completed: {} failed, {} were cancelled, {} were never sent",
+            ledger.failed, ledger.cancelled, ledger.never_sent
+        )
+    } else {
+        format!("all {} requests failed", report.records.len())
+    };
+    Err(Error::new(Kind::AllFailed, message))
+}
+
+/// The line before a table whose run did not do all of its plan.
+pub(super) fn partial_mark(report: &Report<'_>) -> String {
+    report.partial.as_ref().map(|why| format!("PARTIAL RESULT: {why}\n")).unwrap_or_default()
 }
 
 /// Tells which requests failed, and why.

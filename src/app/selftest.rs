@@ -279,7 +279,8 @@ fn measure(setup: Setup, client_threads: usize, server_threads: usize) -> Result
     let ran = dispatch::run(plan, &endpoint, &options, &Progress::new());
     let after = cpu_of(engine.pid());
     drop(loops);
-    let Ran { records, health, started } = ran.map_err(|error| failed("a run").because(error))?;
+    let Ran { records, health, started, ended_early: _ } =
+        ran.map_err(|error| failed("a run").because(error))?;
     let start_ns = monotonic_at(started);
     // Its log is complete once it has ended.
     engine.end()?;

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::engine::Engine;
 use super::launch::Launched;
+use super::load;
 use super::offline::Offline;
 use super::prepare::{Prepared, prepare};
 use super::printer::Printer;
@@ -21,12 +22,10 @@ use crate::audit::Audit;
 use crate::backend::CacheTelling;
 use crate::ceiling::{self, Ceiling, Headroom, Host};
 use crate::cli::ServeWords;
-use crate::cli::client::ClockChoice;
 use crate::config::{self, Keys, Serve};
 use crate::conversation;
-use crate::dispatch::{self, Ran, window};
+use crate::dispatch::{self, Ran};
 use crate::error::{Error, Kind};
-use crate::health::ClockSource;
 use crate::hub::Hub;
 use crate::limits;
 use crate::metric::{self, Run, event_tokens, split_itl, steady_state};
@@ -54,6 +53,7 @@ pub(super) fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
 
 /// What is done before a server is looked for: the engine of `--mock`, what the words mean, limits of the system.
 pub(super) fn begin(words: ServeWords, ui: Ui) -> Result<(Option<Engine>, Serve), Error> {
+    signals::catch(ui)?;
     for note in &words.notes {
         ui.status(note);
     }
@@ -174,24 +174,13 @@ impl Session {
             encoder.common.stream,
             route,
         )?);
-        let mut options = dispatch::Options {
-            threads: config.threads,
-            max_in_flight: config.max_concurrency,
-            log: None,
-            clock: match config.client.clock {
-                Some(ClockChoice::User) => ClockSource::User,
-                Some(ClockChoice::Kernel) | None => ClockSource::Kernel,
-            },
-            read_batch: config.client.read_batch.unwrap_or(window::DEFAULT),
-            spin: !config.client.no_spin,
-            connection_per_request: config.client.connection_per_request,
-        };
+        let requests = plan.iter().map(PlannedRequest::rounds).sum::<usize>();
+        let mut options = load::options(config, requests);
         let warm_up = match job {
             Job::Serve => warm_up::copies(config, first.as_ref(), &encoder),
             Job::Offline(offline) => offline.warm_up(config, tokenizer, &encoder, ui)?,
         };
         warm_up::send(config, warm_up, &endpoint, &options, ui)?;
-        signals::check()?;
         if let Some(timeout) = config.flush {
             let flushed = runtime.block_on(probe.flush(config.backend.flush, timeout));
             flushed.map_err(|error| {
@@ -211,7 +200,6 @@ impl Session {
             .as_ref()
             .map(|profile| runtime.block_on(Running::start(profile, probe, epoch_s, say)));
         let progress = Progress::new();
-        let requests = plan.iter().map(PlannedRequest::rounds).sum::<usize>();
         let bar = (config.progress && ui.terminal())
             .then(|| Bar::start(progress.clone(), requests, ui.color()));
         let failed = |error| Error::new(Kind::System, "can not start the run").because(error);
@@ -222,16 +210,17 @@ impl Session {
         } else {
             None
         };
+        let running = signals::Running::new(options.stop.clone())?;
         let ran = dispatch::run(plan.clone(), &endpoint, &options, &progress).map_err(failed);
         // The printer ends with the last log.
         options.log = None;
         drop((bar, printer));
+        let _reporting = running.reporting();
         let ended = Instant::now();
         if let Some(profilers) = profilers {
             runtime.block_on(profilers.stop(say));
         }
-        let Ran { mut records, health, started: _ } = ran?;
-        signals::check()?;
+        let Ran { mut records, health, started: _, ended_early } = ran?;
         let stopped = ended.elapsed();
         let server_info = runtime.block_on(probe.json("/server_info"));
         // SGLang's client counts both into its duration, the second for SGLang's servers only.
@@ -282,6 +271,7 @@ impl Session {
             failures: report::failures(&records),
             token_sources: report::token_sources(&records),
             server_info,
+            partial: ended_early.clone().filter(|_| records.iter().any(RequestRecord::unfinished)),
             audit: Audit::new(&records, requests as u64, &health),
             health,
             headroom: Headroom::of(&records, known_ceiling(ui)),
@@ -292,6 +282,11 @@ impl Session {
         match job {
             Job::Serve => publish(&report, steady.as_ref(), config, &date, ui),
             Job::Offline(offline) => offline.publish(&report, config, ui),
+        }?;
+        match ended_early {
+            // What ends the program with it has an exit code of its own.
+            Some(why) => Err(Error::new(Kind::EndedEarly, format!("the run was ended: {why}"))),
+            None => Ok(()),
         }
     }
 }

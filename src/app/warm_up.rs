@@ -12,6 +12,9 @@ use crate::progress::Progress;
 use crate::transport::Endpoint;
 use crate::ui::Ui;
 
+/// Statuses that no later request is spared: a load of them would measure nothing.
+const REFUSALS: [u16; 4] = [401, 403, 404, 422];
+
 /// Requests with their bodies ready.
 type Plan = Arc<[PlannedRequest]>;
 
@@ -38,6 +41,15 @@ pub(super) fn send(
         .map_err(|error| Error::new(Kind::System, "can not start the warm-up").because(error))?
         .records;
     let good = records.iter().filter(|record| record.completed()).count();
+    let refused = records.iter().find_map(|record| match &record.outcome {
+        Outcome::Failed(failure) if failure.status.is_some_and(|s| REFUSALS.contains(&s)) => {
+            Some(failure)
+        }
+        _ => None,
+    });
+    if let Some(failure) = refused {
+        return Err(warmup_error(failure, config));
+    }
     if good > 0 {
         ui.status(&format!("warm-up done: {good} of {} requests succeeded", records.len()));
         return Ok(());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::limits::Waiting;
 use crate::model::{Failure, FailureKind, Outcome, Phase, PlannedRequest, RequestRecord};
 use crate::response::{Collector, Expect, Framing};
 use crate::transport::Endpoint;
@@ -189,17 +190,26 @@ impl Exchange {
         if failure.status.is_some() {
             return failure;
         }
-        match &self.response {
-            Response::Good(collector) => {
-                failure.phase = collector.phase();
-                failure.status = Some(200);
-            }
-            Response::Refused(..) | Response::Awaited if self.record.sent.is_some() => {
-                failure.phase = Phase::Headers;
-            }
-            Response::Refused(..) | Response::Awaited => failure.phase = Phase::Connect,
-        }
+        failure.phase = self.phase();
+        failure.status = matches!(self.response, Response::Good(_)).then_some(200);
         failure
+    }
+
+    fn phase(&self) -> Phase {
+        match &self.response {
+            Response::Good(collector) => collector.phase(),
+            _ if self.record.sent.is_some() => Phase::Headers,
+            _ => Phase::Connect,
+        }
+    }
+
+    /// How far it has come, as far as time limits care.
+    pub(super) fn waiting(&self) -> Waiting {
+        let event = match &self.response {
+            Response::Good(collector) => collector.last_event(),
+            _ => None,
+        };
+        Waiting { begun: self.begun, sent: self.record.sent, event, output: self.events() > 0 }
     }
 
     /// Settles the record of this round, which ended at `now` at the latest.
@@ -217,6 +227,16 @@ impl Exchange {
         };
         self.record.sent.get_or_insert(self.begun);
         self.record.done.get_or_insert(now);
+    }
+
+    /// Settles the record of a round that is given up at `now`.
+    pub(super) fn cancel(&mut self, now: Duration) {
+        let phase = self.phase();
+        self.settle(Ok(()), now);
+        self.record.output_tokens = None;
+        // What came until then is no end.
+        self.record.done = Some(now);
+        self.record.outcome = Outcome::Cancelled(phase);
     }
 
     /// Goes on to the next round, if there is one: its body is made from the answers so far.

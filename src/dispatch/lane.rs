@@ -9,18 +9,20 @@ mod reading;
 mod sending;
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 use slab::Slab;
 
+use super::Options;
 use super::exchange::Exchange;
+use super::limits::Limits;
 use super::naps::Naps;
 use super::schedule::{Claim, Schedule};
 use super::usage::{self, Usage};
 use super::window::Window;
-use super::{Options, TOTAL_TIMEOUT};
 use crate::health::{ClockSource, LaneHealth};
 use crate::model::{Failure, FailureKind, Phase, PlannedRequest, RequestRecord};
 use crate::progress::Progress;
@@ -55,6 +57,8 @@ pub(super) struct Shared {
     pub(super) progress: Arc<Progress>,
     pub(super) options: Options,
     pub(super) clock: ClockSource,
+    /// Requests that failed so far.
+    pub(super) failed: AtomicU64,
 }
 
 impl Shared {
@@ -64,6 +68,17 @@ impl Shared {
 
     fn release(&self, now: Duration) {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner).release(now);
+    }
+
+    /// Counts a failure, and ends the run if there were too many.
+    fn count_failure(&self) {
+        let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(most) = self.options.max_errors
+            && failed > most
+        {
+            let requests = if most == 1 { "request" } else { "requests" };
+            self.options.stop.drain(&format!("more than {most} {requests} failed (--max-errors)"));
+        }
     }
 }
 
@@ -111,6 +126,12 @@ pub(super) struct Lane {
     ended: (u32, Duration),
     records: Vec<RequestRecord>,
     health: LaneHealth,
+    /// How often to look at time limits.
+    interval: Duration,
+    /// When the clocks were compared last.
+    measured: Duration,
+    /// When what is in flight is given up, once the run is to end.
+    patience: Option<Duration>,
 }
 
 impl Lane {
@@ -125,10 +146,16 @@ impl Lane {
             ClockSource::Kernel => shared.options.read_batch,
             ClockSource::User => Duration::ZERO,
         };
+        let poll = Poll::new()?;
+        shared.options.stop.watch(poll.registry())?;
+        let interval = shared.options.limits.interval(SWEEP);
         Ok(Self {
             shared,
             clock,
-            poll: Poll::new()?,
+            poll,
+            interval,
+            measured: Duration::ZERO,
+            patience: None,
             links: Slab::new(),
             idle: Vec::new(),
             active: 0,
@@ -186,6 +213,9 @@ impl Lane {
         let mut napped = false;
         self.spent = (usage::cpu(), 0);
         loop {
+            if self.shared.options.stop.is_draining() {
+                self.drain();
+            }
             self.send_due();
             if self.active == 0 && self.next == Claim::Over {
                 break;
@@ -205,7 +235,7 @@ impl Lane {
                 }
             }
             let now = self.clock.now();
-            if now.saturating_sub(swept) >= SWEEP {
+            if now.saturating_sub(swept) >= self.interval {
                 swept = now;
                 self.sweep(now);
             }
@@ -229,6 +259,10 @@ impl Lane {
     /// Sends all requests that may be sent now.
     fn send_due(&mut self) {
         loop {
+            if self.shared.options.stop.is_draining() {
+                self.next = Claim::Over;
+                return;
+            }
             // What only this thread can change has not changed: not worth the lock.
             let alone = self.shared.options.threads <= 1;
             if self.next == Claim::Over || (self.next == Claim::Full && alone) {
@@ -246,42 +280,65 @@ impl Lane {
 
     /// Looks at what need not be looked at on each read: time limits, and how the clocks relate.
     fn sweep(&mut self, now: Duration) {
-        self.offset = Offset::measure(self.clock);
-        let spent = (usage::cpu(), self.health.events);
-        let (cpu, events) = std::mem::replace(&mut self.spent, spent);
-        self.naps.judge(spent.0.saturating_sub(cpu), spent.1 - events);
-        self.health.clock_error_ns = self.health.clock_error_ns.max(self.offset.error_ns);
-        let late = |link: &Link| {
-            link.exchange
-                .as_ref()
-                .is_some_and(|exchange| now.saturating_sub(exchange.begun) > TOTAL_TIMEOUT)
-        };
-        let keys: Vec<usize> =
-            self.links.iter().filter(|(_, link)| late(link)).map(|(key, _)| key).collect();
-        for key in keys {
-            let failure = Failure {
-                kind: FailureKind::Timeout,
-                phase: Phase::Connect,
-                status: None,
-                message: "the time limit passed".to_owned(),
-                excerpt: None,
-            };
-            let failure = self
-                .links
-                .get(key)
-                .and_then(|link| link.exchange.as_ref())
-                .map_or(failure.clone(), |exchange| exchange.locate(failure));
-            self.end(key, Err(failure), false);
+        if now.saturating_sub(self.measured) >= SWEEP {
+            self.measured = now;
+            self.offset = Offset::measure(self.clock);
+            let spent = (usage::cpu(), self.health.events);
+            let (cpu, events) = std::mem::replace(&mut self.spent, spent);
+            self.naps.judge(spent.0.saturating_sub(cpu), spent.1 - events);
+            self.health.clock_error_ns = self.health.clock_error_ns.max(self.offset.error_ns);
         }
+        let limits: &Limits = &self.shared.options.limits;
+        let passed = |(key, link): (usize, &Link)| {
+            if let Some(exchange) = &link.exchange {
+                let failure = limits.passed(exchange.waiting(), now)?;
+                return Some((key, Some(exchange.locate(failure))));
+            }
+            // Opened for nobody yet.
+            let late = limits.connect.is_some_and(|limit| link.connection.age() > limit);
+            (late && !link.connection.is_open()).then_some((key, None))
+        };
+        let over: Vec<(usize, Option<Failure>)> = self.links.iter().filter_map(passed).collect();
+        for (key, failure) in over {
+            match failure {
+                Some(failure) => self.end(key, Err(failure), false),
+                None => drop(self.links.try_remove(key)),
+            }
+        }
+    }
+
+    /// Lets the run end: nothing more is sent, and what is in flight has until the grace is over.
+    fn drain(&mut self) {
+        self.next = Claim::Over;
+        let now = self.clock.now();
+        let options = &self.shared.options;
+        let until = *self.patience.get_or_insert(now + options.limits.grace);
+        if now < until && !options.stop.is_cancelled() {
+            return;
+        }
+        let busy = |(key, link): (usize, &Link)| link.exchange.is_some().then_some(key);
+        let keys: Vec<usize> = self.links.iter().filter_map(busy).collect();
+        for key in keys {
+            self.cancel(key);
+        }
+    }
+
+    /// When to look again at the latest, for the sake of time limits.
+    fn longest_wait(&self) -> Duration {
+        let left = self.patience.map(|until| until.saturating_sub(self.clock.now()));
+        left.map_or(self.interval, |left| left.min(self.interval))
     }
 }
 
-fn connect_failure(why: &str) -> Failure {
-    Failure {
-        kind: FailureKind::Connect,
-        phase: Phase::Connect,
-        status: None,
-        message: why.to_owned(),
-        excerpt: None,
+fn connect_failure(kind: FailureKind, why: impl Into<String>) -> Failure {
+    Failure::new(kind, Phase::Connect, why)
+}
+
+/// What kind of failure an error of the system is while a connection is opened.
+fn connect_kind(error: &io::Error) -> FailureKind {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => FailureKind::ConnectRefused,
+        io::ErrorKind::TimedOut => FailureKind::ConnectTimeout,
+        _ => FailureKind::Connect,
     }
 }

@@ -129,6 +129,9 @@ pub(super) fn keys(report: &Report<'_>) -> Map<String, Value> {
         .iter()
         .map(|limit| json!({"evidence": limit.evidence, "advice": limit.advice}));
     let mut keys = Map::new();
+    if let Some(why) = &report.partial {
+        keys.insert("partial_reason".into(), why.clone().into());
+    }
     keys.insert(
         "ledger".into(),
         json!({

@@ -169,6 +169,11 @@ impl Connection {
         Ok(Opening::Open)
     }
 
+    /// Time since it was begun to be opened.
+    pub fn age(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
     /// Whether the server was reached, and TLS is not agreed on.
     pub fn is_greeting(&self) -> bool {
         self.stage == Stage::Greeting

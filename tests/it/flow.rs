@@ -379,10 +379,10 @@ fn some_requests_fail() {
     expect![[r#"
         sglang at URL, model tiny
         4 of 5 requests failed:
-          count  kind          phase        reason
-              3  http_status   headers      HTTP status 429 Too Many Requests
-                                            first body: {"detail": "slow down"}
-              1  transport     headers      the connection was closed before the response was complete
+          count  kind                phase        reason
+              3  http_status         headers      HTTP status 429 Too Many Requests
+                                                  first body: {"detail": "slow down"}
+              1  transport           headers      the connection was closed before the response was complete
         result appended to out.jsonl"#]]
     .assert_eq(&told);
 }

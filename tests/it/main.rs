@@ -33,6 +33,8 @@ mod guide;
 mod hub;
 /// The table and the JSONL line, byte for byte.
 mod images;
+/// Runs that are ended before their plan is done, and requests that take too long.
+mod interrupts;
 /// Servers that rbench starts and ends.
 mod launch;
 /// The block on the measurement.

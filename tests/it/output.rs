@@ -84,7 +84,7 @@ fn overloaded() -> Failure {
 
 fn refused() -> Failure {
     Failure {
-        kind: FailureKind::Connect,
+        kind: FailureKind::ConnectRefused,
         phase: Phase::Connect,
         status: None,
         message: "Connection refused (os error 111)".to_owned(),
@@ -319,6 +319,7 @@ impl Case {
             failures: report::failures(&self.records),
             token_sources: report::token_sources(&self.records),
             server_info,
+            partial: None,
             audit: Audit::new(&self.records, self.records.len() as u64, &Health::default()),
             health: Health::default(),
             headroom: Headroom::default(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Lane, connect_failure};
+use super::Lane;
 use crate::dispatch::exchange::Exchange;
 use crate::dispatch::schedule::Claim;
 use crate::model::Failure;
@@ -19,13 +19,13 @@ impl Lane {
         }
         let now = self.clock.now();
         self.settle(&mut exchange, result, now);
-        if exchange.next_round(self.clock.now()) {
+        if !self.shared.options.stop.is_draining() && exchange.next_round(self.clock.now()) {
             self.shared.progress.sent();
             if let Some(link) = self.links.get_mut(key).filter(|_| keep) {
                 link.exchange = Some(exchange);
                 self.send(key);
-            } else if let Err((Some(exchange), why)) = self.connect(Some(exchange), 0) {
-                self.conclude(exchange, &connect_failure(&why));
+            } else if let Err((Some(exchange), failure)) = self.connect(Some(exchange), 0) {
+                self.conclude(exchange, &failure);
             }
             return;
         }
@@ -39,11 +39,21 @@ impl Lane {
     pub(super) fn conclude(&mut self, mut exchange: Box<Exchange>, failure: &Failure) {
         let mut now = self.clock.now();
         self.settle(&mut exchange, Err(failure.clone()), now);
-        while exchange.next_round(now) {
+        while !self.shared.options.stop.is_draining() && exchange.next_round(now) {
             self.shared.progress.sent();
             now = self.clock.now();
             self.settle(&mut exchange, Err(failure.clone()), now);
         }
+        self.leave(exchange, now);
+    }
+
+    /// Gives up the round on a connection, since the run is to end.
+    pub(super) fn cancel(&mut self, key: usize) {
+        let Some(mut link) = self.links.try_remove(key) else { return };
+        let Some(mut exchange) = link.exchange.take() else { return };
+        let now = self.clock.now();
+        exchange.cancel(now);
+        self.tell_end(&exchange);
         self.leave(exchange, now);
     }
 
@@ -53,7 +63,14 @@ impl Lane {
         result: Result<(), Failure>,
         now: Duration,
     ) {
+        if result.is_err() {
+            self.shared.count_failure();
+        }
         exchange.settle(result, now);
+        self.tell_end(exchange);
+    }
+
+    fn tell_end(&self, exchange: &Exchange) {
         self.shared.progress.ended(&exchange.record);
         if let Some(log) = &self.shared.options.log {
             let _ = log.send(request_log::Event::end(&exchange.record, self.clock.wall()));

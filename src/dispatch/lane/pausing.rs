@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mio::Events;
 
-use super::{Lane, SPIN, SWEEP};
+use super::{Lane, SPIN};
 use crate::dispatch::schedule::Claim;
 
 impl Lane {
@@ -20,11 +20,12 @@ impl Lane {
                     self.wait_precisely(due);
                     Duration::ZERO
                 } else {
-                    let whole = left.saturating_sub(SPIN).as_millis().min(SWEEP.as_millis());
+                    let longest = self.longest_wait();
+                    let whole = left.saturating_sub(SPIN).min(longest).as_millis();
                     Duration::from_millis(u64::try_from(whole).unwrap_or(1))
                 }
             }
-            _ => SWEEP,
+            _ => self.longest_wait(),
         };
         self.poll(events, timeout);
     }

@@ -4,10 +4,10 @@ use std::io;
 
 use mio::Token;
 
-use super::{Lane, Link, connect_failure};
+use super::{Lane, Link, connect_failure, connect_kind};
 use crate::dispatch::exchange::Exchange;
 use crate::health::ClockSource;
-use crate::model::FailureKind;
+use crate::model::{Failure, FailureKind};
 use crate::request_log;
 use crate::transport::connection::Connection;
 use crate::transport::tls;
@@ -26,10 +26,8 @@ impl Lane {
             self.send(key);
             return;
         }
-        if let Err((exchange, why)) = self.connect(Some(exchange), 0)
-            && let Some(exchange) = exchange
-        {
-            self.conclude(exchange, &connect_failure(&why));
+        if let Err((Some(exchange), failure)) = self.connect(Some(exchange), 0) {
+            self.conclude(exchange, &failure);
         }
     }
 
@@ -38,14 +36,16 @@ impl Lane {
         &mut self,
         exchange: Option<Box<Exchange>>,
         mut address: usize,
-    ) -> Result<(), (Option<Box<Exchange>>, String)> {
+    ) -> Result<(), (Option<Box<Exchange>>, Failure)> {
         let endpoint = self.shared.endpoint.clone();
         let addresses = match &endpoint.addresses {
             Ok(addresses) => addresses,
-            Err(why) => return Err((exchange, why.clone())),
+            Err(why) => {
+                return Err((exchange, connect_failure(FailureKind::Dns, why.as_str())));
+            }
         };
         let stamps = self.shared.clock == ClockSource::Kernel;
-        let mut why = "the host has no address".to_owned();
+        let mut failure = connect_failure(FailureKind::Dns, "the host has no address");
         while let Some(to) = addresses.get(address) {
             let entry = self.links.vacant_entry();
             let token = Token(entry.key());
@@ -57,11 +57,13 @@ impl Lane {
                     self.health.connections += 1;
                     return Ok(());
                 }
-                Err(error) => why = error.to_string(),
+                Err(error) => {
+                    failure = connect_failure(connect_kind(&error), error.to_string());
+                }
             }
             address += 1;
         }
-        Err((exchange, why))
+        Err((exchange, failure))
     }
 
     /// Sends the request that waits on an open connection.
@@ -90,8 +92,7 @@ impl Lane {
     pub(super) fn unsendable(&mut self, key: usize, error: &io::Error) {
         self.read_caught(key, true);
         if self.links.get(key).is_some_and(|link| link.exchange.is_some()) {
-            let mut failure = connect_failure(&error.to_string());
-            failure.kind = FailureKind::Transport;
+            let failure = connect_failure(FailureKind::Transport, error.to_string());
             self.end(key, Err(failure), false);
         }
     }
@@ -117,7 +118,7 @@ impl Lane {
         let Some(link) = self.links.try_remove(key) else { return };
         // Without a request nobody waits for another address.
         let Some(exchange) = link.exchange else { return };
-        let mut failure = connect_failure(&error.to_string());
+        let mut failure = connect_failure(connect_kind(error), error.to_string());
         if let Some(trouble) = tls::trouble(error) {
             failure.kind = FailureKind::Tls;
             failure.message = trouble.message;

@@ -149,6 +149,9 @@ pub(super) fn render(report: &Report<'_>, version: Version, details: bool) -> St
             }
         }
     }
+    if report.partial.is_some() {
+        put("partial", true.into());
+    }
     put("rbench", own(report, &written, details));
     json::line(&Value::Object(line)) + "\n"
 }
@@ -174,6 +177,7 @@ fn error(record: &RequestRecord) -> String {
     match &record.outcome {
         Outcome::Completed => String::new(),
         Outcome::NotSent => "not sent".to_owned(),
+        Outcome::Cancelled(_) => "cancelled: the run was ended".to_owned(),
         Outcome::Failed(failure) => match &failure.excerpt {
             Some(excerpt) => format!("{}: {excerpt}", failure.message),
             None => failure.message.clone(),

@@ -6,9 +6,10 @@ use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -24,6 +25,18 @@ pub(crate) struct Rbench {
     command: Command,
     folder: TempDir,
     stdout: Stdio,
+    process: Process,
+}
+
+/// A running program, for scripts that send it signals.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Process(Arc<OnceLock<Pid>>);
+
+impl Process {
+    /// Sends a signal, as soon as the program runs.
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(*self.0.wait(), signal).unwrap();
+    }
 }
 
 impl Rbench {
@@ -62,7 +75,7 @@ impl Rbench {
         if let Some(path) = std::env::var_os("LLVM_PROFILE_FILE") {
             command.env("LLVM_PROFILE_FILE", path);
         }
-        Self { command, folder, stdout: Stdio::piped() }
+        Self { command, folder, stdout: Stdio::piped(), process: Process::default() }
     }
 
     /// A small load of 3 requests with 8 tokens in and 4 out, without a warm-up, that leaves details in [`RESULT`].
@@ -105,10 +118,17 @@ impl Rbench {
         self
     }
 
+    /// Has `process` stand for the program once it runs.
+    pub(crate) fn known_as(mut self, process: &Process) -> Self {
+        self.process = process.clone();
+        self
+    }
+
     /// Runs it to its end.
     pub(crate) fn run(mut self) -> Run {
         let words: Vec<OsString> = self.command.get_args().map(OsStr::to_owned).collect();
         let mut child = self.command.stdout(self.stdout).stderr(Stdio::piped()).spawn().unwrap();
+        self.process.0.set(Pid::from_child(&child)).unwrap();
         let (tell, told) = mpsc::channel();
         let mut streams: Vec<(usize, Box<dyn Read + Send>)> = Vec::new();
         if let Some(stdout) = child.stdout.take() {

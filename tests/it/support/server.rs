@@ -142,6 +142,11 @@ impl Answer {
         self.then(Step::Pause(Duration::from_millis(ms)))
     }
 
+    /// Nothing more, with the connection left open.
+    pub(crate) fn hang(self) -> Self {
+        self.meet(&Arc::new(Barrier::new(2)))
+    }
+
     pub(crate) fn meet(self, barrier: &Arc<Barrier>) -> Self {
         self.then(Step::Meet(barrier.clone()))
     }

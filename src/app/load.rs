@@ -1,0 +1,35 @@
+//! How the load of a run is put on the server, from the flags.
+
+use std::time::Duration;
+
+use crate::cli::client::ClockChoice;
+use crate::config::Serve;
+use crate::dispatch::{Limits, Options, Stop, window};
+use crate::health::ClockSource;
+
+/// The options of a run of `requests` requests.
+pub(super) fn options(config: &Serve, requests: usize) -> Options {
+    let patience = &config.patience;
+    let limit = |limit: Duration| (!limit.is_zero()).then_some(limit);
+    Options {
+        threads: config.threads,
+        max_in_flight: config.max_concurrency,
+        log: None,
+        clock: match config.client.clock {
+            Some(ClockChoice::User) => ClockSource::User,
+            Some(ClockChoice::Kernel) | None => ClockSource::Kernel,
+        },
+        read_batch: config.client.read_batch.unwrap_or(window::DEFAULT),
+        spin: !config.client.no_spin,
+        connection_per_request: config.client.connection_per_request,
+        limits: Limits {
+            connect: limit(patience.connect_timeout),
+            first_token: limit(patience.first_token_timeout),
+            idle: limit(patience.idle_timeout),
+            request: limit(patience.request_timeout),
+            grace: patience.grace,
+        },
+        max_errors: patience.max_errors.map(|most| most.of(requests as u64)),
+        stop: Stop::new(),
+    }
+}
