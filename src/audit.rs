@@ -119,7 +119,9 @@ impl Audit {
         Self {
             ledger,
             offered_rate: rate(first_rounds().map(|record| record.due)),
-            achieved_rate: rate(first_rounds().filter_map(|record| record.sent)),
+            achieved_rate: rate(
+                first_rounds().filter_map(|record| record.first_sent.or(record.sent)),
+            ),
             checks: checks(records, &ledger, health),
             limits: limits(records, health),
         }
@@ -178,6 +180,7 @@ fn order(records: &[RequestRecord]) -> Check {
         let instants = [
             Some(record.due),
             Some(record.released),
+            record.first_sent,
             Some(sent.saturating_sub(record.connect.unwrap_or_default())),
             Some(sent),
             record.headers,
@@ -199,7 +202,8 @@ fn order(records: &[RequestRecord]) -> Check {
 fn little(records: &[RequestRecord], health: &Health) -> Check {
     let seen: f64 = health.lanes.iter().map(|lane| lane.in_flight.as_secs_f64()).sum();
     let spent = |record: &RequestRecord| {
-        let begun = record.sent?.saturating_sub(record.connect.unwrap_or_default());
+        let last = record.sent?.saturating_sub(record.connect.unwrap_or_default());
+        let begun = record.first_sent.unwrap_or(last);
         Some(record.done?.saturating_sub(begun).as_secs_f64())
     };
     let told: f64 = records.iter().filter_map(spent).sum();

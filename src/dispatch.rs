@@ -52,6 +52,8 @@ pub struct Options {
     pub limits: Limits,
     /// Failures that a run survives; one more ends it.
     pub max_errors: Option<u64>,
+    /// How often a request is sent again that the server turned away.
+    pub retries: u32,
     /// Ends the run early.
     pub stop: Arc<Stop>,
 }
@@ -68,6 +70,7 @@ impl Default for Options {
             connection_per_request: false,
             limits: Limits::default(),
             max_errors: None,
+            retries: 0,
             stop: Stop::new(),
         }
     }

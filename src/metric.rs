@@ -11,6 +11,7 @@ mod itl;
 mod lateness;
 mod over_time;
 mod peak;
+mod retries;
 mod stall;
 mod steady_state;
 mod throughput;
@@ -47,6 +48,7 @@ pub static ALL: &[Metric] = &[
     lateness::METRIC,
     concurrency::METRIC,
     peak::METRIC,
+    retries::METRIC,
     goodput::METRIC,
     cache::METRIC,
 ];

@@ -332,6 +332,10 @@ pub struct RequestRecord {
     /// When it was handed to an open connection; for one whose connection could not be opened, when that was begun.
     /// `None` if neither happened.
     pub sent: Option<Duration>,
+    /// Times that it was sent, or tried to be; 1 unless it was sent again. The instants are those of the last attempt.
+    pub attempts: u32,
+    /// As `sent`, of the first attempt; `None` if there was one only.
+    pub first_sent: Option<Duration>,
     /// How long it waited for its connection to be opened; `None` if there was one.
     pub connect: Option<Duration>,
     /// When the response head was read.
@@ -369,6 +373,8 @@ impl RequestRecord {
             due: request.due,
             released: request.due,
             sent: None,
+            attempts: 1,
+            first_sent: None,
             connect: None,
             headers: None,
             done: None,

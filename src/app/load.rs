@@ -30,6 +30,7 @@ pub(super) fn options(config: &Serve, requests: usize) -> Options {
             grace: patience.grace,
         },
         max_errors: patience.max_errors.map(|most| most.of(requests as u64)),
+        retries: patience.retries,
         stop: Stop::new(),
     }
 }

@@ -34,6 +34,9 @@ pub struct PatienceArgs {
     /// End the run when more requests than this have failed: a number, or a share of all requests such as 5%
     #[arg(long, value_name = "N|P%", help_heading = PATIENCE)]
     pub max_errors: Option<MaxErrors>,
+    /// Send a request again up to N times if its connection was refused or the answer was 429 or 503, when Retry-After says so; else after 0.5 s, 1 s, 2 s, ...
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = PATIENCE)]
+    pub retries: u32,
     /// How long requests in flight may go on when the run is ended early, by a signal or --max-errors
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration, help_heading = PATIENCE)]
     #[serde(serialize_with = "seconds")]

@@ -17,9 +17,13 @@ pub(super) struct Exchange {
     pub(super) request: PlannedRequest,
     /// What is known so far.
     pub(super) record: RequestRecord,
-    /// When the client took it up.
+    /// When the client took it up, for this attempt.
     pub(super) begun: Duration,
     response: Response,
+    /// When its round was taken up, at the first attempt.
+    taken_up: Duration,
+    /// When the server wants to be asked again.
+    retry_after: Option<String>,
     /// Whether the connection can be used again after the response.
     keep_alive: bool,
     /// The messages of the conversation so far.
@@ -74,6 +78,8 @@ impl Exchange {
             request,
             record,
             begun,
+            taken_up: begun,
+            retry_after: None,
             response: Response::Awaited,
             keep_alive: false,
             said,
@@ -135,6 +141,7 @@ impl Exchange {
         };
         self.keep_alive = head.keep_alive;
         if head.status != 200 {
+            self.retry_after.clone_from(&head.retry_after);
             let message = format!("HTTP status {} {}", head.status, head.reason);
             let failure = fail(FailureKind::HttpStatus, message.trim_end().to_owned());
             self.response = Response::Refused(failure, Vec::new());
@@ -209,7 +216,13 @@ impl Exchange {
             Response::Good(collector) => collector.last_event(),
             _ => None,
         };
-        Waiting { begun: self.begun, sent: self.record.sent, event, output: self.events() > 0 }
+        Waiting {
+            taken_up: self.taken_up,
+            begun: self.begun,
+            sent: self.record.sent,
+            event,
+            output: self.events() > 0,
+        }
     }
 
     /// Settles the record of this round, which ended at `now` at the latest.
@@ -227,6 +240,22 @@ impl Exchange {
         };
         self.record.sent.get_or_insert(self.begun);
         self.record.done.get_or_insert(now);
+    }
+
+    /// When the server wants to be asked again, in its words.
+    pub(super) fn retry_after(&self) -> Option<&str> {
+        self.retry_after.as_deref()
+    }
+
+    /// Makes ready for another attempt.
+    pub(super) fn again(&mut self) {
+        let record = &mut self.record;
+        record.attempts += 1;
+        record.first_sent.get_or_insert(record.sent.unwrap_or(self.begun));
+        (record.sent, record.connect, record.headers) = (None, None, None);
+        self.response = Response::Awaited;
+        self.retry_after = None;
+        self.keep_alive = false;
     }
 
     /// Settles the record of a round that is given up at `now`.
@@ -255,7 +284,7 @@ impl Exchange {
         record.round = round;
         record.released = self.request.due;
         self.earlier.push(std::mem::replace(&mut self.record, record));
-        self.begun = now;
+        (self.begun, self.taken_up) = (now, now);
         self.keep_alive = false;
         true
     }

@@ -6,8 +6,10 @@
 mod ending;
 mod pausing;
 mod reading;
+mod retrying;
 mod sending;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -126,6 +128,8 @@ pub(super) struct Lane {
     ended: (u32, Duration),
     records: Vec<RequestRecord>,
     health: LaneHealth,
+    /// Requests that are to be sent again, by when that is.
+    later: BTreeMap<(Duration, usize), retrying::Waiting>,
     /// How often to look at time limits.
     interval: Duration,
     /// When the clocks were compared last.
@@ -153,6 +157,7 @@ impl Lane {
             shared,
             clock,
             poll,
+            later: BTreeMap::new(),
             interval,
             measured: Duration::ZERO,
             patience: None,
@@ -216,6 +221,7 @@ impl Lane {
             if self.shared.options.stop.is_draining() {
                 self.drain();
             }
+            self.send_again();
             self.send_due();
             if self.active == 0 && self.next == Claim::Over {
                 break;
@@ -274,6 +280,7 @@ impl Lane {
             let request = self.shared.plan[index].clone();
             self.count_in_flight(now);
             self.active += 1;
+            self.shared.progress.sent();
             self.begin(Box::new(Exchange::new(request, released, now)));
         }
     }
@@ -310,6 +317,7 @@ impl Lane {
     /// Lets the run end: nothing more is sent, and what is in flight has until the grace is over.
     fn drain(&mut self) {
         self.next = Claim::Over;
+        self.send_no_more();
         let now = self.clock.now();
         let options = &self.shared.options;
         let until = *self.patience.get_or_insert(now + options.limits.grace);
@@ -323,9 +331,11 @@ impl Lane {
         }
     }
 
-    /// When to look again at the latest, for the sake of time limits.
+    /// When to look again at the latest, for the sake of time limits and of what is to be sent again.
     fn longest_wait(&self) -> Duration {
-        let left = self.patience.map(|until| until.saturating_sub(self.clock.now()));
+        let again = self.later.first_key_value().map(|(&(at, _), _)| at);
+        let next = self.patience.into_iter().chain(again).min();
+        let left = next.map(|at| at.saturating_sub(self.clock.now()));
         left.map_or(self.interval, |left| left.min(self.interval))
     }
 }

@@ -36,6 +36,8 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {
     /// When it was taken up.
+    pub(super) taken_up: Duration,
+    /// When the attempt under way was begun.
     pub(super) begun: Duration,
     /// When it was handed to an open connection.
     pub(super) sent: Option<Duration>,
@@ -61,7 +63,7 @@ impl Limits {
         let fail = |kind, what: &str, flag: &str, limit: Duration| {
             Some(Failure::new(kind, Phase::Connect, format!("{what} within {limit:?} ({flag})")))
         };
-        if let Some(limit) = over(self.request, at.begun) {
+        if let Some(limit) = over(self.request, at.taken_up) {
             let kind = FailureKind::RequestTimeout;
             return fail(kind, "the request did not end", "--request-timeout", limit);
         }
@@ -96,7 +98,8 @@ mod tests {
             grace: s(0),
         };
         let none = Limits { connect: None, first_token: None, idle: None, request: None, ..limits };
-        let at = |sent, event, output| Waiting { begun: s(10), sent, event, output };
+        let at =
+            |sent, event, output| Waiting { taken_up: s(10), begun: s(10), sent, event, output };
         for (waiting, now, want) in [
             (at(None, None, false), 11, None),
             (at(None, None, false), 12, Some(FailureKind::ConnectTimeout)),

@@ -31,7 +31,8 @@ fn stats(run: &Run<'_>) -> Vec<Stat> {
 
 /// From when `record` could have been sent until the client took it up; `None` if it never was.
 pub fn lateness(record: &RequestRecord) -> Option<Duration> {
-    let taken = record.sent?.saturating_sub(record.connect.unwrap_or_default());
+    let last = record.sent?.saturating_sub(record.connect.unwrap_or_default());
+    let taken = record.first_sent.unwrap_or(last);
     Some(taken.saturating_sub(record.released))
 }
 

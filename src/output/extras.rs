@@ -31,6 +31,13 @@ pub fn block(report: &Report<'_>) -> String {
             ledger.sent, ledger.completed, ledger.failed, ledger.cancelled
         ),
     );
+    if report.figure("retried_requests").number().is_some_and(|retried| retried > 0.0) {
+        let count = |key| report.figure(key).number().unwrap_or(0.0);
+        line(
+            "Sent again, requests / times:",
+            format!("{} / {}", count("retried_requests"), count("retry_attempts")),
+        );
+    }
     let rate =
         |rate: Option<f64>| rate.map_or("all at once".to_owned(), |rate| format!("{rate:.2}"));
     line(

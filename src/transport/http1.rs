@@ -24,6 +24,8 @@ pub struct Head {
     pub content_type: Option<String>,
     /// The value of `content-encoding`, if the body is encoded.
     pub encoding: Option<String>,
+    /// The value of `retry-after`.
+    pub retry_after: Option<String>,
     /// Whether the connection can be used again after the body.
     pub keep_alive: bool,
 }
@@ -325,6 +327,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
         reason: response.reason.unwrap_or("").to_owned(),
         content_type: None,
         encoding: None,
+        retry_after: None,
         keep_alive: response.version == Some(1),
     };
     let (mut length, mut chunked, mut other_coding) = (None, false, false);
@@ -336,6 +339,8 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
         } else if is("content-encoding") {
             head.encoding =
                 Some(value).filter(|v| !v.is_empty() && !v.eq_ignore_ascii_case("identity"));
+        } else if is("retry-after") {
+            head.retry_after = Some(value);
         } else if is("content-length") {
             let told: u64 = value.parse().map_err(|_| Malformed::Length)?;
             if length.is_some_and(|length| length != told) {

@@ -218,10 +218,13 @@ fn a_run_that_survives_on_paper_tells_why_it_ended() {
     assert_eq!(ledger(&run.result()), [5, 3, 2, 1, 2, 0]);
 }
 
+/// An answer that is never complete, made from an event.
+type Bad = fn(String) -> Answer;
+
 #[test]
 fn requests_that_take_too_long_fail_and_the_others_do_not() {
     let token = || wire::event(&Wire::Native.token(&["a"], 0));
-    type Bad = fn(String) -> Answer;
+
     let cases: &[(&str, &str, &str, Bad)] = &[
         ("--first-token-timeout", "first_token_timeout", "headers", |_| Answer::new().hang()),
         ("--first-token-timeout", "first_token_timeout", "first_token", |_| {

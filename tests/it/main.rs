@@ -55,6 +55,8 @@ mod reach;
 mod records;
 /// What command lines mean.
 mod resolve;
+/// Requests that are sent again.
+mod retries;
 /// The self-test, and the ceiling that it leaves.
 mod selftest;
 /// Requests for several completions.

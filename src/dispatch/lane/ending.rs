@@ -12,11 +12,16 @@ impl Lane {
     /// Ends the round on a connection and begins the next one, or frees the connection.
     pub(super) fn end(&mut self, key: usize, result: Result<(), Failure>, reuse: bool) {
         let Some(link) = self.links.get_mut(key) else { return };
-        let Some(mut exchange) = link.exchange.take() else { return };
+        let Some(exchange) = link.exchange.take() else { return };
         let keep = reuse && !self.shared.options.connection_per_request;
         if !keep {
             self.links.remove(key);
         }
+        let kept = match &result {
+            Err(failure) => self.keep_for_later(exchange, failure),
+            Ok(()) => Some(exchange),
+        };
+        let Some(mut exchange) = kept else { return };
         let now = self.clock.now();
         self.settle(&mut exchange, result, now);
         if !self.shared.options.stop.is_draining() && exchange.next_round(self.clock.now()) {
@@ -36,7 +41,8 @@ impl Lane {
     }
 
     /// Ends a conversation whose server can not be reached, with a record for each round that is left.
-    pub(super) fn conclude(&mut self, mut exchange: Box<Exchange>, failure: &Failure) {
+    pub(super) fn conclude(&mut self, exchange: Box<Exchange>, failure: &Failure) {
+        let Some(mut exchange) = self.keep_for_later(exchange, failure) else { return };
         let mut now = self.clock.now();
         self.settle(&mut exchange, Err(failure.clone()), now);
         while !self.shared.options.stop.is_draining() && exchange.next_round(now) {

@@ -15,7 +15,6 @@ use crate::transport::tls;
 impl Lane {
     /// Sends the request of `exchange` over an idle connection, or over a new one as soon as it is open.
     pub(super) fn begin(&mut self, exchange: Box<Exchange>) {
-        self.shared.progress.sent();
         while let Some(key) = self.idle.pop() {
             let Some(link) = self.links.get_mut(key) else { continue };
             if link.connection.is_spent(&mut self.buffer, &mut self.control) {

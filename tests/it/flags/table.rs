@@ -28,6 +28,7 @@ pub(super) const EXEMPT: &[(&str, &str)] = &[
     ("launch", "has processes of its own: `launch.rs`"),
     ("launch-log", "likewise"),
     ("launch-grace-sec", "likewise"),
+    ("strict", "its exit code is that of the machine: `measurement.rs`"),
     ("help", "has a golden of its own"),
 ];
 
@@ -134,9 +135,9 @@ pub(super) const TARGET: &[Line] = &[
     ("idle-timeout", "native", "--idle-timeout 0", Key("/rbench/config/idle_timeout", "0.0")),
     ("request-timeout", "native", "--request-timeout 5m", Key("/rbench/config/request_timeout", "300.0")),
     ("max-errors", "native", "--max-errors 5%", Key("/rbench/config/max_errors", "\"5%\"")),
+    ("retries", "native", "--retries 2", Key("/rbench/config/retries", "2")),
     ("grace", "native", "--grace 1s", Key("/rbench/config/grace", "1.0")),
     ("quiet-extras", "native", "--quiet-extras", Key("/rbench/config/quiet_extras", "true")),
-    ("strict", "native", "--strict", Key("/rbench/config/strict", "true")),
     ("no-spin", "native", "--no-spin", Key("/rbench/config/no_spin", "true")),
     ("cacert", "native", "--cacert q.json", Refused("--cacert does not apply to http")),
     ("cert", "native", "--cert a --key b", Refused("--cert does not apply to http")),
