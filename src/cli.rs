@@ -19,7 +19,10 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{
+    ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
+    ValueEnum,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -97,6 +100,16 @@ const DATA: &str = "Dataset";
 const FLOW: &str = "Before the run";
 const OUTPUT: &str = "Output";
 
+/// How requests are spread over several servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balance {
+    /// One server after the other, by the position in the plan
+    RoundRobin,
+    /// The server with the fewest requests in flight
+    LeastInFlight,
+}
+
 /// The general flags of `rbench serve`.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(
@@ -108,9 +121,12 @@ pub struct ServeArgs {
     /// Kind of server, which decides the endpoint and the format
     #[arg(long, default_value = "sglang", value_parser = PossibleValuesParser::new(backend::ALL.iter().map(|b| b.name)), hide_possible_values = true, value_name = "NAME", help_heading = TARGET, help = backend_help())]
     pub backend: String,
-    /// URL of the server, or unix:PATH, instead of --host and --port
-    #[arg(long, value_name = "URL", help_heading = TARGET)]
-    pub base_url: Option<String>,
+    /// URL of the server, or unix:PATH, instead of --host and --port; given again, the load is spread over all
+    #[arg(long, value_name = "URL", action = ArgAction::Append, help_heading = TARGET)]
+    pub base_url: Vec<String>,
+    /// How the load is spread over several servers
+    #[arg(long, value_name = "HOW", default_value = "round-robin", help_heading = TARGET)]
+    pub balance: Balance,
     /// Host of the server
     #[arg(long, value_name = "HOST", default_value = "0.0.0.0", help_heading = TARGET)]
     pub host: String,

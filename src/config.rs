@@ -5,22 +5,24 @@ mod launch;
 pub mod one_batch;
 pub mod profile;
 mod reach;
+mod target;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Zoned;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 pub use self::launch::Launch;
+pub use self::target::{Place, Target};
 use crate::arrival::Rate;
 use crate::backend::{Backend, CacheTelling, Sampling};
 use crate::bundled;
+use crate::cli::Balance;
 use crate::cli::client::{ClientArgs, ClockChoice};
 use crate::cli::patience::PatienceArgs;
 use crate::cli::reach::ReachArgs;
-use crate::cli::{Header, LoraDistribution, ServeArgs, ServeWords};
+use crate::cli::{LoraDistribution, ServeArgs, ServeWords};
 use crate::dataset::{Dataset, Entry, Reading};
 use crate::error::{Error, Kind};
 use crate::lora::{Adapters, Share};
@@ -66,6 +68,8 @@ pub struct Serve {
     pub threads: usize,
     /// How the client sends, reads and tells the time.
     pub client: ClientArgs,
+    /// How the load is spread over several servers.
+    pub balance: Balance,
     /// How long is waited for what, and what the run survives.
     pub patience: PatienceArgs,
     /// How the server is reached.
@@ -129,30 +133,6 @@ impl Serve {
     }
 }
 
-/// Where a server is, and what opens its doors.
-#[derive(Clone)]
-pub struct Target {
-    /// Its URL without a slash at the end; that of the local host if it listens on a Unix socket.
-    pub base: String,
-    /// The Unix socket where it listens, if it is not the network.
-    pub socket: Option<PathBuf>,
-    /// Whether it is the engine of `--mock`.
-    pub own: bool,
-    /// The URL without a password, or the name of the socket.
-    pub shown: String,
-    /// Headers of control calls.
-    pub control: HeaderMap,
-    /// Headers of the load.
-    pub load: HeaderMap,
-}
-
-impl std::fmt::Debug for Target {
-    /// Leaves out what may be secret.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Target").field("shown", &self.shown).finish_non_exhaustive()
-    }
-}
-
 /// A key of the environment that opens a server.
 #[derive(Clone, Default)]
 pub struct Keys {
@@ -196,7 +176,7 @@ const PER_THREAD: usize = 16_384;
 pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error> {
     let ServeWords { args, dataset, facts, .. } = words;
     let backend = backend(&args)?;
-    let target = target(&args, backend, keys, mock)?;
+    let target = target::resolve(&args, backend, keys, mock)?;
     let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());
     let profile = profile::resolve(&args.profiling, &target.base, &target.shown, traces)?;
     let launch = launch::resolve(&args.launching, args.ready_check_timeout_sec)?;
@@ -209,6 +189,9 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     notes.extend(unprinted(&args));
     notes.extend(fits::check(&args, dataset.as_ref(), backend)?);
     notes.extend(reach::check(&args, &target, profile.as_ref())?);
+    if profile.is_some() && !target.others.is_empty() {
+        notes.push(format!("--profile: of several servers, {} alone is profiled", target.shown));
+    }
     let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
     let num_prompts = dataset.count(args.num_prompts);
     let at_once = max_concurrency.unwrap_or(usize::MAX).min(num_prompts);
@@ -238,6 +221,10 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         _ => Map::new(),
     };
     all.insert("base_url".into(), target.shown.clone().into());
+    if !target.others.is_empty() {
+        let others = target.others.iter().map(|place| place.shown.clone());
+        all.insert("other_base_urls".into(), others.collect());
+    }
     all.insert("worker_threads".into(), threads.into());
     all.insert("goodput".into(), slos.iter().map(ToString::to_string).collect());
     all.insert("ready_check_timeout_sec".into(), ready_timeout_s.into());
@@ -280,6 +267,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         seed: args.seed,
         threads: threads.max(1),
         client: args.client.clone(),
+        balance: args.balance,
         patience: args.patience.clone(),
         reach: args.reach.clone(),
         tokenize_prompt: args.tokenize_prompt,
@@ -393,6 +381,9 @@ fn notes(args: &ServeArgs, backend: &Backend) -> Vec<String> {
             backend.path
         ));
     }
+    if args.balance == Balance::LeastInFlight && args.base_url.len() < 2 {
+        notes.push("--balance does nothing with one server".to_owned());
+    }
     if args.rust_client {
         notes.push("--rust-client is not needed: rbench is a native client".to_owned());
     }
@@ -428,25 +419,6 @@ fn unprinted(args: &ServeArgs) -> Vec<String> {
             )
         })
         .collect()
-}
-
-/// Checks the URL `base` that `flag` gives, and returns it without its password.
-fn checked_url(flag: &str, base: &str) -> Result<String, Error> {
-    let example = "expected something like http://127.0.0.1:30000";
-    let mut url = reqwest::Url::parse(base)
-        .map_err(|error| usage(format!("{flag} does not give a URL: {error}")).hint(example))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-        return Err(usage(format!("{flag} is not an http or https URL")).hint(example));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(usage(format!("{flag} must not have a query or a fragment")).hint(example));
-    }
-    if url.password().is_some() || !url.username().is_empty() {
-        // Neither can fail on a URL that has a host.
-        let _ = url.set_password(None);
-        let _ = url.set_username("***");
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// The LoRA adapters and how requests are shared among them.
@@ -501,60 +473,6 @@ fn objectives(given: &[Slo], backend: &Backend) -> Result<Vec<Slo>, Error> {
         }
     }
     Ok(slos)
-}
-
-fn target(
-    args: &ServeArgs,
-    backend: &Backend,
-    keys: &Keys,
-    mock: Option<&str>,
-) -> Result<Target, Error> {
-    let base = match (mock, &args.base_url) {
-        (Some(url), _) => url.to_owned(),
-        (None, Some(url)) => url.trim_end_matches('/').to_owned(),
-        (None, None) => {
-            let host = args.host.trim_start_matches('[').trim_end_matches(']');
-            let port = args.port.unwrap_or(backend.port);
-            if host.parse::<std::net::Ipv6Addr>().is_ok() {
-                format!("http://[{host}]:{port}")
-            } else {
-                format!("http://{host}:{port}")
-            }
-        }
-    };
-    let flag = if args.base_url.is_some() { "--base-url" } else { "--host" };
-    let socket = reach::socket(&base)?;
-    let (base, shown) = if socket.is_some() {
-        (reach::LOCALHOST.to_owned(), base)
-    } else {
-        let shown = checked_url(flag, &base)?;
-        (base, shown)
-    };
-    let mut control = HeaderMap::new();
-    if let Some(key) = keys.authorization() {
-        let mut value = HeaderValue::from_str(key.trim()).map_err(|_| {
-            usage("OPENAI_API_KEY or API_KEY holds characters that no header can hold".to_owned())
-        })?;
-        value.set_sensitive(true);
-        control.insert(AUTHORIZATION, value);
-    }
-    let mut load = control.clone();
-    load.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for (i, header) in args.header.iter().enumerate() {
-        let Header::Pair { name, value } = header else {
-            return Err(usage(format!(
-                "--header takes words of the form KEY=VALUE with neither side empty, and word {} is not one",
-                i + 1
-            ))
-            .hint("the word is not shown, as it may be a key"));
-        };
-        let refuse = |what| usage(format!("--header {name}: the {what} can not be sent"));
-        let name = HeaderName::try_from(name).map_err(|_| refuse("name"))?;
-        let mut value = HeaderValue::from_str(value).map_err(|_| refuse("value"))?;
-        value.set_sensitive(true);
-        load.insert(name, value);
-    }
-    Ok(Target { base, socket, own: mock.is_some(), shown, control, load })
 }
 
 #[cfg(test)]

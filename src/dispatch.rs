@@ -14,7 +14,7 @@ mod usage;
 pub mod window;
 
 use std::io;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,15 @@ use crate::transport::{Clock, Endpoint, socket};
 
 /// Connections opened ahead of a run that does not begin with everything at once.
 const AHEAD: usize = 64;
+
+/// How requests are spread over several endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// By the position in the plan; another attempt goes to the next endpoint.
+    RoundRobin,
+    /// The endpoint with the fewest requests in flight.
+    LeastInFlight,
+}
 
 /// How a plan is to be run.
 #[derive(Debug, Clone)]
@@ -52,6 +61,8 @@ pub struct Options {
     pub limits: Limits,
     /// Failures that a run survives; one more ends it.
     pub max_errors: Option<u64>,
+    /// How requests are spread over several endpoints.
+    pub balance: Balance,
     /// How often a request is sent again that the server turned away.
     pub retries: u32,
     /// Ends the run early.
@@ -70,6 +81,7 @@ impl Default for Options {
             connection_per_request: false,
             limits: Limits::default(),
             max_errors: None,
+            balance: Balance::RoundRobin,
             retries: 0,
             stop: Stop::new(),
         }
@@ -89,18 +101,24 @@ pub struct Ran {
     pub started: Instant,
 }
 
-/// Runs `plan` on threads of their own.
+/// Runs `plan` on threads of their own, spread over `endpoints`, of which there is at least one.
 ///
 /// # Errors
-/// If a thread or its event queue can not be made.
+/// If there is no endpoint, or a thread or its event queue can not be made.
 pub fn run(
     plan: Arc<[PlannedRequest]>,
-    endpoint: &Arc<Endpoint>,
+    endpoints: &[Arc<Endpoint>],
     options: &Options,
     progress: &Arc<Progress>,
 ) -> io::Result<Ran> {
+    if endpoints.is_empty() {
+        return Err(io::Error::other("there is no endpoint"));
+    }
     let clock = match options.clock {
-        ClockSource::Kernel if endpoint.can_have_stamps() && socket::kernel_stamps() => {
+        ClockSource::Kernel
+            if endpoints.iter().any(|endpoint| endpoint.can_have_stamps())
+                && socket::kernel_stamps() =>
+        {
             ClockSource::Kernel
         }
         _ => ClockSource::User,
@@ -113,7 +131,8 @@ pub fn run(
     let shared = Arc::new(Shared {
         plan,
         schedule: Mutex::new(Schedule::new(due, options.max_in_flight)),
-        endpoint: endpoint.clone(),
+        endpoints: endpoints.to_vec(),
+        busy: endpoints.iter().map(|_| AtomicUsize::new(0)).collect(),
         progress: progress.clone(),
         options: options.clone(),
         clock,

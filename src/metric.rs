@@ -6,6 +6,7 @@ mod cache;
 mod concurrency;
 mod due;
 mod e2e;
+mod endpoints;
 mod goodput;
 mod itl;
 mod lateness;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use crate::model::RequestRecord;
 use crate::stats::Sorted;
 
+pub use self::endpoints::{PerEndpoint, per_endpoint};
 pub use goodput::{Latency, Slo};
 pub use itl::split as split_itl;
 pub use lateness::lateness;

@@ -325,6 +325,8 @@ pub struct RequestRecord {
     pub index: usize,
     /// Round of its conversation, from 0.
     pub round: usize,
+    /// Which of the servers it was sent to, from 0.
+    pub endpoint: usize,
     /// When it was to be sent; for a later round, when the round before it ended.
     pub due: Duration,
     /// When it could be sent: its due time or, if the cap on requests in flight held it back, when the cap let it go.
@@ -370,6 +372,7 @@ impl RequestRecord {
         Self {
             index: request.index,
             round: 0,
+            endpoint: 0,
             due: request.due,
             released: request.due,
             sent: None,

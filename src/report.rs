@@ -6,7 +6,7 @@ use crate::arrival::Rate;
 use crate::audit::Audit;
 use crate::ceiling::Headroom;
 use crate::health::Health;
-use crate::metric::{Figure, Slo, Stat};
+use crate::metric::{Figure, PerEndpoint, Slo, Stat};
 use crate::model::{Failure, FailureKind, Phase, RequestRecord, TokenSource, VisionSource};
 
 /// Everything that outputs may know.
@@ -24,6 +24,8 @@ pub struct Report<'a> {
     pub server_info: Option<Value>,
     /// Why the run did not do all of its plan, if it did not.
     pub partial: Option<String>,
+    /// Figures of each server; empty for one alone.
+    pub endpoints: Vec<PerEndpoint>,
     /// What the figures rest on.
     pub audit: Audit,
     /// How the client kept up.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::cli;
 use crate::cli::client::ClockChoice;
 use crate::config::Serve;
-use crate::dispatch::{Limits, Options, Stop, window};
+use crate::dispatch::{Balance, Limits, Options, Stop, window};
 use crate::health::ClockSource;
 
 /// The options of a run of `requests` requests.
@@ -30,6 +31,10 @@ pub(super) fn options(config: &Serve, requests: usize) -> Options {
             grace: patience.grace,
         },
         max_errors: patience.max_errors.map(|most| most.of(requests as u64)),
+        balance: match config.balance {
+            cli::Balance::RoundRobin => Balance::RoundRobin,
+            cli::Balance::LeastInFlight => Balance::LeastInFlight,
+        },
         retries: patience.retries,
         stop: Stop::new(),
     }

@@ -1,6 +1,6 @@
 //! How the server is reached: certificates, proxies, sockets.
 
-use crate::config::Serve;
+use crate::config::{Place, Serve};
 use crate::error::Error;
 use crate::transport::Route;
 use crate::transport::tls::Trust;
@@ -10,6 +10,11 @@ use crate::ui::Ui;
 fn no_proxy_at_all() -> bool {
     let named = std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy"));
     named.is_ok_and(|hosts| hosts.trim() == "*")
+}
+
+/// The way to another server than the first, which differs in the socket alone.
+pub(super) fn to(route: &Route, place: &Place) -> Route {
+    Route { socket: place.socket.clone(), ..route.clone() }
 }
 
 /// Reads the certificates and the environment, and tells what is not as usual.

@@ -261,7 +261,7 @@ fn measure(setup: Setup, client_threads: usize, server_threads: usize) -> Result
         render: None,
     };
     let url = format!("{}{}", engine.url(), backend.path);
-    let endpoint = Arc::new(Endpoint::bare(&url, backend.protocol)?);
+    let endpoint = [Arc::new(Endpoint::bare(&url, backend.protocol)?)];
     let options =
         dispatch::Options { threads: client_threads, clock: setup.clock, ..Default::default() };
     let row = Row::new(Prompt::Text("Hello".to_owned()), 1, setup.events);

@@ -12,9 +12,9 @@ use super::offline::Offline;
 use super::prepare::{Prepared, prepare};
 use super::printer::Printer;
 use super::publish::publish;
-use super::reach::reach;
+use super::reach;
 use super::save;
-use super::server::{Served, discover};
+use super::server::{Served, discover, wait_for};
 use super::signals;
 use super::warm_up;
 use crate::arrival::Rate;
@@ -22,13 +22,13 @@ use crate::audit::Audit;
 use crate::backend::CacheTelling;
 use crate::ceiling::{self, Ceiling, Headroom, Host};
 use crate::cli::ServeWords;
-use crate::config::{self, Keys, Serve};
+use crate::config::{self, Keys, Place, Serve};
 use crate::conversation;
 use crate::dispatch::{self, Ran};
 use crate::error::{Error, Kind};
 use crate::hub::Hub;
 use crate::limits;
-use crate::metric::{self, Run, event_tokens, split_itl, steady_state};
+use crate::metric::{self, Run, event_tokens, per_endpoint, split_itl, steady_state};
 use crate::mock;
 use crate::model::{OutputTokens, PlannedRequest, RequestRecord, TokenSource, VisionSource};
 use crate::probe::{self, Probe};
@@ -110,6 +110,8 @@ pub(super) struct Session {
     pub(super) runtime: tokio::runtime::Runtime,
     pub(super) route: Route,
     pub(super) probe: Probe,
+    /// Those of more servers.
+    others: Vec<Probe>,
     pub(super) served: Served,
     pub(super) tokenizer: Tokenizer,
     ui: Ui,
@@ -120,7 +122,7 @@ pub(super) struct Session {
 impl Session {
     /// Waits for the server, asks it what it serves, and loads the tokenizer.
     pub(super) fn open(config: &Serve, ui: Ui) -> Result<Self, Error> {
-        let route = reach(config, ui)?;
+        let route = reach::reach(config, ui)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -128,6 +130,13 @@ impl Session {
         let probe = Probe::new(&config.target.base, config.target.control.clone(), &route)?;
         let launched = runtime.block_on(launch(config, &probe, ui))?;
         let served = runtime.block_on(served(config, &probe, launched.as_ref(), ui))?;
+        let mut others = Vec::new();
+        for place in &config.target.others {
+            let route = reach::to(&route, place);
+            let probe = Probe::new(&place.base, config.target.control.clone(), &route)?;
+            runtime.block_on(wait_for(config, &probe, &place.shown, ui))?;
+            others.push(probe);
+        }
         let tokenizer = Tokenizer::load(&served.tokenizers, &Hub::from_env(ui.terminal()))?;
         if tokenizer.has_template() == Some(false) && config.backend.protocol.generates() {
             ui.warn(&format!(
@@ -135,7 +144,7 @@ impl Session {
                 tokenizer.name()
             ));
         }
-        Ok(Self { runtime, route, probe, served, tokenizer, ui, launched })
+        Ok(Self { runtime, route, probe, others, served, tokenizer, ui, launched })
     }
 
     /// The result of what was done, after telling if a launched server has ended meanwhile.
@@ -156,7 +165,7 @@ impl Session {
 
     /// One run, from its prompts to its files.
     pub(super) fn measure(&self, config: &Serve, job: &Job<'_>) -> Result<(), Error> {
-        let Self { runtime, route, probe, served, tokenizer, ui, .. } = self;
+        let Self { runtime, route, probe, others, served, tokenizer, ui, .. } = self;
         let ui = *ui;
         let Prepared { plan, rate, last_gap, encoder, first, vision } =
             prepare(config, served, tokenizer, ui)?;
@@ -167,26 +176,33 @@ impl Session {
             );
             return Err(Error::new(Kind::Usage, message).hint("`rbench serve` replays it"));
         }
-        let endpoint = Arc::new(Endpoint::new(
-            &format!("{}{}", config.target.base, config.backend.path),
-            &config.target.load,
-            config.backend.protocol,
-            encoder.common.stream,
-            route,
-        )?);
+        let places = config.target.places();
+        let endpoint = |place: &Place| {
+            Endpoint::new(
+                &format!("{}{}", place.base, config.backend.path),
+                &config.target.load,
+                config.backend.protocol,
+                encoder.common.stream,
+                &reach::to(route, place),
+            )
+            .map(Arc::new)
+        };
+        let endpoints = places.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
         let requests = plan.iter().map(PlannedRequest::rounds).sum::<usize>();
         let mut options = load::options(config, requests);
         let warm_up = match job {
             Job::Serve => warm_up::copies(config, first.as_ref(), &encoder),
             Job::Offline(offline) => offline.warm_up(config, tokenizer, &encoder, ui)?,
         };
-        warm_up::send(config, warm_up, &endpoint, &options, ui)?;
+        warm_up::send(config, warm_up, &endpoints, &options, ui)?;
         if let Some(timeout) = config.flush {
-            let flushed = runtime.block_on(probe.flush(config.backend.flush, timeout));
-            flushed.map_err(|error| {
-                let message = format!("--flush-cache: {}", error.message);
-                Error { message, ..error }
-            })?;
+            for probe in std::iter::once(probe).chain(others) {
+                let flushed = runtime.block_on(probe.flush(config.backend.flush, timeout));
+                flushed.map_err(|error| {
+                    let message = format!("--flush-cache: {}", error.message);
+                    Error { message, ..error }
+                })?;
+            }
             ui.status("prefix cache emptied");
         }
         let date = jiff::Zoned::now();
@@ -211,7 +227,7 @@ impl Session {
             None
         };
         let running = signals::Running::new(options.stop.clone())?;
-        let ran = dispatch::run(plan.clone(), &endpoint, &options, &progress).map_err(failed);
+        let ran = dispatch::run(plan.clone(), &endpoints, &options, &progress).map_err(failed);
         // The printer ends with the last log.
         options.log = None;
         drop((bar, printer));
@@ -262,7 +278,7 @@ impl Session {
         });
         warn_of_silent_cache(config, &records, ui);
         let mut facts = facts(config, rate, served, tokenizer, vision, &date);
-        if let Some(proxy) = &endpoint.proxy {
+        if let Some(proxy) = endpoints.iter().find_map(|endpoint| endpoint.proxy.as_ref()) {
             facts.config.insert("proxy".to_owned(), proxy.shown.clone().into());
         }
         let report = Report {
@@ -272,6 +288,10 @@ impl Session {
             token_sources: report::token_sources(&records),
             server_info,
             partial: ended_early.clone().filter(|_| records.iter().any(RequestRecord::unfinished)),
+            endpoints: per_endpoint(
+                &records,
+                &places.iter().map(|place| place.shown.clone()).collect::<Vec<_>>(),
+            ),
             audit: Audit::new(&records, requests as u64, &health),
             health,
             headroom: Headroom::of(&records, known_ceiling(ui)),

@@ -17,27 +17,34 @@ pub(super) struct Served {
     pub(super) tokenizers: Vec<String>,
 }
 
+/// Waits for the server at `shown` if that is asked for, and returns the list of what it serves, if it has one.
+///
+/// # Errors
+/// If it does not become ready.
+pub(super) async fn wait_for(
+    config: &Serve,
+    probe: &Probe,
+    shown: &str,
+    ui: Ui,
+) -> Result<Option<Value>, Error> {
+    let Some(patience) = config.ready_timeout else {
+        return Ok(if config.backend.lists_models { probe.json("/v1/models").await } else { None });
+    };
+    let started = Instant::now();
+    let waiting = |reason: &str| {
+        ui.status(&format!("waiting up to {} s for {shown}: {reason}", patience.as_secs_f64()));
+    };
+    let list = probe.ready(config.backend, patience, shown, waiting).await?;
+    if started.elapsed() > Duration::from_secs(1) {
+        ui.status(&format!("server ready after {:.1} s", started.elapsed().as_secs_f64()));
+    }
+    Ok(list)
+}
+
 /// Waits for the server and asks it what it serves.
 pub(super) async fn discover(config: &Serve, probe: &Probe, ui: Ui) -> Result<Served, Error> {
     let shown = &config.target.shown;
-    let list = match config.ready_timeout {
-        Some(patience) => {
-            let started = Instant::now();
-            let waiting = |reason: &str| {
-                ui.status(&format!(
-                    "waiting up to {} s for {shown}: {reason}",
-                    patience.as_secs_f64()
-                ));
-            };
-            let list = probe.ready(config.backend, patience, shown, waiting).await?;
-            if started.elapsed() > Duration::from_secs(1) {
-                ui.status(&format!("server ready after {:.1} s", started.elapsed().as_secs_f64()));
-            }
-            list
-        }
-        None if config.backend.lists_models => probe.json("/v1/models").await,
-        None => None,
-    };
+    let list = wait_for(config, probe, shown, ui).await?;
     let listed = match (&config.model, &list) {
         (Some(model), Some(list)) => probe::find_model(list, model),
         (None, Some(list)) => probe::first_model(list),

@@ -18,18 +18,20 @@ const REFUSALS: [u16; 4] = [401, 403, 404, 422];
 /// Requests with their bodies ready.
 type Plan = Arc<[PlannedRequest]>;
 
-/// Copies of the first row, as many as are asked for.
+/// Copies of the first row, as many as are asked for at each server.
 pub(super) fn copies(config: &Serve, first: Option<&Row>, encoder: &Encoder) -> Plan {
     let Some(row) = first else { return Arc::default() };
     let lora = config.adapters.as_ref().map(Adapters::first);
-    plan::warmup(&Row { lora, ..row.clone() }, config.warmup, encoder)
+    // Servers take turns, so that each gets as many.
+    let servers = 1 + config.target.others.len();
+    plan::warmup(&Row { lora, ..row.clone() }, config.warmup * servers, encoder)
 }
 
 /// Sends the warm-up requests, if there are any, and stops the program if none succeeds.
 pub(super) fn send(
     config: &Serve,
     plan: Plan,
-    endpoint: &Arc<Endpoint>,
+    endpoints: &[Arc<Endpoint>],
     options: &dispatch::Options,
     ui: Ui,
 ) -> Result<(), Error> {
@@ -37,7 +39,7 @@ pub(super) fn send(
         return Ok(());
     }
     let options = dispatch::Options { threads: 1, ..options.clone() };
-    let records = dispatch::run(plan, endpoint, &options, &Progress::new())
+    let records = dispatch::run(plan, endpoints, &options, &Progress::new())
         .map_err(|error| Error::new(Kind::System, "can not start the warm-up").because(error))?
         .records;
     let good = records.iter().filter(|record| record.completed()).count();

@@ -13,6 +13,7 @@ use crate::dataset::{self, Dataset};
 const TAKES: &[&str] = &[
     "backend",
     "base_url",
+    "balance",
     "host",
     "port",
     "model",

@@ -209,7 +209,7 @@ impl OneBatchArgs {
             .map_err(|error| error.to_string())?;
         let args = ServeArgs {
             backend: self.backend.clone(),
-            base_url: self.base_url.clone(),
+            base_url: self.base_url.iter().cloned().collect(),
             host: self.host.clone(),
             port: self.port,
             model: self.model.clone(),

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{checked_url, usage};
+use super::target::checked_url;
+use super::usage;
 use crate::cli::profile::{DEFAULT_ACTIVITIES, ProfileArgs};
 use crate::error::Error;
 

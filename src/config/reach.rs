@@ -33,6 +33,7 @@ pub(super) fn check(
 ) -> Result<Vec<String>, Error> {
     let (reach, client) = (&args.reach, &args.client);
     let mut bases: Vec<&str> = vec![&target.base];
+    bases.extend(target.others.iter().map(|place| place.base.as_str()));
     bases.extend(profile.into_iter().flat_map(|p| &p.workers).map(|worker| worker.base.as_str()));
     let given = [
         ("--cacert", reach.cacert.is_some()),
@@ -45,7 +46,7 @@ pub(super) fn check(
         return Err(usage(format!("{flag} does not apply to {}, which has no TLS", target.shown))
             .hint("leave it out, or name an https URL with --base-url"));
     }
-    if target.socket.is_none() {
+    if target.socket.is_none() && target.others.iter().all(|place| place.socket.is_none()) {
         return Ok(Vec::new());
     }
     if client.clock == Some(ClockChoice::Kernel) {

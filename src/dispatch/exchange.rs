@@ -66,8 +66,14 @@ impl From<Malformed> for Failure {
 
 impl Exchange {
     /// The first round of `request`, which could have been sent since `released` and was taken up at `begun`.
-    pub(super) fn new(request: PlannedRequest, released: Duration, begun: Duration) -> Self {
+    pub(super) fn new(
+        request: PlannedRequest,
+        endpoint: usize,
+        released: Duration,
+        begun: Duration,
+    ) -> Self {
         let mut record = RequestRecord::unsent(&request);
+        record.endpoint = endpoint;
         record.released = released;
         let said = request
             .conversation
@@ -282,6 +288,7 @@ impl Exchange {
         self.request.body = (conversation.encode)(self.said.clone());
         let mut record = RequestRecord::unsent(&self.request);
         record.round = round;
+        record.endpoint = self.record.endpoint;
         record.released = self.request.due;
         self.earlier.push(std::mem::replace(&mut self.record, record));
         (self.begun, self.taken_up) = (now, now);

@@ -11,20 +11,20 @@ mod sending;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 use slab::Slab;
 
-use super::Options;
 use super::exchange::Exchange;
 use super::limits::Limits;
 use super::naps::Naps;
 use super::schedule::{Claim, Schedule};
 use super::usage::{self, Usage};
 use super::window::Window;
+use super::{Balance, Options};
 use crate::health::{ClockSource, LaneHealth};
 use crate::model::{Failure, FailureKind, Phase, PlannedRequest, RequestRecord};
 use crate::progress::Progress;
@@ -55,7 +55,9 @@ const SPIN: Duration = Duration::from_micros(100);
 pub(super) struct Shared {
     pub(super) plan: Arc<[PlannedRequest]>,
     pub(super) schedule: Mutex<Schedule>,
-    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
+    /// Requests in flight at each of them.
+    pub(super) busy: Vec<AtomicUsize>,
     pub(super) progress: Arc<Progress>,
     pub(super) options: Options,
     pub(super) clock: ClockSource,
@@ -70,6 +72,27 @@ impl Shared {
 
     fn release(&self, now: Duration) {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner).release(now);
+    }
+
+    /// The endpoint for attempt `attempt`, from 1, of the request at `index`; it is one more in flight there.
+    pub(super) fn choose(&self, index: usize, attempt: u32) -> usize {
+        let busy = |at: &usize| self.busy[*at].load(Ordering::Relaxed);
+        let turn = index.wrapping_add(attempt as usize - 1) % self.endpoints.len();
+        let chosen = match self.options.balance {
+            Balance::RoundRobin => turn,
+            // Of several the one whose turn it is, or the next.
+            Balance::LeastInFlight => {
+                let all = self.endpoints.len();
+                (0..all).map(|i| (turn + i) % all).min_by_key(busy).unwrap_or(turn)
+            }
+        };
+        self.busy[chosen].fetch_add(1, Ordering::Relaxed);
+        chosen
+    }
+
+    /// A request left the endpoint at `at`.
+    pub(super) fn left(&self, at: usize) {
+        self.busy[at].fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts a failure, and ends the run if there were too many.
@@ -97,7 +120,9 @@ struct Link {
     connection: Connection,
     /// The request on it; boxed, so that a connection without one is small.
     exchange: Option<Box<Exchange>>,
-    /// Which of the server's addresses it goes to.
+    /// Which endpoint it goes to.
+    endpoint: usize,
+    /// Which of the endpoint's addresses.
     address: usize,
 }
 
@@ -108,8 +133,8 @@ pub(super) struct Lane {
     clock: Clock,
     poll: Poll,
     links: Slab<Link>,
-    /// Open connections without a request; the last used one is used first.
-    idle: Vec<usize>,
+    /// Open connections without a request by endpoint; the last used one is used first.
+    idle: Vec<Vec<usize>>,
     /// Requests of this thread in flight.
     active: usize,
     /// When their number changed last.
@@ -151,6 +176,7 @@ impl Lane {
             ClockSource::User => Duration::ZERO,
         };
         let poll = Poll::new()?;
+        let endpoints = shared.endpoints.len();
         shared.options.stop.watch(poll.registry())?;
         let interval = shared.options.limits.interval(SWEEP);
         Ok(Self {
@@ -162,7 +188,7 @@ impl Lane {
             measured: Duration::ZERO,
             patience: None,
             links: Slab::new(),
-            idle: Vec::new(),
+            idle: vec![Vec::new(); endpoints],
             active: 0,
             changed: Duration::ZERO,
             offset,
@@ -185,15 +211,16 @@ impl Lane {
         let mut events = Events::with_capacity(EVENTS);
         let mut left = n;
         while started.elapsed() < OPENING_PATIENCE {
-            let opening = self.links.len() - self.idle.len();
+            let idle: usize = self.idle.iter().map(Vec::len).sum();
+            let opening = self.links.len() - idle;
             for _ in opening..OPENING.min(opening + left) {
-                if self.connect(None, 0).is_err() {
+                if self.connect(None, left % self.idle.len(), 0).is_err() {
                     left = 0;
                     break;
                 }
                 left -= 1;
             }
-            if self.links.len() == self.idle.len() {
+            if self.links.len() == self.idle.iter().map(Vec::len).sum::<usize>() {
                 return;
             }
             if self.poll.poll(&mut events, Some(SWEEP)).is_err() {
@@ -281,7 +308,8 @@ impl Lane {
             self.count_in_flight(now);
             self.active += 1;
             self.shared.progress.sent();
-            self.begin(Box::new(Exchange::new(request, released, now)));
+            let endpoint = self.shared.choose(index, 1);
+            self.begin(Box::new(Exchange::new(request, endpoint, released, now)));
         }
     }
 

@@ -26,7 +26,11 @@ fn stats(run: &Run<'_>) -> Vec<Stat> {
             });
             waits.collect::<Vec<f64>>()
         };
-        stats.extend(distribution(run, "ttft_with_retries", seconds(|r| r.first_token())));
+        stats.extend(distribution(
+            run,
+            "ttft_with_retries",
+            seconds(crate::model::RequestRecord::first_token),
+        ));
         stats.extend(distribution(run, "e2e_with_retries", seconds(|r| r.done)));
     }
     stats

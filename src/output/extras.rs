@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::metric::Figure;
+use crate::metric::{Figure, PerEndpoint};
 use crate::report::Report;
 
 /// Width of the rules and of the labels, as in the table before it.
@@ -83,6 +83,16 @@ pub fn block(report: &Report<'_>) -> String {
             ["median_worst_gap_ms", "p99_worst_gap_ms", "max_worst_gap_ms"],
         );
     }
+    for one in &report.endpoints {
+        let ms = |ms: Option<f64>| ms.map_or("n/a".to_owned(), |ms| format!("{ms:.2}"));
+        let PerEndpoint { name, sent, completed, failed, ttft_ms, e2e_ms, .. } = one;
+        line("Server:", name.clone());
+        line("  Sent / completed / failed:", format!("{sent} / {completed} / {failed}"));
+        if report.facts.generates {
+            line("  TTFT, p50/p99 (ms):", ttft_ms.map(ms).join(" / "));
+        }
+        line("  E2E latency, p50/p99 (ms):", e2e_ms.map(ms).join(" / "));
+    }
     line("Arrival times from:", format!("the {} clock", report.health.clock.name()));
     let lag = report.health.lag();
     if !lag.is_empty() {
@@ -150,6 +160,22 @@ pub(super) fn keys(report: &Report<'_>) -> Map<String, Value> {
             "cancelled": ledger.cancelled,
         }),
     );
+    if !report.endpoints.is_empty() {
+        let one = |one: &PerEndpoint| {
+            json!({
+                "url": one.name,
+                "sent": one.sent,
+                "completed": one.completed,
+                "failed": one.failed,
+                "output_tokens": one.output_tokens,
+                "median_ttft_ms": one.ttft_ms[0],
+                "p99_ttft_ms": one.ttft_ms[1],
+                "median_e2e_latency_ms": one.e2e_ms[0],
+                "p99_e2e_latency_ms": one.e2e_ms[1],
+            })
+        };
+        keys.insert("endpoints".into(), report.endpoints.iter().map(one).collect());
+    }
     keys.insert("offered_rate".into(), audit.offered_rate.into());
     keys.insert("achieved_rate".into(), audit.achieved_rate.into());
     keys.insert("checks".into(), checks.collect());

@@ -61,6 +61,8 @@ mod retries;
 mod selftest;
 /// Requests for several completions.
 mod several;
+/// A load that is spread over several servers.
+mod spread;
 /// What rbench makes of the bytes that servers send, protocol by protocol.
 mod streams;
 /// One run per rate.

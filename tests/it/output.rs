@@ -320,6 +320,7 @@ impl Case {
             token_sources: report::token_sources(&self.records),
             server_info,
             partial: None,
+            endpoints: Vec::new(),
             audit: Audit::new(&self.records, self.records.len() as u64, &Health::default()),
             health: Health::default(),
             headroom: Headroom::default(),

@@ -83,6 +83,7 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
         token_sources: Vec::new(),
         server_info: None,
         partial: None,
+        endpoints: Vec::new(),
         audit: Audit::default(),
         health: Health::default(),
         headroom: Headroom::default(),

@@ -46,6 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ceiling::Headroom",
             "health",
             "metric::Figure",
+            "metric::PerEndpoint",
             "metric::Slo",
             "metric::SteadyState",
             "model",

@@ -13,6 +13,7 @@ impl Lane {
     pub(super) fn end(&mut self, key: usize, result: Result<(), Failure>, reuse: bool) {
         let Some(link) = self.links.get_mut(key) else { return };
         let Some(exchange) = link.exchange.take() else { return };
+        let endpoint = link.endpoint;
         let keep = reuse && !self.shared.options.connection_per_request;
         if !keep {
             self.links.remove(key);
@@ -29,13 +30,14 @@ impl Lane {
             if let Some(link) = self.links.get_mut(key).filter(|_| keep) {
                 link.exchange = Some(exchange);
                 self.send(key);
-            } else if let Err((Some(exchange), failure)) = self.connect(Some(exchange), 0) {
+            } else if let Err((Some(exchange), failure)) = self.connect(Some(exchange), endpoint, 0)
+            {
                 self.conclude(exchange, &failure);
             }
             return;
         }
         if keep {
-            self.idle.push(key);
+            self.idle[endpoint].push(key);
         }
         self.leave(exchange, now);
     }
@@ -85,6 +87,7 @@ impl Lane {
 
     /// Stores the records and lets the next request go.
     pub(super) fn leave(&mut self, exchange: Box<Exchange>, now: Duration) {
+        self.shared.left(exchange.record.endpoint);
         self.ended.0 += 1;
         self.ended.1 += now.saturating_sub(exchange.record.sent.unwrap_or(now));
         let exchange = *exchange;

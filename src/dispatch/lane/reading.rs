@@ -104,7 +104,7 @@ impl Lane {
         };
         let before = exchange.events();
         let (mut tokens, mut step) = (0, Step::Open);
-        let endpoint = &*self.shared.endpoint;
+        let endpoint = &*self.shared.endpoints[link.endpoint];
         let fed = link.connection.http.feed(bytes, &mut |part| {
             let (new, after) = exchange.part(part, at, endpoint)?;
             tokens += new;
@@ -145,7 +145,7 @@ impl Lane {
         };
         // A body without a length ends like this.
         let result = if whole && link.connection.http.close() {
-            exchange.part(Part::End, now, &self.shared.endpoint).map(drop)
+            exchange.part(Part::End, now, &self.shared.endpoints[link.endpoint]).map(drop)
         } else {
             let trouble = error.and_then(|error| tls::trouble(error));
             let why = match (&trouble, error) {
@@ -162,8 +162,8 @@ impl Lane {
 
     /// Closes a connection without a request.
     fn forget(&mut self, key: usize) {
-        self.links.remove(key);
-        self.idle.retain(|&idle| idle != key);
+        let link = self.links.remove(key);
+        self.idle[link.endpoint].retain(|&idle| idle != key);
     }
 
     /// A defect of this program shows in one response; the others go on.

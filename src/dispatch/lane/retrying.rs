@@ -38,6 +38,7 @@ impl Lane {
         let doublings = (exchange.record.attempts - 1).min(DOUBLINGS);
         let wait = told.unwrap_or(FIRST_WAIT * 2_u32.pow(doublings)).min(LONGEST_WAIT);
         exchange.again();
+        self.shared.left(exchange.record.endpoint);
         let key = (self.clock.now() + wait, exchange.record.index);
         self.later.insert(key, (exchange, failure.clone()));
         None
@@ -52,13 +53,18 @@ impl Lane {
             }
             let (mut exchange, _) = entry.remove();
             exchange.begun = now;
+            let record = &mut exchange.record;
+            record.endpoint = self.shared.choose(record.index, record.attempts);
             self.begin(exchange);
         }
     }
 
     /// Gives up what waits to be sent again: the last failure of each counts.
     pub(super) fn send_no_more(&mut self) {
-        while let Some((_, (exchange, failure))) = self.later.pop_first() {
+        while let Some((_, (mut exchange, failure))) = self.later.pop_first() {
+            // It leaves the endpoint once more.
+            let record = &mut exchange.record;
+            record.endpoint = self.shared.choose(record.index, record.attempts);
             self.conclude(exchange, &failure);
         }
     }

@@ -15,7 +15,8 @@ use crate::transport::tls;
 impl Lane {
     /// Sends the request of `exchange` over an idle connection, or over a new one as soon as it is open.
     pub(super) fn begin(&mut self, exchange: Box<Exchange>) {
-        while let Some(key) = self.idle.pop() {
+        let endpoint = exchange.record.endpoint;
+        while let Some(key) = self.idle[endpoint].pop() {
             let Some(link) = self.links.get_mut(key) else { continue };
             if link.connection.is_spent(&mut self.buffer, &mut self.control) {
                 self.links.remove(key);
@@ -25,18 +26,19 @@ impl Lane {
             self.send(key);
             return;
         }
-        if let Err((Some(exchange), failure)) = self.connect(Some(exchange), 0) {
+        if let Err((Some(exchange), failure)) = self.connect(Some(exchange), endpoint, 0) {
             self.conclude(exchange, &failure);
         }
     }
 
-    /// Begins to open a connection to the server's address `address`, or a later one, for `exchange` if there is one.
+    /// Begins to open a connection to the address `address` of `endpoint`, or a later one, for `exchange` if there is one.
     pub(super) fn connect(
         &mut self,
         exchange: Option<Box<Exchange>>,
+        at: usize,
         mut address: usize,
     ) -> Result<(), (Option<Box<Exchange>>, Failure)> {
-        let endpoint = self.shared.endpoint.clone();
+        let endpoint = self.shared.endpoints[at].clone();
         let addresses = match &endpoint.addresses {
             Ok(addresses) => addresses,
             Err(why) => {
@@ -52,7 +54,7 @@ impl Lane {
             let (tunnel, tls) = (endpoint.tunnel.as_ref(), endpoint.tls.as_ref());
             match Connection::open(to, tunnel, tls, stamps, registry, token) {
                 Ok(connection) => {
-                    entry.insert(Link { connection, exchange, address });
+                    entry.insert(Link { connection, exchange, endpoint: at, address });
                     self.health.connections += 1;
                     return Ok(());
                 }
@@ -69,7 +71,7 @@ impl Lane {
     pub(super) fn send(&mut self, key: usize) {
         let Some(link) = self.links.get_mut(key) else { return };
         let Some(exchange) = &mut link.exchange else { return };
-        let head = self.shared.endpoint.head(&exchange.request);
+        let head = self.shared.endpoints[link.endpoint].head(&exchange.request);
         let sent = self.clock.now();
         exchange.record.sent = Some(sent);
         if let Some(log) = &self.shared.options.log {
@@ -109,7 +111,7 @@ impl Lane {
                 exchange.record.connect = Some(took);
                 self.send(key);
             }
-            None => self.idle.push(key),
+            None => self.idle[link.endpoint].push(key),
         }
     }
 
@@ -125,7 +127,9 @@ impl Lane {
             failure.kind = FailureKind::Tls;
             failure.message = format!("within the handshake of TLS: {error}");
         }
-        if let Err((Some(exchange), _)) = self.connect(Some(exchange), link.address + 1) {
+        if let Err((Some(exchange), _)) =
+            self.connect(Some(exchange), link.endpoint, link.address + 1)
+        {
             self.conclude(exchange, &failure);
         }
     }

@@ -79,6 +79,7 @@ pub(super) const BASES: &[(&str, &str, &str)] = &[
     ("completions", "--base-url @ --backend sglang-oai --dataset-path q.json --num-prompts 1", r#"{"model": "tiny", "prompt": "What is new?", "best_of": 1, "max_tokens": 5, "stream": true, "temperature": 0.0, "ignore_eos": true, "stream_options": {"include_usage": true}}"#),
     ("chat", "--base-url @ --backend sglang-oai-chat --dataset-path q.json --num-prompts 1", r#"{"model": "tiny", "messages": [{"role": "user", "content": "What is new?"}], "max_completion_tokens": 5, "stream": true, "temperature": 0.0, "ignore_eos": true, "stream_options": {"include_usage": true}}"#),
     ("two", "--base-url @ --dataset-path two.json --num-prompts 2", ""),
+    ("twice", "--base-url @ --dataset-path two.json --num-prompts 2", ""),
     (SLOW, "--base-url @ --dataset-path q.json --num-prompts 1", ""),
     ("host", "--host 127.0.0.1 --port % --dataset-path q.json --num-prompts 1", ""),
     ("elsewhere", "--host 127.0.0.1 --port 1 --dataset-path q.json --num-prompts 1 --model m --ready-check-timeout-sec 0", ""),
@@ -114,7 +115,8 @@ pub(super) type Line = (&'static str, &'static str, &'static str, Shows);
 #[rustfmt::skip]
 pub(super) const TARGET: &[Line] = &[
     ("backend", "native", "--backend vllm", Call("POST /v1/completions")),
-    ("base-url", "native", "--base-url @/proxy", Call("POST /proxy/generate")),
+    ("base-url", "twice", "--base-url @/proxy", Call("POST /proxy/generate")),
+    ("balance", "native", "--balance least-in-flight", Says("--balance does nothing with one server")),
     ("host", "host", "--host localhost", Key("/rbench/config/base_url", "\"http://localhost:%\"")),
     ("port", "elsewhere", "--port %", Call("POST /generate")),
     ("ready-check-timeout-sec", SLOW, "--ready-check-timeout-sec 9", Says("waiting up to 9 s")),

@@ -1,0 +1,145 @@
+//! Which servers are measured, and the headers that they are sent.
+
+use std::path::PathBuf;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+
+use super::{Keys, reach, usage};
+use crate::backend::Backend;
+use crate::cli::{Header, ServeArgs};
+use crate::error::Error;
+
+/// Where a server is, and what opens its doors.
+#[derive(Clone)]
+pub struct Target {
+    /// Its URL without a slash at the end; that of the local host if it listens on a Unix socket.
+    pub base: String,
+    /// The Unix socket where it listens, if it is not the network.
+    pub socket: Option<PathBuf>,
+    /// Whether it is the engine of `--mock`.
+    pub own: bool,
+    /// The URL without a password, or the name of the socket.
+    pub shown: String,
+    /// More servers over which the load is spread.
+    pub others: Vec<Place>,
+    /// Headers of control calls.
+    pub control: HeaderMap,
+    /// Headers of the load.
+    pub load: HeaderMap,
+}
+
+/// Where a server is.
+#[derive(Clone)]
+pub struct Place {
+    /// As [`Target::base`].
+    pub base: String,
+    /// As [`Target::socket`].
+    pub socket: Option<PathBuf>,
+    /// As [`Target::shown`].
+    pub shown: String,
+}
+
+impl std::fmt::Debug for Place {
+    /// Leaves out what may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place").field("shown", &self.shown).finish_non_exhaustive()
+    }
+}
+
+impl Target {
+    /// All servers, the first one included.
+    pub fn places(&self) -> Vec<Place> {
+        let Self { base, socket, shown, .. } = self;
+        let first = Place { base: base.clone(), socket: socket.clone(), shown: shown.clone() };
+        std::iter::once(first).chain(self.others.iter().cloned()).collect()
+    }
+}
+
+impl std::fmt::Debug for Target {
+    /// Leaves out what may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("shown", &self.shown).finish_non_exhaustive()
+    }
+}
+
+/// The servers that `args` names, or the engine at `mock`.
+pub(super) fn resolve(
+    args: &ServeArgs,
+    backend: &Backend,
+    keys: &Keys,
+    mock: Option<&str>,
+) -> Result<Target, Error> {
+    let base = match (mock, args.base_url.first()) {
+        (Some(url), _) => url.to_owned(),
+        (None, Some(url)) => url.trim_end_matches('/').to_owned(),
+        (None, None) => {
+            let host = args.host.trim_start_matches('[').trim_end_matches(']');
+            let port = args.port.unwrap_or(backend.port);
+            if host.parse::<std::net::Ipv6Addr>().is_ok() {
+                format!("http://[{host}]:{port}")
+            } else {
+                format!("http://{host}:{port}")
+            }
+        }
+    };
+    let flag = if args.base_url.is_empty() { "--host" } else { "--base-url" };
+    let Place { base, socket, shown } = place(flag, base)?;
+    let others = args.base_url.iter().skip(1);
+    let others: Vec<Place> = others
+        .map(|url| place("--base-url", url.trim_end_matches('/').to_owned()))
+        .collect::<Result<_, _>>()?;
+    let mut control = HeaderMap::new();
+    if let Some(key) = keys.authorization() {
+        let mut value = HeaderValue::from_str(key.trim()).map_err(|_| {
+            usage("OPENAI_API_KEY or API_KEY holds characters that no header can hold".to_owned())
+        })?;
+        value.set_sensitive(true);
+        control.insert(AUTHORIZATION, value);
+    }
+    let mut load = control.clone();
+    load.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (i, header) in args.header.iter().enumerate() {
+        let Header::Pair { name, value } = header else {
+            return Err(usage(format!(
+                "--header takes words of the form KEY=VALUE with neither side empty, and word {} is not one",
+                i + 1
+            ))
+            .hint("the word is not shown, as it may be a key"));
+        };
+        let refuse = |what| usage(format!("--header {name}: the {what} can not be sent"));
+        let name = HeaderName::try_from(name).map_err(|_| refuse("name"))?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| refuse("value"))?;
+        value.set_sensitive(true);
+        load.insert(name, value);
+    }
+    Ok(Target { base, socket, own: mock.is_some(), shown, others, control, load })
+}
+
+/// The server that `base` of `flag` names.
+fn place(flag: &str, base: String) -> Result<Place, Error> {
+    let socket = reach::socket(&base)?;
+    if socket.is_some() {
+        return Ok(Place { base: reach::LOCALHOST.to_owned(), socket, shown: base });
+    }
+    let shown = checked_url(flag, &base)?;
+    Ok(Place { base, socket, shown })
+}
+
+/// Checks the URL `base` that `flag` gives, and returns it without its password.
+pub(super) fn checked_url(flag: &str, base: &str) -> Result<String, Error> {
+    let example = "expected something like http://127.0.0.1:30000";
+    let mut url = reqwest::Url::parse(base)
+        .map_err(|error| usage(format!("{flag} does not give a URL: {error}")).hint(example))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        return Err(usage(format!("{flag} is not an http or https URL")).hint(example));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(usage(format!("{flag} must not have a query or a fragment")).hint(example));
+    }
+    if url.password().is_some() || !url.username().is_empty() {
+        // Neither can fail on a URL that has a host.
+        let _ = url.set_password(None);
+        let _ = url.set_username("***");
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
