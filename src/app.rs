@@ -1,5 +1,6 @@
 //! Runs the commands. With the folder beside it the only part that names every stage; nothing imports it.
 
+mod cycles;
 mod engine;
 mod launch;
 mod load;

@@ -94,20 +94,51 @@ impl FromStr for RateRange {
 ///
 /// Due time *i* depends on `seed`, `rate` and *i* alone.
 pub fn due_times(rate: Rate, n: usize, seed: u64) -> (Vec<Duration>, Duration) {
-    let Rate::PerSecond(rate) = rate else {
-        return (vec![Duration::ZERO; n], Duration::ZERO);
+    let mut arrivals = endless(rate, seed);
+    let due = arrivals.by_ref().take(n).collect();
+    (due, if n == 0 { Duration::ZERO } else { arrivals.gap() })
+}
+
+/// Due times without an end; the first ones are those of [`due_times`].
+pub fn endless(rate: Rate, seed: u64) -> Arrivals {
+    let rate = match rate {
+        Rate::PerSecond(rate) => Some(rate),
+        Rate::Unlimited | Rate::Trace => None,
     };
-    let mut rng = rng::stream(seed, "arrival", 0);
-    let mut due = Vec::with_capacity(n);
-    let mut at = 0.0_f64;
-    let mut gap = 0.0_f64;
-    for _ in 0..n {
-        due.push(Duration::try_from_secs_f64(at).unwrap_or(Duration::MAX));
-        let draw: f64 = Exp1.sample(&mut rng);
-        gap = draw / rate;
-        at += gap;
+    Arrivals { rate, rng: rng::stream(seed, "arrival", 0), at: 0.0, gap: 0.0 }
+}
+
+/// Due times without an end, rising, the first at zero.
+#[derive(Debug)]
+pub struct Arrivals {
+    /// In requests/s; all at once without.
+    rate: Option<f64>,
+    rng: rng::Stream,
+    /// The next one, in s.
+    at: f64,
+    /// The gap before it, in s.
+    gap: f64,
+}
+
+impl Arrivals {
+    /// The gap between the last due time and the one that would follow.
+    fn gap(&self) -> Duration {
+        Duration::try_from_secs_f64(self.gap).unwrap_or(Duration::MAX)
     }
-    (due, Duration::try_from_secs_f64(gap).unwrap_or(Duration::MAX))
+}
+
+impl Iterator for Arrivals {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let due = Duration::try_from_secs_f64(self.at).unwrap_or(Duration::MAX);
+        if let Some(rate) = self.rate {
+            let draw: f64 = Exp1.sample(&mut self.rng);
+            self.gap = draw / rate;
+            self.at += self.gap;
+        }
+        Some(due)
+    }
 }
 
 #[cfg(test)]

@@ -157,6 +157,10 @@ pub struct ServeArgs {
     /// Number of requests
     #[arg(long, value_name = "N", default_value = "1000", value_parser = count, help_heading = LOAD)]
     pub num_prompts: usize,
+    /// Send for this long, such as 10m, and go around the prompts, each time with another salt before their text
+    #[arg(long, value_name = "TIME", value_parser = client::duration, help_heading = LOAD)]
+    #[serde(serialize_with = "client::some_seconds")]
+    pub duration: Option<Duration>,
     /// Requests per second, arriving as a Poisson process; inf sends all at once
     #[arg(long, value_name = "RATE", default_value = "inf", help_heading = LOAD)]
     pub request_rate: Rate,

@@ -20,7 +20,7 @@ use crate::backend::{Backend, CacheTelling, Sampling};
 use crate::bundled;
 use crate::cli::Balance;
 use crate::cli::client::{ClientArgs, ClockChoice};
-use crate::cli::patience::PatienceArgs;
+use crate::cli::patience::{MaxErrors, PatienceArgs};
 use crate::cli::reach::ReachArgs;
 use crate::cli::{LoraDistribution, ServeArgs, ServeWords};
 use crate::dataset::{Dataset, Entry, Reading};
@@ -54,6 +54,8 @@ pub struct Serve {
     pub reading: Reading,
     /// Number of requests.
     pub num_prompts: usize,
+    /// How long requests are sent, if that is not a matter of their number.
+    pub duration: Option<Duration>,
     /// Arrivals.
     pub rate: Rate,
     /// The rates of `--multi`, one run each; empty without it.
@@ -193,6 +195,9 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         notes.push(format!("--profile: of several servers, {} alone is profiled", target.shown));
     }
     let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
+    if args.duration.is_some() {
+        endless(&args, max_concurrency)?;
+    }
     let num_prompts = dataset.count(args.num_prompts);
     let at_once = max_concurrency.unwrap_or(usize::MAX).min(num_prompts);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -267,6 +272,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         seed: args.seed,
         threads: threads.max(1),
         client: args.client.clone(),
+        duration: args.duration,
         balance: args.balance,
         patience: args.patience.clone(),
         reach: args.reach.clone(),
@@ -356,6 +362,25 @@ fn backend(args: &ServeArgs) -> Result<&'static Backend, Error> {
         )));
     }
     Ok(backend)
+}
+
+/// Refuses what does not go together with `--duration`.
+fn endless(args: &ServeArgs, max_concurrency: Option<usize>) -> Result<(), Error> {
+    if args.duration.is_some_and(|lasts| lasts.is_zero()) {
+        return Err(usage("--duration 0 sends nothing".to_owned()));
+    }
+    let unlimited = args.request_rate == Rate::Unlimited && !args.multi;
+    if unlimited && max_concurrency.is_none() {
+        return Err(usage("--duration sends without an end, and nothing limits it".to_owned())
+            .hint("add --request-rate, --max-concurrency, or both"));
+    }
+    if let Some(most @ MaxErrors::Percent(_)) = args.patience.max_errors {
+        return Err(usage(format!(
+            "--max-errors {most} is a share of all requests, whose number --duration leaves open"
+        ))
+        .hint("give a number"));
+    }
+    Ok(())
 }
 
 /// Flags that are no mistake and have no effect.

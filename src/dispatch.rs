@@ -9,6 +9,7 @@ mod lane;
 mod limits;
 mod naps;
 pub mod schedule;
+pub mod source;
 mod stop;
 mod usage;
 pub mod window;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use self::lane::{Done, Lane, Shared};
 pub use self::limits::Limits;
 use self::schedule::Schedule;
+use self::source::Source;
 pub use self::stop::Stop;
 use crate::health::{ClockSource, Health};
 use crate::model::{PlannedRequest, RequestRecord};
@@ -111,6 +113,24 @@ pub fn run(
     options: &Options,
     progress: &Arc<Progress>,
 ) -> io::Result<Ran> {
+    let due: Vec<Duration> = plan.iter().map(|request| request.due).collect();
+    let at_once = due.iter().filter(|due| due.is_zero()).count();
+    let schedule = Schedule::new(due, options.max_in_flight);
+    run_source(Arc::new(plan), schedule, at_once, endpoints, options, progress)
+}
+
+/// Runs the requests of `source` when `schedule` says, the first `at_once` of them at the beginning.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_source(
+    source: Arc<dyn Source>,
+    schedule: Schedule,
+    at_once: usize,
+    endpoints: &[Arc<Endpoint>],
+    options: &Options,
+    progress: &Arc<Progress>,
+) -> io::Result<Ran> {
     if endpoints.is_empty() {
         return Err(io::Error::other("there is no endpoint"));
     }
@@ -123,14 +143,13 @@ pub fn run(
         }
         _ => ClockSource::User,
     };
-    let due: Vec<Duration> = plan.iter().map(|request| request.due).collect();
-    let at_once = due.iter().filter(|due| due.is_zero()).count();
-    let most = plan.len().min(options.max_in_flight.unwrap_or(usize::MAX));
+    let most = source.plan().map_or(usize::MAX, <[_]>::len);
+    let most = most.min(options.max_in_flight.unwrap_or(usize::MAX));
     let ahead = if options.connection_per_request { 0 } else { most.min(at_once.max(AHEAD)) };
     let threads = options.threads.max(1);
     let shared = Arc::new(Shared {
-        plan,
-        schedule: Mutex::new(Schedule::new(due, options.max_in_flight)),
+        source,
+        schedule: Mutex::new(schedule),
         endpoints: endpoints.to_vec(),
         busy: endpoints.iter().map(|_| AtomicUsize::new(0)).collect(),
         progress: progress.clone(),
@@ -157,7 +176,7 @@ pub fn run(
     ready.wait();
     let clock_of_run = *started.get_or_init(Clock::start);
     ready.wait();
-    let mut records = Vec::with_capacity(shared.plan.len());
+    let mut records = Vec::with_capacity(shared.source.plan().map_or(0, <[_]>::len));
     let mut lanes = Vec::with_capacity(threads);
     for worker in workers {
         let ended = worker.join();
@@ -166,7 +185,7 @@ pub fn run(
         records.extend(new);
         lanes.push(health);
     }
-    add_unsent(&mut records, &shared.plan);
+    add_unsent(&mut records, shared.source.plan().unwrap_or_default());
     records.sort_by_key(|record| (record.index, record.round));
     let ended_early = options.stop.why();
     Ok(Ran {
@@ -181,7 +200,9 @@ pub fn run(
 fn add_unsent(records: &mut Vec<RequestRecord>, plan: &[PlannedRequest]) {
     let mut rounds = vec![0_usize; plan.len()];
     for record in records.iter() {
-        rounds[record.index] += 1;
+        if let Some(rounds) = rounds.get_mut(record.index) {
+            *rounds += 1;
+        }
     }
     for (request, known) in plan.iter().zip(rounds) {
         for round in known..request.rounds() {

@@ -81,6 +81,15 @@ impl Progress {
     }
 }
 
+/// Where a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Towards {
+    /// So many requests.
+    Requests(usize),
+    /// The end of this time.
+    Time(Duration),
+}
+
 /// The line on the terminal; gone when dropped.
 #[derive(Debug)]
 pub struct Bar {
@@ -89,29 +98,39 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// Draws `progress` towards `total` requests on stderr until dropped.
+    /// Draws `progress` on stderr until dropped.
     ///
     /// Draws nothing if stderr is no terminal.
-    pub fn start(progress: Arc<Progress>, total: usize, color: bool) -> Self {
+    pub fn start(progress: Arc<Progress>, towards: Towards, color: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = stop.clone();
         let thread = std::thread::Builder::new().name("rbench-progress".into()).spawn(move || {
-            let bar = ProgressBar::with_draw_target(
-                Some(total as u64),
-                ProgressDrawTarget::stderr_with_hz(10),
-            );
+            let total = match towards {
+                Towards::Requests(n) => n as u64,
+                Towards::Time(lasts) => lasts.as_secs(),
+            };
+            let bar =
+                ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
             let template = if color {
-                "{elapsed} [{bar:16.cyan/blue}] {pos}/{len}{wide_msg}"
+                "{elapsed} [{bar:16.cyan/blue}] {wide_msg}"
             } else {
-                "{elapsed} [{bar:16}] {pos}/{len}{wide_msg}"
+                "{elapsed} [{bar:16}] {wide_msg}"
             };
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));
             }
             let start = Instant::now();
             while !seen.load(Relaxed) {
-                bar.set_message(progress.message(start.elapsed()));
-                bar.set_position(progress.done.load(Relaxed));
+                let done = progress.done.load(Relaxed);
+                let (position, text) = match towards {
+                    Towards::Requests(n) => (done, format!("{done}/{n}")),
+                    Towards::Time(lasts) => {
+                        let elapsed = start.elapsed().as_secs();
+                        (elapsed.min(total), format!("of {lasts:?}, {done} done"))
+                    }
+                };
+                bar.set_message(text + &progress.message(start.elapsed()));
+                bar.set_position(position);
                 std::thread::park_timeout(Duration::from_millis(100));
             }
             bar.finish_and_clear();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::cycles;
 use super::server::Served;
 use crate::arrival::{self, Rate};
 use crate::backend::{self, Common};
@@ -27,6 +28,8 @@ pub(super) struct Prepared {
     /// The gap that would follow the last of them.
     pub(super) last_gap: Duration,
     pub(super) encoder: Encoder,
+    /// The rows, if they go around.
+    pub(super) rows: Vec<Row>,
     /// The first row, which warm-ups repeat.
     pub(super) first: Option<Row>,
     /// Where the image tokens come from, if there are images.
@@ -86,6 +89,10 @@ pub(super) fn prepare(
     if rate == Rate::Trace && config.rate != Rate::Unlimited {
         ui.status("--request-rate does nothing here: the trace says when requests are sent");
     }
+    if config.duration.is_some() {
+        cycles::check(config, &rows.rows, rate == Rate::Trace)?;
+    }
+    let kept = if config.duration.is_some() { rows.rows.clone() } else { Vec::new() };
     let (first, vision) = (rows.rows.first().cloned(), vision::planned(&rows.rows));
     let images = image_totals(&rows.rows);
     let plan = plan::build(rows.rows, &due, &encoder);
@@ -101,7 +108,7 @@ pub(super) fn prepare(
     if let Some(line) = images {
         ui.status(&line);
     }
-    Ok(Prepared { plan, rate, last_gap, encoder, first, vision })
+    Ok(Prepared { plan, rate, last_gap, encoder, rows: kept, first, vision })
 }
 
 /// Refuses messages that are no conversation where only text can be sent, and both for embeddings.

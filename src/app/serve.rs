@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use super::cycles::{self, Around};
 use super::engine::Engine;
 use super::launch::Launched;
 use super::load;
@@ -33,7 +34,7 @@ use crate::mock;
 use crate::model::{OutputTokens, PlannedRequest, RequestRecord, TokenSource, VisionSource};
 use crate::probe::{self, Probe};
 use crate::profiler::{Running, Said};
-use crate::progress::{Bar, Progress};
+use crate::progress::{Bar, Progress, Towards};
 use crate::report::{self, Facts, Report};
 use crate::tokenizer::Tokenizer;
 use crate::transport::{Endpoint, Route};
@@ -167,7 +168,7 @@ impl Session {
     pub(super) fn measure(&self, config: &Serve, job: &Job<'_>) -> Result<(), Error> {
         let Self { runtime, route, probe, others, served, tokenizer, ui, .. } = self;
         let ui = *ui;
-        let Prepared { plan, rate, last_gap, encoder, first, vision } =
+        let Prepared { plan, rate, mut last_gap, encoder, rows, first, vision } =
             prepare(config, served, tokenizer, ui)?;
         if matches!((job, rate), (Job::Offline(_), Rate::Trace)) {
             let message = format!(
@@ -216,8 +217,9 @@ impl Session {
             .as_ref()
             .map(|profile| runtime.block_on(Running::start(profile, probe, epoch_s, say)));
         let progress = Progress::new();
+        let towards = config.duration.map_or(Towards::Requests(requests), Towards::Time);
         let bar = (config.progress && ui.terminal())
-            .then(|| Bar::start(progress.clone(), requests, ui.color()));
+            .then(|| Bar::start(progress.clone(), towards, ui.color()));
         let failed = |error| Error::new(Kind::System, "can not start the run").because(error);
         let printer = if config.print_requests {
             let (printer, log) = Printer::start(ui).map_err(failed)?;
@@ -227,7 +229,16 @@ impl Session {
             None
         };
         let running = signals::Running::new(options.stop.clone())?;
-        let ran = dispatch::run(plan.clone(), &endpoints, &options, &progress).map_err(failed);
+        let ran = if let Some(lasts) = config.duration {
+            // Nothing follows the last request that could have been waited for.
+            last_gap = Duration::ZERO;
+            let first = plan.clone();
+            let around = Around { rows: &rows, first, lasts, encoder: &encoder, tokenizer };
+            cycles::run(around, config, &endpoints, &options, &progress)
+        } else {
+            dispatch::run(plan.clone(), &endpoints, &options, &progress)
+        }
+        .map_err(failed);
         // The printer ends with the last log.
         options.log = None;
         drop((bar, printer));
@@ -242,6 +253,8 @@ impl Session {
         // SGLang's client counts both into its duration, the second for SGLang's servers only.
         let server_info_time = if config.backend.is_sglang() { ended.elapsed() } else { stopped };
 
+        // Without an end in the plan all that was sent was scheduled.
+        let requests = if config.duration.is_some() { records.len() } else { requests };
         conversation::set_prompt_lengths(&plan, &mut records, tokenizer);
         let vision = vision.map(|planned| vision::settle(&mut records, planned));
         if vision == Some(VisionSource::Unknown) {

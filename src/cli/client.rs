@@ -64,7 +64,7 @@ pub(super) fn seconds<S: Serializer>(
 }
 
 #[expect(clippy::ref_option, reason = "the signature that serde calls")]
-fn some_seconds<S: Serializer>(
+pub(super) fn some_seconds<S: Serializer>(
     duration: &Option<Duration>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -22,11 +22,12 @@ use super::exchange::Exchange;
 use super::limits::Limits;
 use super::naps::Naps;
 use super::schedule::{Claim, Schedule};
+use super::source::Source;
 use super::usage::{self, Usage};
 use super::window::Window;
 use super::{Balance, Options};
 use crate::health::{ClockSource, LaneHealth};
-use crate::model::{Failure, FailureKind, Phase, PlannedRequest, RequestRecord};
+use crate::model::{Failure, FailureKind, Phase, RequestRecord};
 use crate::progress::Progress;
 use crate::transport::clock::Offset;
 use crate::transport::connection::Connection;
@@ -53,7 +54,7 @@ const SPIN: Duration = Duration::from_micros(100);
 /// What the threads of a run share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) plan: Arc<[PlannedRequest]>,
+    pub(super) source: Arc<dyn Source>,
     pub(super) schedule: Mutex<Schedule>,
     pub(super) endpoints: Vec<Arc<Endpoint>>,
     /// Requests in flight at each of them.
@@ -303,8 +304,14 @@ impl Lane {
             }
             let now = self.clock.now();
             self.next = self.shared.claim(now);
-            let Claim::Send { index, released } = self.next else { return };
-            let request = self.shared.plan[index].clone();
+            let Claim::Send { index, due, released } = self.next else { return };
+            let Some(mut request) = self.shared.source.request(index) else {
+                // There is no plan any more.
+                self.shared.release(now);
+                self.next = Claim::Over;
+                return;
+            };
+            request.due = due;
             self.count_in_flight(now);
             self.active += 1;
             self.shared.progress.sent();

@@ -29,7 +29,7 @@ fn run(due: &[u64], lasts: &[u64], cap: Option<usize>) -> Outcomes {
     loop {
         let wait = loop {
             match schedule.claim(us(now)) {
-                Claim::Send { index, released } => {
+                Claim::Send { index, released, .. } => {
                     assert_eq!(index, outcomes.sent.len(), "the order of the plan");
                     outcomes.sent.push(now);
                     outcomes.released.push(micros(released));
@@ -90,14 +90,32 @@ fn a_late_client_is_told_apart_from_a_full_cap() {
     let mut schedule = Schedule::new(vec![us(10), us(20), us(30)], Some(1));
     assert_eq!(schedule.claim(us(5)), Claim::Until(us(10)));
     // The client comes late to the first one.
-    assert_eq!(schedule.claim(us(14)), Claim::Send { index: 0, released: us(10) });
+    assert_eq!(schedule.claim(us(14)), Claim::Send { index: 0, due: us(10), released: us(10) });
     assert_eq!(schedule.claim(us(25)), Claim::Full);
     schedule.release(us(40));
     // The cap holds the second one back until 40, and the client until 47.
-    assert_eq!(schedule.claim(us(47)), Claim::Send { index: 1, released: us(40) });
+    assert_eq!(schedule.claim(us(47)), Claim::Send { index: 1, due: us(20), released: us(40) });
     schedule.release(us(50));
-    assert_eq!(schedule.claim(us(60)), Claim::Send { index: 2, released: us(50) });
+    assert_eq!(schedule.claim(us(60)), Claim::Send { index: 2, due: us(30), released: us(50) });
     assert_eq!(schedule.claim(us(60)), Claim::Over);
+}
+
+#[test]
+fn nothing_is_sent_after_the_end() {
+    let us = Duration::from_micros;
+    let mut schedule = Schedule::until((0..).map(move |i| us(i * 10)), us(25), Some(2));
+    assert!(matches!(schedule.claim(us(0)), Claim::Send { index: 0, .. }));
+    assert!(matches!(schedule.claim(us(12)), Claim::Send { index: 1, .. }));
+    assert_eq!(schedule.claim(us(21)), Claim::Full);
+    schedule.release(us(22));
+    assert!(matches!(schedule.claim(us(23)), Claim::Send { index: 2, .. }));
+    schedule.release(us(24));
+    // The next one is due at 30.
+    assert_eq!(schedule.claim(us(24)), Claim::Over);
+    let mut closed = Schedule::until(std::iter::repeat(us(0)), us(25), Some(1));
+    assert!(matches!(closed.claim(us(24)), Claim::Send { .. }));
+    closed.release(us(25));
+    assert_eq!(closed.claim(us(25)), Claim::Over);
 }
 
 #[test]

@@ -21,6 +21,8 @@ mod conversations;
 mod datasets;
 /// When requests are sent, in paused time.
 mod dispatch;
+/// Runs by time instead of count.
+mod endless;
 /// Flags that add to a run: profiles, lines per request, the steady state.
 mod extras;
 /// A walk over every flag: each changes something.

@@ -137,6 +137,7 @@ pub(super) const TARGET: &[Line] = &[
     ("idle-timeout", "native", "--idle-timeout 0", Key("/rbench/config/idle_timeout", "0.0")),
     ("request-timeout", "native", "--request-timeout 5m", Key("/rbench/config/request_timeout", "300.0")),
     ("max-errors", "native", "--max-errors 5%", Key("/rbench/config/max_errors", "\"5%\"")),
+    ("duration", "two", "--duration 50ms --max-concurrency 1", AtLeast("/completed", 3.0)),
     ("retries", "native", "--retries 2", Key("/rbench/config/retries", "2")),
     ("grace", "native", "--grace 1s", Key("/rbench/config/grace", "1.0")),
     ("quiet-extras", "native", "--quiet-extras", Key("/rbench/config/quiet_extras", "true")),
