@@ -2,6 +2,7 @@
 
 mod cycles;
 mod engine;
+mod figures;
 mod launch;
 mod load;
 mod offline;
@@ -10,6 +11,8 @@ mod prepare;
 mod printer;
 mod publish;
 mod reach;
+mod recording;
+mod report;
 mod save;
 mod selftest;
 mod serve;
@@ -45,6 +48,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
         Words::Mock(opts) => run_mock(*opts, ui),
         Words::Offline(words) => offline::offline(*words, ui),
         Words::OneBatch(words) => one_batch::one_batch(*words, ui),
+        Words::Report(args) => report::report(&args, ui),
         Words::Selftest(args) => selftest::selftest(&args, ui),
         Words::Serve(words) => serve::serve(*words, ui),
         Words::Supervise(args) => supervise::supervise(&args, ui),

@@ -45,12 +45,14 @@ pub struct Ledger {
     pub failed: u64,
     /// Sent, and given up by the client.
     pub cancelled: u64,
+    /// Nothing is known of them: in flight when the program died, or not sent until then.
+    pub unfinished: u64,
 }
 
 impl Ledger {
-    /// Counts `records`, which stand for `scheduled` requests.
-    pub fn new(records: &[RequestRecord], scheduled: u64) -> Self {
-        let mut ledger = Self { scheduled, ..Self::default() };
+    /// Counts `records`, which stand for `scheduled` requests without the `unfinished` ones.
+    pub fn new(records: &[RequestRecord], scheduled: u64, unfinished: u64) -> Self {
+        let mut ledger = Self { scheduled, unfinished, ..Self::default() };
         for record in records {
             match (&record.outcome, record.sent) {
                 (Outcome::NotSent, _) => ledger.never_sent += 1,
@@ -65,7 +67,7 @@ impl Ledger {
 
     /// Whether nothing is missing and nothing is counted twice.
     pub fn balances(&self) -> bool {
-        self.scheduled == self.sent + self.never_sent
+        self.scheduled == self.sent + self.never_sent + self.unfinished
             && self.sent == self.completed + self.failed + self.cancelled
     }
 }
@@ -112,9 +114,15 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Judges a run of `scheduled` requests (rounds included) whose client did as `health` says.
-    pub fn new(records: &[RequestRecord], scheduled: u64, health: &Health) -> Self {
-        let ledger = Ledger::new(records, scheduled);
+    /// Judges a run of `scheduled` requests (rounds included) whose client did as `health` says;
+    /// `unfinished` of them have no record because the program died.
+    pub fn new(
+        records: &[RequestRecord],
+        scheduled: u64,
+        unfinished: u64,
+        health: &Health,
+    ) -> Self {
+        let ledger = Ledger::new(records, scheduled, unfinished);
         let first_rounds = || records.iter().filter(|record| record.round == 0);
         Self {
             ledger,
@@ -153,13 +161,14 @@ fn rate(at: impl Iterator<Item = Duration>) -> Option<f64> {
 }
 
 fn checks(records: &[RequestRecord], ledger: &Ledger, health: &Health) -> Vec<Check> {
-    let Ledger { scheduled, sent, never_sent, completed, failed, cancelled } = ledger;
+    let Ledger { scheduled, sent, never_sent, completed, failed, cancelled, unfinished } = ledger;
+    let lost = if *unfinished > 0 { format!(" + {unfinished} unfinished") } else { String::new() };
     let mut checks = vec![
         Check {
             name: "ledger",
             passed: ledger.balances(),
             detail: format!(
-                "{scheduled} scheduled = {sent} sent + {never_sent} never sent; {sent} sent = {completed} completed + {failed} failed + {cancelled} cancelled"
+                "{scheduled} scheduled = {sent} sent + {never_sent} never sent{lost}; {sent} sent = {completed} completed + {failed} failed + {cancelled} cancelled"
             ),
         },
         order(records),

@@ -10,6 +10,7 @@ pub mod patience;
 pub mod profile;
 pub mod reach;
 mod renamed;
+pub mod report;
 pub mod selftest;
 
 use std::ffi::OsString;
@@ -48,6 +49,8 @@ enum Subcommands {
     OneBatch(Box<one_batch::OneBatchArgs>),
     /// Run a simulated engine to measure clients against
     Mock(Box<mock::Opts>),
+    /// Print the table of a run anew from its records, also if it died
+    Report(report::ReportArgs),
     /// Measure how true this client's times are on this machine, and how much it can read
     Selftest(selftest::SelftestArgs),
     /// Run a server until the standard input ends
@@ -76,6 +79,8 @@ pub enum Words {
     Mock(Box<mock::Opts>),
     /// `rbench supervise`, which rbench runs by itself.
     Supervise(launch::SuperviseArgs),
+    /// `rbench report`.
+    Report(report::ReportArgs),
     /// `rbench selftest`.
     Selftest(selftest::SelftestArgs),
 }
@@ -303,6 +308,12 @@ pub struct ServeArgs {
     /// Add arrays with one entry per request to the result
     #[arg(long, help_heading = OUTPUT)]
     pub output_details: bool,
+    /// File to append the record of each request to as soon as it has ended: JSON lines, from which rbench report makes table and result
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub records: Option<PathBuf>,
+    /// JSONL file to append each failed request to as soon as it has failed
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub failed_file: Option<PathBuf>,
     /// Latencies in ms that requests are to keep within, of ttft, tpot and e2el; tells how many do
     #[arg(long, value_name = "KEY:MS", num_args = 1.., help_heading = OUTPUT)]
     pub goodput: Vec<Slo>,
@@ -505,6 +516,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Words, clap::E
         Subcommands::OneBatch(args) => {
             Ok(Words::OneBatch(Box::new(one_batch::OneBatchWords { args: *args, notes })))
         }
+        Subcommands::Report(args) => Ok(Words::Report(args)),
         Subcommands::Selftest(args) => Ok(Words::Selftest(args)),
         Subcommands::Serve(args) => {
             let matches = matches.subcommand_matches("serve").unwrap_or(&matches);

@@ -1,7 +1,9 @@
 //! What the words mean: resolved and checked, nothing left to parse.
 
+mod files;
 mod fits;
 mod launch;
+mod objectives;
 pub mod one_batch;
 pub mod profile;
 mod reach;
@@ -13,7 +15,9 @@ use std::time::Duration;
 use jiff::Zoned;
 use serde_json::{Map, Value};
 
+pub use self::files::files_differ;
 pub use self::launch::Launch;
+pub use self::objectives::objectives;
 pub use self::target::{Place, Target};
 use crate::arrival::Rate;
 use crate::backend::{Backend, CacheTelling, Sampling};
@@ -26,7 +30,7 @@ use crate::cli::{LoraDistribution, ServeArgs, ServeWords};
 use crate::dataset::{Dataset, Entry, Reading};
 use crate::error::{Error, Kind};
 use crate::lora::{Adapters, Share};
-use crate::metric::{Latency, Slo};
+use crate::metric::Slo;
 use crate::output::{self, Section};
 
 /// A run of `rbench serve`.
@@ -108,6 +112,10 @@ pub struct Serve {
     pub output_file: Option<PathBuf>,
     /// Whether the result has arrays with one entry per request.
     pub details: bool,
+    /// File for the record of each request, as it ends.
+    pub records: Option<PathBuf>,
+    /// File for the requests that fail, likewise.
+    pub failed_file: Option<PathBuf>,
     /// `--tag`.
     pub tag: Option<String>,
     /// What share of the peak in flight makes a steady state, if that is to be reported.
@@ -221,6 +229,12 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         return Err(usage("--steady-state-output-file has nothing to write".to_owned())
             .hint("add --steady-state-concurrency-ratio R, such as 0.8"));
     }
+    files_differ(&[
+        ("--output-file", args.output_file.as_deref()),
+        ("--steady-state-output-file", args.steady_state_output_file.as_deref()),
+        ("--records", args.records.as_deref()),
+        ("--failed-file", args.failed_file.as_deref()),
+    ])?;
     let mut all = match serde_json::to_value(&args) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
@@ -300,6 +314,8 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         cache_report: args.cache_report,
         output_file: args.output_file,
         details: args.output_details,
+        records: args.records,
+        failed_file: args.failed_file,
         tag: args.tag,
         steady_state: args.steady_state_concurrency_ratio,
         steady_state_file: args.steady_state_output_file,
@@ -477,27 +493,6 @@ fn adapters(args: &ServeArgs, backend: &Backend) -> Result<Option<Adapters>, Err
             .hint("--lora-request-distribution uniform gives all adapters the same share"));
     }
     Ok(Adapters::new(names, share))
-}
-
-/// One objective per latency: a later one takes the place of an earlier one.
-fn objectives(given: &[Slo], backend: &Backend) -> Result<Vec<Slo>, Error> {
-    let mut slos: Vec<Slo> = Vec::new();
-    for slo in given {
-        let name = slo.latency.name();
-        if slo.latency != Latency::E2el && !backend.protocol.generates() {
-            return Err(usage(format!(
-                "--goodput {slo} does not apply to --backend {}, whose answers have no {}",
-                backend.name,
-                name.to_uppercase(),
-            ))
-            .hint("e2el is the latency that embeddings have"));
-        }
-        match slos.iter_mut().find(|known| known.latency == slo.latency) {
-            Some(known) => *known = *slo,
-            None => slos.push(*slo),
-        }
-    }
-    Ok(slos)
 }
 
 #[cfg(test)]

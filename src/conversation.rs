@@ -11,21 +11,18 @@ use crate::tokenizer::{ChatTemplate, Tokenizer};
 /// Sets the prompt length of each round: what the server counted, or else the tokens of all that was said
 /// until then, by the local tokenizer and without a chat template.
 ///
-/// `records` are in the order of `plan`, the rounds of a request next to each other.
-pub fn set_prompt_lengths(
-    plan: &[PlannedRequest],
+/// `asked` gives the texts that the round of a record adds to its conversation; `None` if it is part of none.
+/// `records` are in the order of the plan, the rounds of a request next to each other and none missing before another.
+pub fn set_prompt_lengths<'a>(
     records: &mut [RequestRecord],
     tokenizer: &Tokenizer,
+    asked: impl Fn(&RequestRecord) -> Option<Vec<&'a str>> + Sync,
 ) {
     records.par_chunk_by_mut(|a, b| a.index == b.index).for_each(|rounds| {
-        let request = rounds.first().and_then(|first| plan.get(first.index));
-        let Some(conversation) = request.and_then(|request| request.conversation.as_ref()) else {
-            return;
-        };
         let mut said = 0;
         for record in rounds {
-            let new = conversation.rounds.get(record.round).map_or(&[][..], Vec::as_slice);
-            said += new.iter().map(|message| text_len(message, tokenizer)).sum::<usize>();
+            let Some(new) = asked(record) else { return };
+            said += new.iter().map(|text| tokenizer.count(text)).sum::<usize>();
             let told = record.server_prompt_tokens.and_then(|n| usize::try_from(n).ok());
             record.prompt_len = told.unwrap_or(said);
             if record.completed() {
@@ -35,17 +32,25 @@ pub fn set_prompt_lengths(
     });
 }
 
+/// The texts that the round of `record` adds to its conversation; `None` if it is part of none.
+pub fn asked<'a>(plan: &'a [PlannedRequest], record: &RequestRecord) -> Option<Vec<&'a str>> {
+    let conversation = plan.get(record.index)?.conversation.as_ref()?;
+    let new = conversation.rounds.get(record.round).map_or(&[][..], Vec::as_slice);
+    Some(new.iter().flat_map(texts).collect())
+}
+
+/// The texts of a message's content, which is a string or a list of parts with texts.
+fn texts(message: &Value) -> Vec<&str> {
+    match &message["content"] {
+        Value::String(text) => vec![text],
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// Tokens of a message's content, which is a string or a list of parts with texts.
 pub fn text_len(message: &Value, tokenizer: &Tokenizer) -> usize {
-    match &message["content"] {
-        Value::String(text) => tokenizer.count(text),
-        Value::Array(parts) => parts
-            .iter()
-            .filter_map(|part| part["text"].as_str())
-            .map(|text| tokenizer.count(text))
-            .sum(),
-        _ => 0,
-    }
+    texts(message).into_iter().map(|text| tokenizer.count(text)).sum()
 }
 
 /// Messages as text for a server that takes no messages: by the model's template, or, without one or where it
@@ -56,12 +61,7 @@ pub fn as_text(messages: &[Value], template: Option<&ChatTemplate>) -> String {
     }
     let line = |message: &Value| {
         let role = message["role"].as_str().unwrap_or("user");
-        let content = match &message["content"] {
-            Value::String(text) => text.clone(),
-            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
-            _ => String::new(),
-        };
-        format!("{role}: {content}")
+        format!("{role}: {}", texts(message).concat())
     };
     messages.iter().map(line).collect::<Vec<_>>().join("\n")
 }

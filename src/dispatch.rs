@@ -16,6 +16,7 @@ pub mod window;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,8 @@ pub struct Options {
     pub max_in_flight: Option<usize>,
     /// Who is told of each request.
     pub log: Option<Log>,
+    /// Who gets a copy of each record as soon as its round has ended.
+    pub records: Option<Sender<RequestRecord>>,
     /// Where arrival times come from; the kernel is asked only if it can answer.
     pub clock: ClockSource,
     /// How long data may wait so that one wake-up reads many sockets; with the kernel's clock only.
@@ -77,6 +80,7 @@ impl Default for Options {
             threads: 1,
             max_in_flight: None,
             log: None,
+            records: None,
             clock: ClockSource::Kernel,
             read_batch: window::DEFAULT,
             spin: true,
@@ -101,6 +105,15 @@ pub struct Ran {
     pub health: Health,
     /// When the run started: instants of the records are offsets from it.
     pub started: Instant,
+}
+
+/// Where arrival times will come from.
+pub fn clock(options: &Options, endpoints: &[Arc<Endpoint>]) -> ClockSource {
+    let stamped = || endpoints.iter().any(|endpoint| endpoint.can_have_stamps());
+    match options.clock {
+        ClockSource::Kernel if stamped() && socket::kernel_stamps() => ClockSource::Kernel,
+        _ => ClockSource::User,
+    }
 }
 
 /// Runs `plan` on threads of their own, spread over `endpoints`, of which there is at least one.
@@ -134,15 +147,7 @@ pub fn run_source(
     if endpoints.is_empty() {
         return Err(io::Error::other("there is no endpoint"));
     }
-    let clock = match options.clock {
-        ClockSource::Kernel
-            if endpoints.iter().any(|endpoint| endpoint.can_have_stamps())
-                && socket::kernel_stamps() =>
-        {
-            ClockSource::Kernel
-        }
-        _ => ClockSource::User,
-    };
+    let clock = clock(options, endpoints);
     let most = source.plan().map_or(usize::MAX, <[_]>::len);
     let most = most.min(options.max_in_flight.unwrap_or(usize::MAX));
     let ahead = if options.connection_per_request { 0 } else { most.min(at_once.max(AHEAD)) };

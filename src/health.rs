@@ -111,6 +111,18 @@ impl Times {
         }
     }
 
+    /// Times in ns, to two digits, and how often each was added; rising.
+    pub fn counts(&self) -> Vec<(u64, u64)> {
+        self.0.as_ref().map(counts).unwrap_or_default()
+    }
+
+    /// Those that [`Self::counts`] told of.
+    pub fn from_counts(counts: &[(u64, u64)]) -> Self {
+        let mut histogram = Histogram::new_with_max(LONGEST_NS, 2).ok();
+        fill(histogram.as_mut(), counts);
+        Self(histogram.filter(|_| !counts.is_empty()))
+    }
+
     /// Number of them.
     pub fn len(&self) -> u64 {
         self.0.as_ref().map_or(0, Histogram::len)
@@ -129,6 +141,20 @@ impl Times {
     /// The longest, in ns, to two digits.
     pub fn max_ns(&self) -> u64 {
         self.0.as_ref().map_or(0, Histogram::max)
+    }
+}
+
+/// What a histogram holds: values and how often each is there.
+fn counts(histogram: &Histogram<u64>) -> Vec<(u64, u64)> {
+    let recorded = histogram.iter_recorded();
+    recorded.map(|value| (value.value_iterated_to(), value.count_at_value())).collect()
+}
+
+/// Adds what [`counts`] told of.
+fn fill(histogram: Option<&mut Histogram<u64>>, counts: &[(u64, u64)]) {
+    let Some(histogram) = histogram else { return };
+    for &(ns, n) in counts {
+        histogram.saturating_record_n(ns, n);
     }
 }
 
@@ -181,6 +207,18 @@ impl Lag {
             max_ns: current.max(),
         });
         current.reset();
+    }
+
+    /// Lags in ns, to two digits, and how many reads had each; rising.
+    pub fn counts(&self) -> Vec<(u64, u64)> {
+        self.whole.as_ref().map(counts).unwrap_or_default()
+    }
+
+    /// The lags of a run that is over: those that [`Self::counts`] told of, and its seconds.
+    pub fn from_parts(counts: &[(u64, u64)], seconds: Vec<LagSecond>) -> Self {
+        let mut lag = Self { seconds, ..Self::default() };
+        fill(lag.whole.as_mut(), counts);
+        lag
     }
 
     /// Number of reads.
@@ -261,6 +299,8 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -279,6 +319,29 @@ mod tests {
         assert!((198_000..203_000).contains(&tls.quantile_ns(0.5)), "{}", tls.quantile_ns(0.5));
         assert!((4_950_000..5_050_000).contains(&tls.max_ns()), "{}", tls.max_ns());
         assert!(health.times(|lane| &lane.connecting).is_empty());
+    }
+
+    proptest! {
+        /// Forall times: what is made of their counts tells the same.
+        #[test]
+        fn counts_tell_everything(times in proptest::collection::vec(0..2 * LONGEST_NS, 0..50)) {
+            let (mut took, mut lag) = (Times::default(), Lag::default());
+            for &ns in &times {
+                took.add(Duration::from_nanos(ns));
+                lag.add(Duration::ZERO, Duration::from_nanos(ns));
+            }
+            lag.close_second();
+            let again = Times::from_counts(&took.counts());
+            let late = Lag::from_parts(&lag.counts(), lag.seconds.clone());
+            prop_assert_eq!(again.counts(), took.counts());
+            prop_assert_eq!(late.counts(), lag.counts());
+            prop_assert_eq!((again.len(), again.max_ns()), (took.len(), took.max_ns()));
+            prop_assert_eq!((late.len(), late.max_ns()), (lag.len(), lag.max_ns()));
+            for q in [0.0, 0.01, 0.5, 0.9, 0.99, 1.0] {
+                prop_assert_eq!(again.quantile_ns(q), took.quantile_ns(q));
+                prop_assert_eq!(late.quantile_ns(q), lag.quantile_ns(q));
+            }
+        }
     }
 
     #[test]

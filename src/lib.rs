@@ -31,6 +31,7 @@ pub mod download;
 pub mod error;
 pub mod health;
 pub mod hub;
+pub mod journal;
 pub mod limits;
 pub mod lora;
 pub mod metric;

@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 pub use self::release::Version;
 pub use self::sglang::one_batch;
 use crate::metric::SteadyState;
-use crate::report::Report;
+use crate::report::{Facts, Report};
 
 /// Every dialect; the first is the default.
 pub static ALL: &[&dyn Dialect] = &[&sglang::Sglang];
@@ -62,7 +62,7 @@ pub trait Dialect: Sync + fmt::Debug {
 
     /// The name that `version` gives to the result file when the user gives none;
     /// `date` is the local month and day.
-    fn file_name(&self, report: &Report<'_>, version: Version, date: &str) -> String;
+    fn file_name(&self, facts: &Facts, version: Version, date: &str) -> String;
 }
 
 /// A dialect and one of its releases, as in `sglang@0.5.6` or `sglang`.
@@ -109,8 +109,8 @@ impl Choice {
     }
 
     /// The name of the result file; see [`Dialect::file_name`].
-    pub fn file_name(&self, report: &Report<'_>, date: &str) -> String {
-        self.dialect.file_name(report, self.version, date)
+    pub fn file_name(&self, facts: &Facts, date: &str) -> String {
+        self.dialect.file_name(facts, self.version, date)
     }
 }
 

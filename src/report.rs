@@ -32,7 +32,7 @@ pub struct Report<'a> {
     pub health: Health,
     /// How far it stayed below what it can do.
     pub headroom: Headroom,
-    /// One record per request, in the order of the plan.
+    /// One record per request, in the order of the plan; of a run that died, per request that ended.
     pub records: &'a [RequestRecord],
 }
 

@@ -16,6 +16,7 @@ pub(super) fn options(config: &Serve, requests: usize) -> Options {
         threads: config.threads,
         max_in_flight: config.max_concurrency,
         log: None,
+        records: None,
         clock: match config.client.clock {
             Some(ClockChoice::User) => ClockSource::User,
             Some(ClockChoice::Kernel) | None => ClockSource::Kernel,

@@ -1,6 +1,6 @@
 //! `rbench offline`: everything is sent at once, and the throughput is told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rand::Rng;
 
 use super::publish::{none_completed, partial_mark, tell_failures};
 use super::save;
-use super::serve::{Job, Session, begin};
+use super::serve::{Job, Session, begin, check_recording};
 use crate::backend::Backend;
 use crate::cli::offline::OfflineWords;
 use crate::config::Serve;
@@ -16,6 +16,7 @@ use crate::dataset::{Context, Dataset, Reading};
 use crate::error::{Error, Kind};
 use crate::hub::Hub;
 use crate::model::PlannedRequest;
+use crate::output::Choice;
 use crate::plan::{self, Encoder};
 use crate::probe;
 use crate::report::Report;
@@ -40,6 +41,7 @@ pub(super) fn offline(words: OfflineWords, ui: Ui) -> Result<(), Error> {
         Backend::find(&serve.args.backend).is_some_and(|backend| backend.can_disable_stream);
     let (engine, config) = begin(serve, ui)?;
     save::check("--result-filename", result_file.as_deref())?;
+    check_recording(&config)?;
     let session = Session::open(&config, ui)?;
     let job = Offline { warm_up, result_file };
     let result = session.explained(session.measure(&config, &Job::Offline(&job)));
@@ -75,21 +77,35 @@ impl Offline {
     /// # Errors
     /// If something could not be written, or no request succeeded.
     pub(super) fn publish(&self, report: &Report<'_>, config: &Serve, ui: Ui) -> Result<(), Error> {
-        let last = report.server_info.as_ref().and_then(probe::last_generation_throughput);
-        let printed = ui
-            .data(&(partial_mark(report) + &config.table.offline_table(report, last)))
-            .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
-        tell_failures(report, ui);
-        if let Some(path) = &self.result_file {
-            let line = config.jsonl.offline_line(report, last);
-            if let Err(error) = save::append(path, &line) {
-                // What was measured is not lost with the file.
-                ui.status(line.trim_end());
-                return Err(error);
-            }
-            ui.status(&format!("result appended to {}", path.display()));
-        }
-        printed?;
-        none_completed(report)
+        publish_throughput(report, config.table, config.jsonl, self.result_file.as_deref(), ui)
     }
+}
+
+/// Prints the table of throughput, tells of failures, and appends the line to `file`.
+///
+/// # Errors
+/// If something could not be written, or no request succeeded.
+pub(super) fn publish_throughput(
+    report: &Report<'_>,
+    table: Choice,
+    jsonl: Choice,
+    file: Option<&Path>,
+    ui: Ui,
+) -> Result<(), Error> {
+    let last = report.server_info.as_ref().and_then(probe::last_generation_throughput);
+    let printed = ui
+        .data(&(partial_mark(report) + &table.offline_table(report, last)))
+        .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
+    tell_failures(report, ui);
+    if let Some(path) = file {
+        let line = jsonl.offline_line(report, last);
+        if let Err(error) = save::append(path, &line) {
+            // What was measured is not lost with the file.
+            ui.status(line.trim_end());
+            return Err(error);
+        }
+        ui.status(&format!("result appended to {}", path.display()));
+    }
+    printed?;
+    none_completed(report)
 }

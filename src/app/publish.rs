@@ -1,62 +1,69 @@
 //! Tells what a run found: tables, failures, files.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::figures::Figures;
 use super::save;
-use crate::config::Serve;
 use crate::error::{Error, Kind};
-use crate::metric::{SteadyState, over_time};
-use crate::output;
+use crate::metric::over_time;
+use crate::output::{self, Choice};
 use crate::plot;
 use crate::report::{self, Report};
 use crate::ui::Ui;
+
+/// How and where a run is told of.
+pub(super) struct Outputs {
+    /// Layout of the table.
+    pub(super) table: Choice,
+    /// Keys of the line.
+    pub(super) jsonl: Choice,
+    /// Whether the block on the measurement is left out.
+    pub(super) quiet: bool,
+    /// Whether the run is plotted over time.
+    pub(super) plot: bool,
+    /// The result file, if there is to be one.
+    pub(super) file: Option<PathBuf>,
+    /// Whether the line has arrays with one entry per request.
+    pub(super) details: bool,
+    /// A file of records that is needed no more when the line has been appended.
+    pub(super) beside: Option<PathBuf>,
+    /// File for the steady state.
+    pub(super) steady_file: Option<PathBuf>,
+    /// Whether a measurement that is not sound is an error.
+    pub(super) strict: bool,
+}
 
 /// Prints the tables, tells of failures, and appends the lines.
 ///
 /// # Errors
 /// If something could not be written, or no request succeeded.
-pub(super) fn publish(
-    report: &Report<'_>,
-    steady: Option<&SteadyState>,
-    config: &Serve,
-    date: &jiff::Zoned,
-    ui: Ui,
-) -> Result<(), Error> {
-    let mut tables = partial_mark(report) + &config.table.table(report);
+pub(super) fn publish(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
+    let Figures { report, steady } = figures;
+    let mut tables = partial_mark(report) + &outputs.table.table(report);
     if let Some(steady) = steady {
-        tables += &config.table.steady_state_table(steady);
+        tables += &outputs.table.steady_state_table(steady);
     }
-    if !config.client.quiet_extras {
+    if !outputs.quiet {
         tables += &output::extras::block(report);
     }
     let printed = ui
         .data(&tables)
         .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
-    if config.plot {
+    if outputs.plot {
         plots(report, ui);
     }
     tell_failures(report, ui);
-    let path = config.output_file.clone().unwrap_or_else(|| {
-        config.jsonl.file_name(report, &date.strftime("%m%d").to_string()).into()
-    });
-    let line = config.jsonl.line(report, config.details);
-    if let Err(error) = save::append(&path, &line) {
-        // What was measured is not lost with the file.
-        ui.status(line.trim_end());
-        return Err(error);
+    if let Some(path) = &outputs.file {
+        append(path, &outputs.jsonl.line(report, outputs.details), outputs, ui)?;
     }
-    ui.status(&format!("result appended to {}", path.display()));
-    match (steady, &config.steady_state_file) {
-        (Some(steady), Some(path)) => {
-            save::append(path, &config.jsonl.steady_state_line(steady))?;
-            ui.status(&format!("steady state appended to {}", path.display()));
-        }
-        (None, _) if config.steady_state.is_some() => {
-            ui.warn("there is no steady state to report: no request completed");
-        }
-        _ => {}
+    if let (Some(steady), Some(path)) = (steady, &outputs.steady_file) {
+        save::append(path, &outputs.jsonl.steady_state_line(steady))?;
+        ui.status(&format!("steady state appended to {}", path.display()));
     }
     printed?;
     none_completed(report)?;
-    if config.client.strict && !report.audit.sound() {
+    if outputs.strict && !report.audit.sound() {
         let reasons: Vec<String> = report.audit.reasons().collect();
         let message = format!("--strict: the measurement is not valid: {}", reasons.join("; "));
         return Err(Error::new(Kind::Invalid, message));
@@ -71,14 +78,42 @@ pub(super) fn none_completed(report: &Report<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let message = if report.partial.is_some() {
+        let unknown = match ledger.unfinished {
+            0 => String::new(),
+            n => format!(", of {n} nothing is known"),
+        };
         format!(
-            "no request completed: {} failed, {} were cancelled, {} were never sent",
+            "no request completed: {} failed, {} were cancelled, {} were never sent{unknown}",
             ledger.failed, ledger.cancelled, ledger.never_sent
         )
     } else {
         format!("all {} requests failed", report.records.len())
     };
     Err(Error::new(Kind::AllFailed, message))
+}
+
+/// Appends the result, and removes the records beside it, which it makes superfluous.
+fn append(path: &Path, line: &str, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
+    let beside = outputs.beside.as_deref();
+    if let Err(error) = save::append(path, line) {
+        // What was measured is not lost with the file.
+        ui.status(line.trim_end());
+        return Err(match beside.filter(|beside| beside.exists()) {
+            Some(beside) => error.hint(format!(
+                "the records of the run are in {0}: rbench report {0} --output-file FILE writes the result anew",
+                beside.display()
+            )),
+            None => error,
+        });
+    }
+    ui.status(&format!("result appended to {}", path.display()));
+    if let Some(beside) = beside
+        && let Err(error) = std::fs::remove_file(beside)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        ui.warn(&format!("can not remove {}, which is needed no more: {error}", beside.display()));
+    }
+    Ok(())
 }
 
 /// The line before a table whose run did not do all of its plan.

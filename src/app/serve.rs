@@ -1,55 +1,64 @@
 //! `rbench serve`: one run from the words to the files.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
-
 use super::cycles::{self, Around};
 use super::engine::Engine;
+use super::figures::figures;
 use super::launch::Launched;
 use super::load;
 use super::offline::Offline;
 use super::prepare::{Prepared, prepare};
 use super::printer::Printer;
-use super::publish::publish;
+use super::publish::{Outputs, publish};
 use super::reach;
+use super::recording;
 use super::save;
 use super::server::{Served, discover, wait_for};
 use super::signals;
 use super::warm_up;
 use crate::arrival::Rate;
-use crate::audit::Audit;
-use crate::backend::CacheTelling;
-use crate::ceiling::{self, Ceiling, Headroom, Host};
+use crate::ceiling::{self, Ceiling, Host};
 use crate::cli::ServeWords;
 use crate::config::{self, Keys, Place, Serve};
 use crate::conversation;
 use crate::dispatch::{self, Ran};
 use crate::error::{Error, Kind};
 use crate::hub::Hub;
+use crate::journal::{Command, End, Header};
 use crate::limits;
-use crate::metric::{self, Run, event_tokens, per_endpoint, split_itl, steady_state};
 use crate::mock;
-use crate::model::{OutputTokens, PlannedRequest, RequestRecord, TokenSource, VisionSource};
-use crate::probe::{self, Probe};
+use crate::model::{PlannedRequest, RequestRecord};
+use crate::probe::Probe;
 use crate::profiler::{Running, Said};
 use crate::progress::{Bar, Progress, Towards};
-use crate::report::{self, Facts, Report};
+use crate::report::Facts;
 use crate::tokenizer::Tokenizer;
 use crate::transport::{Endpoint, Route};
 use crate::ui::Ui;
-use crate::vision;
 
 /// `rbench serve`.
 pub(super) fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
     let (engine, mut config) = begin(words, ui)?;
     save::check("--output-file", config.output_file.as_deref())?;
     save::check("--steady-state-output-file", config.steady_state_file.as_deref())?;
+    check_recording(&config)?;
     let session = Session::open(&config, ui)?;
     let result = session.explained(run(&session, &mut config, ui));
     drop(engine);
     result
+}
+
+/// Checks the files that a run leaves while it goes on.
+///
+/// # Errors
+/// If one can not be used.
+pub(super) fn check_recording(config: &Serve) -> Result<(), Error> {
+    save::check("--records", config.records.as_deref())?;
+    save::check("--failed-file", config.failed_file.as_deref())?;
+    recording::check(config.records.as_deref())
 }
 
 /// What is done before a server is looked for: the engine of `--mock`, what the words mean, limits of the system.
@@ -218,6 +227,31 @@ impl Session {
             .map(|profile| runtime.block_on(Running::start(profile, probe, epoch_s, say)));
         let progress = Progress::new();
         let towards = config.duration.map_or(Towards::Requests(requests), Towards::Time);
+        if config.duration.is_some() {
+            // Nothing follows the last request that could have been waited for.
+            last_gap = Duration::ZERO;
+        }
+        let mut facts = facts(config, rate, served, tokenizer, &date);
+        if let Some(proxy) = endpoints.iter().find_map(|endpoint| endpoint.proxy.as_ref()) {
+            facts.config.insert("proxy".to_owned(), proxy.shown.clone().into());
+        }
+        let header = Header {
+            facts,
+            backend: config.backend,
+            clock: dispatch::clock(&options, &endpoints),
+            endpoints: places.iter().map(|place| place.shown.clone()).collect(),
+            command: match job {
+                Job::Serve => Command::Serve,
+                Job::Offline(_) => Command::Offline,
+            },
+            // Without an end in the plan all that is sent is scheduled.
+            requests: config.duration.is_none().then_some(requests as u64),
+            vision,
+            stall_threshold: config.client.stall_threshold,
+            last_gap,
+            steady_state: config.steady_state,
+            ceiling: known_ceiling(ui),
+        };
         let bar = (config.progress && ui.terminal())
             .then(|| Bar::start(progress.clone(), towards, ui.color()));
         let failed = |error| Error::new(Kind::System, "can not start the run").because(error);
@@ -229,9 +263,15 @@ impl Session {
             None
         };
         let running = signals::Running::new(options.stop.clone())?;
+        let result = config.output_file.clone().unwrap_or_else(|| {
+            config.jsonl.file_name(&header.facts, &date.strftime("%m%d").to_string()).into()
+        });
+        let recording = recording::start(config, &result, &header, &plan, ui)?;
+        let recording = recording.map(|(recording, records)| {
+            options.records = Some(records);
+            recording
+        });
         let ran = if let Some(lasts) = config.duration {
-            // Nothing follows the last request that could have been waited for.
-            last_gap = Duration::ZERO;
             let first = plan.clone();
             let around = Around { rows: &rows, first, lasts, encoder: &encoder, tokenizer };
             cycles::run(around, config, &endpoints, &options, &progress)
@@ -239,8 +279,8 @@ impl Session {
             dispatch::run(plan.clone(), &endpoints, &options, &progress)
         }
         .map_err(failed);
-        // The printer ends with the last log.
-        options.log = None;
+        // The printer ends with the last log, and what is recorded with the last who sends records.
+        (options.log, options.records) = (None, None);
         drop((bar, printer));
         let _reporting = running.reporting();
         let ended = Instant::now();
@@ -253,74 +293,38 @@ impl Session {
         // SGLang's client counts both into its duration, the second for SGLang's servers only.
         let server_info_time = if config.backend.is_sglang() { ended.elapsed() } else { stopped };
 
-        // Without an end in the plan all that was sent was scheduled.
-        let requests = if config.duration.is_some() { records.len() } else { requests };
-        conversation::set_prompt_lengths(&plan, &mut records, tokenizer);
-        let vision = vision.map(|planned| vision::settle(&mut records, planned));
-        if vision == Some(VisionSource::Unknown) {
-            ui.warn("the tokens of the images are not known: the model's files have no rule that rbench knows, and the server did not count the prompts");
-        }
-        let retokenized = retokenize(&mut records, tokenizer, config.backend.protocol.generates());
-        let accept_length = server_info
-            .as_ref()
-            .filter(|_| config.backend.is_sglang())
-            .and_then(probe::accept_length);
-        let split: Option<Vec<f64>> =
-            (config.backend.splits_itl && accept_length.is_some_and(|a| a > 0.0)).then(|| {
-                records
-                    .par_iter()
-                    .filter(|record| record.completed())
-                    .flat_map_iter(|record| split_itl(record, |piece| tokenizer.count(piece)))
-                    .collect()
-            });
-        let event_tokens: Vec<Option<Vec<u32>>> = records
-            .par_iter()
-            .map(|record| event_tokens(record, |piece| tokenizer.count(piece)))
-            .collect();
-        let stats = metric::compute(&Run {
-            records: &records,
-            retokenized: &retokenized,
-            split_itl: split.as_deref(),
-            event_tokens: &event_tokens,
-            stall_threshold: config.client.stall_threshold,
-            slos: &config.slos,
-            cache_report: config.cache_report,
-            accept_length,
-            last_gap,
-            server_info_time,
-        });
-        warn_of_silent_cache(config, &records, ui);
-        let mut facts = facts(config, rate, served, tokenizer, vision, &date);
-        if let Some(proxy) = endpoints.iter().find_map(|endpoint| endpoint.proxy.as_ref()) {
-            facts.config.insert("proxy".to_owned(), proxy.shown.clone().into());
-        }
-        let report = Report {
-            facts,
-            stats,
-            failures: report::failures(&records),
-            token_sources: report::token_sources(&records),
-            server_info,
-            partial: ended_early.clone().filter(|_| records.iter().any(RequestRecord::unfinished)),
-            endpoints: per_endpoint(
-                &records,
-                &places.iter().map(|place| place.shown.clone()).collect::<Vec<_>>(),
-            ),
-            audit: Audit::new(&records, requests as u64, &health),
-            health,
-            headroom: Headroom::of(&records, known_ceiling(ui)),
-            records: &records,
+        // What was done is all there was, if nothing is left.
+        let partial = ended_early.clone().filter(|_| records.iter().any(RequestRecord::unfinished));
+        let end = End { health, server_info, server_info_time, partial };
+        let beside = recording.as_ref().and_then(|recording| recording.beside.clone());
+        let recorded = recording.map_or(Ok(()), |recording| recording.finish(&records, &end));
+        let asked = |record: &RequestRecord| conversation::asked(&plan, record);
+        let figures = figures(&header, Ok(end), &mut records, asked, tokenizer, ui);
+        let published = match job {
+            Job::Serve => publish(&figures, &outputs(config, result, beside), ui),
+            Job::Offline(offline) => offline.publish(&figures.report, config, ui),
         };
-        let steady =
-            config.steady_state.and_then(|ratio| steady_state(&records, &retokenized, ratio));
-        match job {
-            Job::Serve => publish(&report, steady.as_ref(), config, &date, ui),
-            Job::Offline(offline) => offline.publish(&report, config, ui),
-        }?;
+        published.and(recorded)?;
         match ended_early {
             // What ends the program with it has an exit code of its own.
             Some(why) => Err(Error::new(Kind::EndedEarly, format!("the run was ended: {why}"))),
             None => Ok(()),
         }
+    }
+}
+
+/// How and where a run is told of.
+fn outputs(config: &Serve, result: PathBuf, beside: Option<PathBuf>) -> Outputs {
+    Outputs {
+        table: config.table,
+        jsonl: config.jsonl,
+        quiet: config.client.quiet_extras,
+        plot: config.plot,
+        file: Some(result),
+        details: config.details,
+        beside,
+        steady_file: config.steady_state_file.clone(),
+        strict: config.client.strict,
     }
 }
 
@@ -371,47 +375,11 @@ fn known_ceiling(ui: Ui) -> Option<Ceiling> {
     })
 }
 
-/// Warns if a report on the prefix cache is asked for and the server told nothing of it.
-fn warn_of_silent_cache(config: &Serve, records: &[RequestRecord], ui: Ui) {
-    let told = |record: &RequestRecord| record.completed() && record.cached.is_some();
-    if !config.cache_report || records.iter().any(told) {
-        return;
-    }
-    let name = config.backend.name;
-    let advice = match config.backend.cache {
-        CacheTelling::Never => "its endpoint has no word for it",
-        _ if config.backend.is_sglang() => {
-            "the server may be too old to tell them; --backend sglang asks another endpoint"
-        }
-        _ => "start a vLLM server with --enable-prompt-tokens-details and --enable-prefix-caching",
-    };
-    ui.warn(&format!(
-        "--cache-report: --backend {name} told no cached prompt tokens, which the result counts as 0: {advice}"
-    ));
-}
-
-/// Counts each text again; completed requests whose tokens nobody counted take that count.
-fn retokenize(records: &mut [RequestRecord], tokenizer: &Tokenizer, generates: bool) -> Vec<u64> {
-    records
-        .par_iter_mut()
-        .map(|record| {
-            if !record.completed() || !generates {
-                return 0;
-            }
-            let count = record.texts().map(|text| tokenizer.count(text) as u64).sum();
-            let fallback = OutputTokens { count, source: TokenSource::Retokenized };
-            record.output_tokens.get_or_insert(fallback);
-            count
-        })
-        .collect()
-}
-
 fn facts(
     config: &Serve,
     rate: Rate,
     served: &Served,
     tokenizer: &Tokenizer,
-    vision_source: Option<VisionSource>,
     date: &jiff::Zoned,
 ) -> Facts {
     Facts {
@@ -425,7 +393,7 @@ fn facts(
         tag: config.tag.clone(),
         model: served.model.clone(),
         tokenizer: tokenizer.name().to_owned(),
-        vision_source,
+        vision_source: None,
         seed: config.seed,
         date: date.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
         config: config.facts.clone(),

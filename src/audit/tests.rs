@@ -49,7 +49,7 @@ fn failed(mut record: RequestRecord) -> RequestRecord {
 
 #[test]
 fn a_calm_run_is_sound() {
-    let audit = Audit::new(&records(), 2, &health());
+    let audit = Audit::new(&records(), 2, 0, &health());
     assert!(audit.sound(), "{audit:?}");
     assert_eq!(audit.checks.len(), 5);
     assert_eq!(audit.offered_rate, Some(5.0));
@@ -61,17 +61,25 @@ fn ledgers() {
     let mut unsent = record(0, &[], &[]);
     (unsent.outcome, unsent.sent) = (Outcome::NotSent, None);
     let three = [record(0, &[5], &["a"]), failed(record(0, &[5], &["a"])), unsent];
-    let ledger = Ledger::new(&three, 3);
-    let want =
-        Ledger { scheduled: 3, sent: 2, never_sent: 1, completed: 1, failed: 1, cancelled: 0 };
+    let ledger = Ledger::new(&three, 3, 0);
+    let want = Ledger {
+        scheduled: 3,
+        sent: 2,
+        never_sent: 1,
+        completed: 1,
+        failed: 1,
+        cancelled: 0,
+        unfinished: 0,
+    };
     assert_eq!(ledger, want);
     assert!(ledger.balances());
-    assert!(!Ledger::new(&three, 4).balances(), "one is missing");
+    assert!(!Ledger::new(&three, 4, 0).balances(), "one is missing");
+    assert!(Ledger::new(&three, 4, 1).balances(), "it is known that one is missing");
 }
 
 /// The names of the checks that fail.
 fn broken(records: &[RequestRecord], health: &Health) -> Vec<&'static str> {
-    let audit = Audit::new(records, records.len() as u64, health);
+    let audit = Audit::new(records, records.len() as u64, 0, health);
     audit.checks.iter().filter(|check| !check.passed).map(|check| check.name).collect()
 }
 
@@ -94,7 +102,7 @@ fn each_law_can_be_broken() {
 #[test]
 fn each_limit_is_told() {
     let evidence = |records: &[RequestRecord], health: &Health| {
-        let audit = Audit::new(records, records.len() as u64, health);
+        let audit = Audit::new(records, records.len() as u64, 0, health);
         audit.limits.iter().map(|limit| limit.evidence.clone()).collect::<Vec<_>>()
     };
     let mut late = records();

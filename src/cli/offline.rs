@@ -59,6 +59,8 @@ const TAKES: &[&str] = &[
     "profile_output_dir",
     "profile_prefix",
     "output_file",
+    "records",
+    "failed_file",
     "disable_tqdm",
 ];
 

@@ -20,10 +20,20 @@ pub fn block(report: &Report<'_>) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{label:<LABEL$} {value:<10}");
     };
-    line(
-        "Scheduled = sent + never sent:",
-        format!("{} = {} + {}", ledger.scheduled, ledger.sent, ledger.never_sent),
-    );
+    if ledger.unfinished == 0 {
+        line(
+            "Scheduled = sent + never sent:",
+            format!("{} = {} + {}", ledger.scheduled, ledger.sent, ledger.never_sent),
+        );
+    } else {
+        line(
+            "Scheduled = sent + never sent + unknown:",
+            format!(
+                "{} = {} + {} + {}",
+                ledger.scheduled, ledger.sent, ledger.never_sent, ledger.unfinished
+            ),
+        );
+    }
     line(
         "Sent = completed + failed + cancelled:",
         format!(
@@ -149,17 +159,18 @@ pub(super) fn keys(report: &Report<'_>) -> Map<String, Value> {
     if let Some(why) = &report.partial {
         keys.insert("partial_reason".into(), why.clone().into());
     }
-    keys.insert(
-        "ledger".into(),
-        json!({
-            "scheduled": ledger.scheduled,
-            "sent": ledger.sent,
-            "never_sent": ledger.never_sent,
-            "completed": ledger.completed,
-            "failed": ledger.failed,
-            "cancelled": ledger.cancelled,
-        }),
-    );
+    let mut counts = json!({
+        "scheduled": ledger.scheduled,
+        "sent": ledger.sent,
+        "never_sent": ledger.never_sent,
+        "completed": ledger.completed,
+        "failed": ledger.failed,
+        "cancelled": ledger.cancelled,
+    });
+    if ledger.unfinished > 0 {
+        counts["unfinished"] = ledger.unfinished.into();
+    }
+    keys.insert("ledger".into(), counts);
     if !report.endpoints.is_empty() {
         let one = |one: &PerEndpoint| {
             json!({

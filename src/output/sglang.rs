@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::release::Version;
 use super::{Dialect, Section};
 use crate::metric::SteadyState;
-use crate::report::Report;
+use crate::report::{Facts, Report};
 
 const V0_2_15: Version = Version::new(0, 2, 15);
 const V0_4_1: Version = Version::new(0, 4, 1);
@@ -65,8 +65,7 @@ impl Dialect for Sglang {
         offline::line(report, last)
     }
 
-    fn file_name(&self, report: &Report<'_>, version: Version, date: &str) -> String {
-        let facts = &report.facts;
+    fn file_name(&self, facts: &Facts, version: Version, date: &str) -> String {
         let flag = |key: &str| match facts.config.get(key) {
             Some(Value::String(text)) => text.clone(),
             value => value.map(ToString::to_string).unwrap_or_default(),

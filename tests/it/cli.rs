@@ -143,6 +143,7 @@ fn help() {
         (&["offline", "--help"], expect_file!["../data/help-offline.txt"]),
         (&["one-batch", "--help"], expect_file!["../data/help-one-batch.txt"]),
         (&["mock", "--help"], expect_file!["../data/help-mock.txt"]),
+        (&["report", "--help"], expect_file!["../data/help-report.txt"]),
         (&["selftest", "--help"], expect_file!["../data/help-selftest.txt"]),
     ] {
         let run = Rbench::new(words).run().exits(0);

@@ -37,6 +37,8 @@ mod hub;
 mod images;
 /// Runs that are ended before their plan is done, and requests that take too long.
 mod interrupts;
+/// Records on disk: what is left of a run that died, and of one that could not write.
+mod journal;
 /// Servers that rbench starts and ends.
 mod launch;
 /// The block on the measurement.

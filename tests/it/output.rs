@@ -321,7 +321,7 @@ impl Case {
             server_info,
             partial: None,
             endpoints: Vec::new(),
-            audit: Audit::new(&self.records, self.records.len() as u64, &Health::default()),
+            audit: Audit::new(&self.records, self.records.len() as u64, 0, &Health::default()),
             health: Health::default(),
             headroom: Headroom::default(),
             records: &self.records,
@@ -1010,7 +1010,7 @@ fn file_names_follow_the_dataset() {
         ("mmmu", "sglang_0304_3_mmmu.jsonl"),
     ] {
         report.facts.dataset_name = dataset.to_owned();
-        assert_eq!(dialect().file_name(&report, "0304"), want);
+        assert_eq!(dialect().file_name(&report.facts, "0304"), want);
     }
 }
 

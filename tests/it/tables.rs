@@ -189,7 +189,7 @@ fn figures_without_a_key_of_the_release_are_kept() {
 fn file_names_of_releases() {
     let mut report = report_of("", "mooncake");
     report.facts.config.insert("num_prompts".into(), 7.into());
-    let name = |version| choice(version).file_name(&report, "0304");
+    let name = |version| choice(version).file_name(&report.facts, "0304");
     assert_eq!(name("0.5.1"), "sglang_0304_7_sharegpt.jsonl");
     assert_eq!(name("0.5.6"), "sglang_0304_7_mooncake.jsonl");
 }

@@ -32,6 +32,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("health", &[]),
     ("hub", &["download", "error"]),
+    (
+        "journal",
+        &[
+            "arrival",
+            "backend",
+            "ceiling::Ceiling",
+            "conversation",
+            "error",
+            "health",
+            "metric",
+            "model",
+            "report::Facts",
+        ],
+    ),
     ("limits", &["error"]),
     ("lora", &["rng"]),
     ("metric", &["model", "stats"]),
@@ -103,7 +117,7 @@ const CRATES: &[(&str, &[&str])] = &[
 const PAUSES: &[&str] = &["dispatch/lane/pausing.rs"];
 
 /// Modules that may look at a clock.
-const CLOCKS: &[&str] = &["app", "dispatch", "mock", "probe", "progress", "transport"];
+const CLOCKS: &[&str] = &["app", "dispatch", "journal", "mock", "probe", "progress", "transport"];
 
 /// The registries: their folder, and what a file declares that belongs on the list.
 const REGISTRIES: &[(&str, &str)] = &[

@@ -83,6 +83,10 @@ impl Lane {
         if let Some(log) = &self.shared.options.log {
             let _ = log.send(request_log::Event::end(&exchange.record, self.clock.wall()));
         }
+        if let Some(records) = &self.shared.options.records {
+            // Whoever stopped to listen has told why.
+            let _ = records.send(exchange.record.clone());
+        }
     }
 
     /// Stores the records and lets the next request go.

@@ -241,6 +241,11 @@ pub(super) fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value
             each.collect::<Vec<_>>().into()
         };
         let sources = report.records.iter().map(|r| r.output_tokens.map(|t| t.source.name()));
+        if report.audit.ledger.unfinished > 0 {
+            // The place in the arrays is not that in the plan.
+            put("index", report.records.iter().map(|r| Value::from(r.index)).collect());
+            put("round", report.records.iter().map(|r| Value::from(r.round)).collect());
+        }
         put("due_s", seconds(|r| Some(r.due)));
         put("sent_s", seconds(|r| r.sent));
         put("released_s", seconds(|r| Some(r.released)));

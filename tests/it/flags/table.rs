@@ -252,6 +252,8 @@ pub(super) const PROFILER: &[Line] = &[
 pub(super) const OUTPUT: &[Line] = &[
     ("output-file", "native", "--output-file other.jsonl", File("other.jsonl")),
     ("output-details", "native", "--output-details", Key("/errors", "[\"\"]")),
+    ("records", "native", "--records r.jsonl", File("r.jsonl")),
+    ("failed-file", "native", "--failed-file f.jsonl", File("f.jsonl")),
     ("goodput", "native", "--goodput ttft:90000", Row("SLOs (ms):", "ttft:90000")),
     ("cache-report", "native", "--cache-report", Row("Cache hit rate:", "0.0%")),
     ("tag", "native", "--tag x", Key("/tag", "\"x\"")),

@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
@@ -122,6 +122,19 @@ impl Rbench {
     pub(crate) fn known_as(mut self, process: &Process) -> Self {
         self.process = process.clone();
         self
+    }
+
+    /// Runs it and kills it with SIGKILL as soon as `when` returns, which is told the folder where it runs.
+    pub(crate) fn killed(mut self, when: impl FnOnce(&Path)) -> Run {
+        let words: Vec<OsString> = self.command.get_args().map(OsStr::to_owned).collect();
+        let mut child = self.command.stdout(self.stdout).stderr(Stdio::piped()).spawn().unwrap();
+        when(self.folder.path());
+        child.kill().unwrap();
+        // What it said until then fits into the pipes.
+        let output = child.wait_with_output().unwrap();
+        let [stdout, stderr] =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        Run { words, stdout, stderr, code: output.status.code(), folder: self.folder }
     }
 
     /// Runs it to its end.

@@ -1,0 +1,129 @@
+//! `rbench report`: the figures of a run from its records, whatever became of it.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::figures::figures;
+use super::offline::publish_throughput;
+use super::publish::{Outputs, publish};
+use super::save;
+use crate::cli::report::ReportArgs;
+use crate::config;
+use crate::error::{Error, Kind};
+use crate::hub::Hub;
+use crate::journal::{self, Command, Recorded, failed};
+use crate::model::RequestRecord;
+use crate::output::Choice;
+use crate::report::Facts;
+use crate::tokenizer::Tokenizer;
+use crate::ui::Ui;
+
+/// `rbench report`.
+pub(super) fn report(args: &ReportArgs, ui: Ui) -> Result<(), Error> {
+    save::check("--output-file", args.output_file.as_deref())?;
+    save::check("--failed-file", args.failed_file.as_deref())?;
+    config::files_differ(&[
+        ("RECORDS", Some(&args.records)),
+        ("--output-file", args.output_file.as_deref()),
+        ("--failed-file", args.failed_file.as_deref()),
+    ])?;
+    let runs = journal::read(&args.records)?;
+    let n = runs.len();
+    for (i, run) in runs.into_iter().enumerate() {
+        if n > 1 {
+            ui.status(&format!("run {} of {n}, of {}", i + 1, run.header.facts.date));
+        }
+        one(run, args, ui)?;
+    }
+    Ok(())
+}
+
+/// Tells of one run.
+fn one(mut run: Recorded, args: &ReportArgs, ui: Ui) -> Result<(), Error> {
+    let tokenizer = tokenizer(&run, args, ui)?;
+    let header = &mut run.header;
+    tokenizer.name().clone_into(&mut header.facts.tokenizer);
+    if !args.goodput.is_empty() {
+        let slos = config::objectives(&args.goodput, header.backend)?;
+        let shown = slos.iter().map(ToString::to_string).collect();
+        header.facts.config.insert("goodput".to_owned(), shown);
+        header.facts.slos = slos;
+    }
+    header.steady_state = args.steady_state_concurrency_ratio.or(header.steady_state);
+    let outputs = outputs(&header.facts, args)?;
+    let Recorded { header, mut records, end, asked } = run;
+    let end = end.ok_or_else(|| {
+        let of = header.requests.map(|n| format!(" of {n}")).unwrap_or_default();
+        format!("the run did not end; {}{of} requests have a record", records.len())
+    });
+    if let Err(why) = &end {
+        ui.warn(&format!("{}: {why}", args.records.display()));
+    }
+    if let Some(path) = &args.failed_file {
+        append_failed(path, &records, &header.facts.date, ui)?;
+    }
+    let asked = |record: &RequestRecord| asked.of(record);
+    let figures = figures(&header, end, &mut records, asked, &tokenizer, ui);
+    match header.command {
+        Command::Serve => publish(&figures, &outputs, ui),
+        Command::Offline => {
+            let Outputs { table, jsonl, file, .. } = outputs;
+            publish_throughput(&figures.report, table, jsonl, file.as_deref(), ui)
+        }
+    }
+}
+
+/// The tokenizer of the run, or the one that is asked for.
+fn tokenizer(run: &Recorded, args: &ReportArgs, ui: Ui) -> Result<Tokenizer, Error> {
+    let hub = Hub::from_env(ui.terminal());
+    match &args.tokenizer {
+        Some(name) => Tokenizer::load(std::slice::from_ref(name), &hub),
+        None => Tokenizer::load(std::slice::from_ref(&run.header.facts.tokenizer), &hub),
+    }
+}
+
+/// How and where the run is told of: as it was to be, where nothing else is said.
+fn outputs(facts: &Facts, args: &ReportArgs) -> Result<Outputs, Error> {
+    let was = |key: &str| facts.config.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let choice = |flag: Option<Choice>, key: &str| {
+        let name = facts.config.get(key).and_then(Value::as_str).unwrap_or_default();
+        flag.map_or_else(|| name.parse(), Ok).map_err(|what: String| {
+            let message = format!("the run had --{key} {name}, which {what}");
+            Error::new(Kind::Input, message).hint(format!("choose one with --{key}"))
+        })
+    };
+    Ok(Outputs {
+        table: choice(args.table, "table")?,
+        jsonl: choice(args.jsonl, "jsonl")?,
+        quiet: args.quiet_extras || was("quiet_extras"),
+        plot: args.plot_throughput,
+        file: args.output_file.clone(),
+        details: args.output_details || was("output_details"),
+        beside: None,
+        steady_file: None,
+        strict: false,
+    })
+}
+
+/// Appends the lines of `--failed-file`.
+fn append_failed(path: &Path, records: &[RequestRecord], run: &str, ui: Ui) -> Result<(), Error> {
+    let mut lines = Vec::new();
+    let mut n = 0;
+    let written = records
+        .iter()
+        .filter(|record| failed::belongs(record))
+        .try_for_each(|record| {
+            n += 1;
+            failed::push(&mut lines, record, run)
+        })
+        .and_then(|()| OpenOptions::new().create(true).append(true).open(path))
+        .and_then(|mut file| file.write_all(&lines));
+    written.map_err(|error| {
+        Error::new(Kind::System, format!("can not write to {}", path.display())).because(error)
+    })?;
+    ui.status(&format!("{n} failed requests appended to {}", path.display()));
+    Ok(())
+}

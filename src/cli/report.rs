@@ -1,0 +1,51 @@
+//! The flags of `rbench report`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::metric::Slo;
+use crate::output;
+
+/// The flags.
+#[derive(Debug, Clone, Args)]
+#[command(
+    args_override_self = true,
+    after_help = "What is not said is as the run had it, files apart: those are written only if they are named here.\n\
+                  Exit codes: 0 done, 1 the records can not be used or no request succeeded, 2 the command line is not usable."
+)]
+pub struct ReportArgs {
+    /// File that --records has written, or one that was left beside a result
+    #[arg(value_name = "RECORDS")]
+    pub records: PathBuf,
+    /// Layout of the table: that of a tool, or of an older release of it
+    #[arg(long, value_name = "NAME[@VERSION]")]
+    pub table: Option<output::Choice>,
+    /// Keys of the JSONL line, likewise
+    #[arg(long, value_name = "NAME[@VERSION]")]
+    pub jsonl: Option<output::Choice>,
+    /// JSONL file to append the result to
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
+    /// Add arrays with one entry per request to the result
+    #[arg(long, requires = "output_file")]
+    pub output_details: bool,
+    /// JSONL file to append the failed requests to
+    #[arg(long, value_name = "FILE")]
+    pub failed_file: Option<PathBuf>,
+    /// Latencies in ms that requests are to keep within, of ttft, tpot and e2el, in the place of those of the run
+    #[arg(long, value_name = "KEY:MS", num_args = 1..)]
+    pub goodput: Vec<Slo>,
+    /// Also report the longest stretch with at least this share of the peak in flight
+    #[arg(long, value_name = "R", value_parser = super::probability, allow_negative_numbers = true)]
+    pub steady_state_concurrency_ratio: Option<f64>,
+    /// Plot output tokens per second and requests in flight over time on stderr
+    #[arg(long)]
+    pub plot_throughput: bool,
+    /// Print no block on the measurement after the table
+    #[arg(long)]
+    pub quiet_extras: bool,
+    /// Tokenizer that counts again, such as a file of the one of the run that is elsewhere now [default: that of the run]
+    #[arg(long, value_name = "PATH|ID")]
+    pub tokenizer: Option<String>,
+}

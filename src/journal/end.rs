@@ -1,0 +1,158 @@
+//! The last line of a run, and back.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::End;
+use super::header::clock;
+use super::line::Ns;
+use crate::health::{Health, Lag, LagSecond, LaneHealth, Times};
+
+/// The line as it is written.
+#[derive(Serialize, Deserialize)]
+pub(super) struct EndLine {
+    /// Rows of the run.
+    rbench_end: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    partial: Option<String>,
+    clock: String,
+    threads: Vec<Lane>,
+    server_info_time_ns: Ns,
+    server_info: Option<Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Lane {
+    reads: u64,
+    unstamped: u64,
+    events: u64,
+    merged: u64,
+    bytes: u64,
+    connections_ahead: u64,
+    connections: u64,
+    window_ns: Ns,
+    naps: u64,
+    in_flight_ns: Ns,
+    cpu_ns: Ns,
+    run_delay_ns: Option<Ns>,
+    wall_ns: Ns,
+    clock_error_ns: u64,
+    clock_moved_ns: u64,
+    /// Pairs of a time in ns and how many had it; so are the next two.
+    connecting: Vec<(u64, u64)>,
+    tls: Vec<(u64, u64)>,
+    lag: Vec<(u64, u64)>,
+    /// Second, reads, p50, p99 and max in ns.
+    lag_seconds: Vec<[u64; 5]>,
+}
+
+impl EndLine {
+    /// The line of a run with `rows` rows.
+    pub(super) fn new(end: &End, rows: u64) -> Self {
+        Self {
+            rbench_end: rows,
+            partial: end.partial.clone(),
+            clock: end.health.clock.name().to_owned(),
+            threads: end.health.lanes.iter().map(lane).collect(),
+            server_info_time_ns: end.server_info_time.into(),
+            server_info: end.server_info.clone(),
+        }
+    }
+
+    /// Rows of the run.
+    pub(super) fn rows(&self) -> u64 {
+        self.rbench_end
+    }
+
+    /// What the line tells.
+    ///
+    /// # Errors
+    /// If it does not fit together; the message says how.
+    pub(super) fn end(self) -> Result<End, String> {
+        let clock = clock(&self.clock)?;
+        Ok(End {
+            health: Health { clock, lanes: self.threads.into_iter().map(health).collect() },
+            server_info: self.server_info,
+            server_info_time: self.server_info_time_ns.into(),
+            partial: self.partial,
+        })
+    }
+}
+
+fn lane(health: &LaneHealth) -> Lane {
+    // Every field is named, so that a new one is not forgotten here.
+    let LaneHealth {
+        lag,
+        reads,
+        unstamped,
+        events,
+        merged,
+        bytes,
+        connections_ahead,
+        connections,
+        connecting,
+        tls,
+        window,
+        naps,
+        in_flight,
+        cpu,
+        run_delay,
+        wall,
+        clock_error_ns,
+        clock_moved_ns,
+    } = health;
+    let second = |second: &LagSecond| {
+        [second.second, second.reads, second.p50_ns, second.p99_ns, second.max_ns]
+    };
+    Lane {
+        reads: *reads,
+        unstamped: *unstamped,
+        events: *events,
+        merged: *merged,
+        bytes: *bytes,
+        connections_ahead: *connections_ahead,
+        connections: *connections,
+        window_ns: (*window).into(),
+        naps: *naps,
+        in_flight_ns: (*in_flight).into(),
+        cpu_ns: (*cpu).into(),
+        run_delay_ns: run_delay.map(Ns::from),
+        wall_ns: (*wall).into(),
+        clock_error_ns: *clock_error_ns,
+        clock_moved_ns: *clock_moved_ns,
+        connecting: connecting.counts(),
+        tls: tls.counts(),
+        lag: lag.counts(),
+        lag_seconds: lag.seconds.iter().map(second).collect(),
+    }
+}
+
+fn health(lane: Lane) -> LaneHealth {
+    let second = |[second, reads, p50_ns, p99_ns, max_ns]: [u64; 5]| LagSecond {
+        second,
+        reads,
+        p50_ns,
+        p99_ns,
+        max_ns,
+    };
+    LaneHealth {
+        lag: Lag::from_parts(&lane.lag, lane.lag_seconds.into_iter().map(second).collect()),
+        reads: lane.reads,
+        unstamped: lane.unstamped,
+        events: lane.events,
+        merged: lane.merged,
+        bytes: lane.bytes,
+        connections_ahead: lane.connections_ahead,
+        connections: lane.connections,
+        connecting: Times::from_counts(&lane.connecting),
+        tls: Times::from_counts(&lane.tls),
+        window: lane.window_ns.into(),
+        naps: lane.naps,
+        in_flight: lane.in_flight_ns.into(),
+        cpu: lane.cpu_ns.into(),
+        run_delay: lane.run_delay_ns.map(Into::into),
+        wall: lane.wall_ns.into(),
+        clock_error_ns: lane.clock_error_ns,
+        clock_moved_ns: lane.clock_moved_ns,
+    }
+}

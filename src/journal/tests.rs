@@ -1,0 +1,387 @@
+//! What is written is read back, whole and torn.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+use serde_json::{Map, json};
+
+use super::end::EndLine;
+use super::row::Row;
+use super::*;
+use crate::arrival::Rate;
+use crate::backend::Backend;
+use crate::health::LaneHealth;
+use crate::metric::testing::record;
+use crate::model::{
+    CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest,
+    RequestRecord, TokenEvents, TokenSource,
+};
+
+// -- Things to write -------------------------------------------------------------------------------------------------
+
+fn header(requests: u64) -> Header {
+    let facts = Facts {
+        backend: "vllm",
+        generates: true,
+        dataset_name: "random-ids".to_owned(),
+        rate: Rate::PerSecond(0.1),
+        max_concurrency: Some(4),
+        slos: vec!["ttft:0.3".parse().unwrap()],
+        cache_report: true,
+        tag: None,
+        model: "m".to_owned(),
+        tokenizer: "rbench-bundled".to_owned(),
+        vision_source: None,
+        seed: 7,
+        date: "2026-01-02T03:04:05+00:00".to_owned(),
+        config: Map::from_iter([("random_range_ratio".to_owned(), json!(0.1 + 0.2))]),
+    };
+    Header {
+        facts,
+        backend: Backend::find("vllm").unwrap(),
+        clock: ClockSource::Kernel,
+        endpoints: vec!["http://127.0.0.1:1".to_owned()],
+        command: Command::Serve,
+        requests: Some(requests),
+        vision: Some(VisionSource::PatchRule),
+        stall_threshold: Duration::from_millis(1),
+        last_gap: Duration::from_nanos(123_456_789),
+        steady_state: Some(0.8),
+        ceiling: None,
+    }
+}
+
+fn end() -> End {
+    let mut lane = LaneHealth { reads: 5, run_delay: None, ..LaneHealth::default() };
+    lane.lag.add(Duration::from_millis(1500), Duration::from_micros(70));
+    lane.lag.close_second();
+    lane.tls.add(Duration::from_millis(3));
+    End {
+        health: Health { clock: ClockSource::User, lanes: vec![lane] },
+        server_info: Some(json!({"b": 1.1, "a": [null, 0.1 + 0.2]})),
+        server_info_time: Duration::from_nanos(17),
+        partial: Some("SIGINT came".to_owned()),
+    }
+}
+
+fn plan(n: usize) -> Arc<[PlannedRequest]> {
+    let request = |index| PlannedRequest {
+        index,
+        due: Duration::ZERO,
+        body: bytes::Bytes::new(),
+        prompt_len: 5,
+        vision_len: 0,
+        routing_key: None,
+        output_len: 2,
+        conversation: None,
+    };
+    (0..n).map(request).collect()
+}
+
+fn records(n: usize) -> Vec<RequestRecord> {
+    let piece = ["é", "\"\n"];
+    let each = |index| RequestRecord { index, ..record(index as u64, &[10, 20], &piece) };
+    (0..n).map(each).collect()
+}
+
+fn failed_record(index: usize) -> RequestRecord {
+    let failure = Failure {
+        kind: FailureKind::HttpStatus,
+        phase: Phase::Headers,
+        status: Some(503),
+        message: "HTTP status 503".to_owned(),
+        excerpt: Some("zu voll".to_owned()),
+    };
+    RequestRecord {
+        index,
+        outcome: Outcome::Failed(failure),
+        output_tokens: None,
+        events: TokenEvents::default(),
+        text: String::new(),
+        ..record(5, &[], &[])
+    }
+}
+
+// -- The thread ------------------------------------------------------------------------------------------------------
+
+/// What was told while `records` were written, and what became of it.
+fn write(files: &Files, records: &[RequestRecord]) -> (Vec<String>, Result<(), Lost>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let warn = {
+        let told = told.clone();
+        Box::new(move |text: &str| told.lock().unwrap().push(text.to_owned()))
+    };
+    let n = records.len();
+    let (journal, sender) = Journal::start(files, &header(n as u64), plan(n), warn).unwrap();
+    // The last one is not sent, as if it had never been.
+    for record in &records[..n - 1] {
+        sender.send(record.clone()).unwrap();
+    }
+    drop(sender);
+    let result = journal.finish(records, &end());
+    (std::mem::take(&mut *told.lock().unwrap()), result)
+}
+
+fn files(folder: &Path) -> Files {
+    Files { records: Some(folder.join("r.jsonl")), failed: Some(folder.join("f.jsonl")) }
+}
+
+/// What an end comes to; histograms that are told apart by nothing else differ in their outermost values.
+fn line_of(end: &End) -> Value {
+    serde_json::to_value(EndLine::new(end, 3)).unwrap()
+}
+
+#[test]
+fn runs_are_read_back_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = files(folder.path());
+    let mut written = records(3);
+    written[1] = failed_record(1);
+    // A file that holds runs gets another.
+    for _ in 0..2 {
+        assert_eq!(write(&files, &written), (vec![], Ok(())));
+    }
+    let path = files.records.unwrap();
+    let runs = read(&path).unwrap();
+    assert_eq!(runs.len(), 2);
+    for run in &runs {
+        assert_eq!(run.records, written);
+        // Debug shows every field.
+        assert_eq!(format!("{:?}", run.header), format!("{:?}", header(3)));
+        assert_eq!(line_of(run.end.as_ref().unwrap()), line_of(&end()));
+    }
+    let failed = std::fs::read_to_string(files.failed.unwrap()).unwrap();
+    let line = json!({
+        "run": "2026-01-02T03:04:05+00:00", "index": 1, "round": 0, "outcome": "failed",
+        "kind": "http_status", "phase": "headers", "status": 503, "message": "HTTP status 503",
+        "excerpt": "zu voll", "endpoint": 0, "attempts": 1, "due_s": 0.005, "sent_s": 0.005, "headers_s": 0.005,
+        "first_token_s": null, "done_s": null, "events": 0,
+    });
+    assert_eq!(failed, format!("{line}\n{line}\n"));
+}
+
+#[test]
+fn a_file_cut_anywhere_has_the_rows_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Files { failed: None, ..files(folder.path()) };
+    let written = records(3);
+    let _ = write(&files, &written);
+    let path = files.records.clone().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for cut in (0..whole.len()).step_by(5) {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let lines = whole[..cut].split(|&byte| byte == b'\n').count() - 1;
+        if lines == 0 {
+            assert!(read(&path).unwrap_err().message.contains("no whole line"), "{cut}");
+        } else {
+            let [run] = <[Recorded; 1]>::try_from(read(&path).unwrap()).unwrap();
+            assert_eq!(run.records, written[..lines - 1], "{cut}");
+            assert!(run.end.is_none());
+        }
+    }
+    // Another run after half a line, and one after half a line of the other.
+    let half = whole.len() - 30;
+    std::fs::write(&path, &whole[..half]).unwrap();
+    let _ = write(&files, &written);
+    let runs = read(&path).unwrap();
+    assert_eq!(runs.iter().map(|run| run.records.len()).collect::<Vec<_>>(), [3, 3]);
+    assert!(runs[0].end.is_none() && runs[1].end.is_some());
+}
+
+#[test]
+fn what_is_no_record_is_told_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Files { failed: None, ..files(folder.path()) };
+    let _ = write(&files, &records(3));
+    let path = files.records.unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let with = |line: usize, new: &str| {
+        let mut lines = lines.clone();
+        lines[line - 1] = new;
+        lines.join("\n") + "\n"
+    };
+    let row = lines[1];
+    for (text, says) in [
+        (with(1, "{}"), "r.jsonl line 1: this is not how a file of records begins"),
+        (with(1, "{\"rbench_records\" :1}"), "line 1: this is not how a file of records begins"),
+        (
+            with(1, "{\"rbench_records\":1}"),
+            "line 1: expected the first line of a run: missing field `version`",
+        ),
+        (
+            with(1, &lines[0].replace("{\"rbench_records\":1", "{\"rbench_records\":2")),
+            "line 1: its layout is number 2, and this rbench reads number 1",
+        ),
+        (
+            with(1, &lines[0].replace("\"vllm\"", "\"nope\"")),
+            "line 1: expected the first line of a run: no --backend `nope`",
+        ),
+        (
+            with(1, &lines[0].replace("\"request_rate\":0.1", "\"request_rate\":-1")),
+            "line 1: expected the first line of a run: request_rate is -1",
+        ),
+        (with(2, "{\"ind"), "line 2: expected a row of records: EOF"),
+        (with(2, "{}"), "line 2: missing field `index`"),
+        (
+            with(2, &row.replace("completed", "lost")),
+            "line 2: outcome is `lost`, and not one of completed, failed, cancelled, not_sent",
+        ),
+        (
+            with(2, &row.replace("completed", "failed")),
+            "line 2: outcome is `failed`, and no failure",
+        ),
+        (
+            with(2, &row.replace("\"gaps_ns\":[", "\"gaps_ns\":[1,")),
+            "line 2: the columns of events do not fit together: gaps_ns has 3 values",
+        ),
+        (
+            with(2, &row.replace("\"gaps_ns\":[", "\"gaps_ns\":[-").replace("piece", "x")),
+            "line 2: the columns of events do not fit together",
+        ),
+        (with(3, row), "the run of 2026-01-02T03:04:05+00:00: two rows are of request 0, round 0"),
+        (with(3, lines[4]), "line 3: the run had 3 rows by its last line, and 1 are here"),
+        ([&lines[..], &[row, ""]].concat().join("\n"), "line 6: the run has ended before"),
+        (
+            with(1, &lines[0].replace("\"requests\":3", "\"requests\":2")),
+            "it has 3 rows, and planned 2 requests",
+        ),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = read(&path).unwrap_err();
+        assert!(error.message.contains(says), "{says}: {}", error.message);
+    }
+}
+
+#[test]
+fn a_file_of_something_else_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.jsonl");
+    assert!(check(&path).is_ok(), "there is none yet");
+    assert!(!path.exists());
+    std::fs::write(&path, "").unwrap();
+    assert!(check(&path).is_ok());
+    for text in ["{\"backend\": \"sglang\"}\n", "x"] {
+        std::fs::write(&path, text).unwrap();
+        assert!(matches!(check(&path), Err(Refusal::NoRecords)), "{text}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+    // The program died before the first line was whole.
+    std::fs::write(&path, "{\"rbench_re").unwrap();
+    assert!(check(&path).is_ok());
+    let first = super::writer::hold(&path).unwrap();
+    assert!(matches!(check(&path), Err(Refusal::InUse)));
+    drop(first);
+    assert!(check(&path).is_ok());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_told_once_and_the_rest_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = Files { records: Some("/dev/full".into()), ..files(folder.path()) };
+    let mut written = records(3);
+    written[0] = failed_record(0);
+    let (told, result) = write(&full, &written);
+    let [told] = <[String; 1]>::try_from(told).unwrap();
+    let lost = result.unwrap_err();
+    assert!(told.contains("can not write to /dev/full: No space left on device"), "{told}");
+    assert!(told.contains("the run goes on"), "{told}");
+    assert!(lost.records.is_some() && lost.failed.is_none(), "{lost:?}");
+    let failed = std::fs::read_to_string(folder.path().join("f.jsonl")).unwrap();
+    assert_eq!(failed.lines().count(), 1, "the other file is written all the same");
+}
+
+#[test]
+fn a_removed_folder_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Files { failed: None, ..files(folder.path()) };
+    let (journal, sender) = Journal::start(&files, &header(1), plan(1), Box::new(|_| {})).unwrap();
+    folder.close().unwrap();
+    drop(sender);
+    let lost = journal.finish(&records(1), &end()).unwrap_err().records.unwrap();
+    assert!(lost.contains("it was removed"), "{lost}");
+}
+
+// -- Rows ------------------------------------------------------------------------------------------------------------
+
+fn times() -> impl Strategy<Value = Option<Duration>> {
+    proptest::option::of((0..=u64::MAX).prop_map(Duration::from_nanos))
+}
+
+prop_compose! {
+    fn token_events()(
+        columns in proptest::collection::vec((any::<u64>(), any::<u32>(), any::<usize>(), any::<u16>()), 0..8),
+        ones in any::<bool>(), pieces in any::<bool>(), several in any::<bool>(),
+    ) -> TokenEvents {
+        TokenEvents {
+            at_ns: columns.iter().map(|c| c.0 / 2).collect(),
+            tokens: columns.iter().map(|c| if ones { 1 } else { c.1 }).collect(),
+            // Texts are shorter than half of the memory.
+            text_ends: columns.iter().filter(|_| pieces).map(|c| c.2 / 2).collect(),
+            completion: columns.iter().filter(|_| several).map(|c| c.3).collect(),
+        }
+    }
+}
+
+prop_compose! {
+    fn any_record()(
+        place in (any::<usize>(), any::<usize>(), any::<usize>(), any::<usize>(), any::<usize>()),
+        times in (times(), times(), times(), times(), times(), times()),
+        outcome in prop_oneof![
+            Just(Outcome::Completed),
+            Just(Outcome::NotSent),
+            Just(Outcome::Cancelled(Phase::FirstToken)),
+            (".*", proptest::option::of(".*"), any::<Option<u16>>()).prop_map(|(message, excerpt, status)| {
+                let (kind, phase) = (FailureKind::EarlyEnd, Phase::Stream);
+                Outcome::Failed(Failure { kind, phase, status, message, excerpt })
+            }),
+        ],
+        events in token_events(),
+        again in (1..u32::MAX, times(), any::<usize>()),
+        text in ".*",
+        other_texts in proptest::collection::vec(".*", 0..3),
+        counts in (any::<Option<u64>>(), any::<Option<u64>>(), any::<Option<u64>>(), proptest::option::of(".*")),
+    ) -> RequestRecord {
+        let tiers = |storage_backend| {
+            let tiers = CacheTiers { device: 1, host: 2, storage: 3, storage_backend };
+            Some(tiers)
+        };
+        RequestRecord {
+            index: place.0,
+            round: place.1,
+            due: times.0.unwrap_or_default(),
+            released: times.1.unwrap_or_default(),
+            sent: times.2,
+            connect: times.3,
+            headers: times.4,
+            done: times.5,
+            endpoint: again.2,
+            attempts: again.0,
+            first_sent: again.1,
+            outcome,
+            events,
+            text,
+            other_texts,
+            prompt_len: place.2,
+            vision_len: place.3,
+            output_len: place.4,
+            server_prompt_tokens: counts.0,
+            cached: counts.1.map(|total| CachedTokens { total, tiers: counts.3.and_then(|b| tiers(Some(b))) }),
+            output_tokens: counts.2.map(|count| OutputTokens { count, source: TokenSource::Events }),
+        }
+    }
+}
+
+proptest! {
+    /// Forall records: a row is one line, and reads back the same.
+    #[test]
+    fn rows_read_back(record in any_record(), asked in proptest::option::of(proptest::collection::vec(".*", 0..3))) {
+        let texts = asked.as_ref().map(|texts| texts.iter().map(String::as_str).collect());
+        let line = serde_json::to_string(&Row::new(&record, texts)).unwrap();
+        prop_assert!(!line.contains('\n'));
+        let row: Row<'_> = serde_json::from_str(&line).unwrap();
+        prop_assert_eq!(row.record().unwrap(), (record, asked));
+    }
+}
