@@ -50,6 +50,9 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
         Words::OneBatch(words) => one_batch::one_batch(*words, ui),
         Words::Report(args) => report::report(&args, ui),
         Words::Selftest(args) => selftest::selftest(&args, ui),
+        Words::Man(page) => ui
+            .data(&page)
+            .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error)),
         Words::Serve(words) => serve::serve(*words, ui),
         Words::Supervise(args) => supervise::supervise(&args, ui),
     };

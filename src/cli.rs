@@ -4,6 +4,7 @@ mod abbreviation;
 mod advice;
 pub mod client;
 pub mod launch;
+pub mod man;
 pub mod offline;
 pub mod one_batch;
 pub mod patience;
@@ -19,6 +20,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{
     ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -28,6 +30,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::arrival::{Rate, RateRange};
+use crate::error::EXIT_CODES;
 use crate::metric::Slo;
 use crate::{backend, dataset, mock, output};
 
@@ -53,6 +56,8 @@ enum Subcommands {
     Report(report::ReportArgs),
     /// Measure how true this client's times are on this machine, and how much it can read
     Selftest(selftest::SelftestArgs),
+    /// Print the manual page
+    Man(man::ManArgs),
     /// Run a server until the standard input ends
     #[command(hide = true)]
     Supervise(launch::SuperviseArgs),
@@ -79,6 +84,8 @@ pub enum Words {
     Mock(Box<mock::Opts>),
     /// `rbench supervise`, which rbench runs by itself.
     Supervise(launch::SuperviseArgs),
+    /// `rbench man`: the page.
+    Man(String),
     /// `rbench report`.
     Report(report::ReportArgs),
     /// `rbench selftest`.
@@ -105,13 +112,23 @@ const DATA: &str = "Dataset";
 const FLOW: &str = "Before the run";
 const OUTPUT: &str = "Output";
 
+/// What stands below the flags of `rbench serve`.
+fn after_help() -> String {
+    let mut text =
+        "Long flags may be shortened as long as they stay unambiguous.\n\nExit codes:".to_owned();
+    for (code, meaning) in EXIT_CODES {
+        text += &format!("\n  {code:<9} {meaning}");
+    }
+    text
+}
+
 /// How requests are spread over several servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
-    /// One server after the other, by the position in the plan
+    /// One server after the other.
     RoundRobin,
-    /// The server with the fewest requests in flight
+    /// The server with the fewest requests in flight.
     LeastInFlight,
 }
 
@@ -119,8 +136,7 @@ pub enum Balance {
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(
     args_override_self = true,
-    after_help = "Long flags may be shortened as long as they stay unambiguous.\n\
-                  Exit codes: 0 done, 1 the run failed, 2 the command line is not usable."
+    after_help = after_help()
 )]
 pub struct ServeArgs {
     /// Kind of server, which decides the endpoint and the format
@@ -129,8 +145,8 @@ pub struct ServeArgs {
     /// URL of the server, or unix:PATH, instead of --host and --port; given again, the load is spread over all
     #[arg(long, value_name = "URL", action = ArgAction::Append, help_heading = TARGET)]
     pub base_url: Vec<String>,
-    /// How the load is spread over several servers
-    #[arg(long, value_name = "HOW", default_value = "round-robin", help_heading = TARGET)]
+    /// How the load is spread over several servers: round-robin, by the position in the plan, or least-in-flight
+    #[arg(long, value_name = "HOW", default_value = "round-robin", hide_possible_values = true, help_heading = TARGET)]
     pub balance: Balance,
     /// Host of the server
     #[arg(long, value_name = "HOST", default_value = "0.0.0.0", help_heading = TARGET)]
@@ -516,6 +532,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Words, clap::E
         Subcommands::OneBatch(args) => {
             Ok(Words::OneBatch(Box::new(one_batch::OneBatchWords { args: *args, notes })))
         }
+        Subcommands::Man(args) => match man::page(&command, args.command.as_deref()) {
+            Ok(page) => Ok(Words::Man(page)),
+            Err(why) => Err(command.error(ErrorKind::InvalidValue, why)),
+        },
         Subcommands::Report(args) => Ok(Words::Report(args)),
         Subcommands::Selftest(args) => Ok(Words::Selftest(args)),
         Subcommands::Serve(args) => {

@@ -13,6 +13,22 @@ pub const EXIT_USAGE: u8 = 2;
 /// The measurement is not valid, and `--strict` asks for one that is.
 pub const EXIT_INVALID: u8 = 4;
 
+/// What each exit code means, for help texts and the manual.
+pub const EXIT_CODES: &[(&str, &str)] = &[
+    ("0", "the run is done; some requests may have failed, which the result tells"),
+    (
+        "1",
+        "the run failed: no request succeeded, the warm-up failed, the server did not answer, --max-errors ended the run, or a file could not be used",
+    ),
+    ("2", "the command line is not usable"),
+    ("3", "a gate failed: kept for comparisons and searches"),
+    (
+        "4",
+        "the run is over and its result stored, and --strict found that the client was the limit or a check failed",
+    ),
+    ("130, 143", "SIGINT or SIGTERM ended the run, whose partial result is told and marked"),
+];
+
 /// What kind of thing went wrong; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -153,6 +153,31 @@ fn help() {
 }
 
 #[test]
+fn manual_pages() {
+    let page = |words: &[&str]| Rbench::new(["man"]).args(words).run().exits(0).stdout;
+    let program = page(&[]);
+    assert!(program.contains(".TH rbench 1") && program.contains("rbench\\-serve"), "{program}");
+    for (words, has) in [
+        (&["serve"][..], &["\\-\\-max\\-errors", ".SH \"EXIT STATUS\"", "130, 143"][..]),
+        (&["report"], &["\\-\\-failed\\-file"]),
+    ] {
+        let page = page(words);
+        assert!(has.iter().all(|text| page.contains(text)), "{page}");
+    }
+    let run = Rbench::new(["man", "supervise"]).run().exits(2);
+    let _ = run.says(&["there is no command supervise", "serve"]);
+}
+
+#[test]
+fn exit_codes_are_those_of_the_readme() {
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for (code, meaning) in rbench::error::EXIT_CODES {
+        assert!(readme.contains(&format!("| {code} | {meaning} |")), "{code}");
+    }
+}
+
+#[test]
 fn version() {
     for word in ["--version", "-V"] {
         let run = Rbench::new([word]).run().exits(0);

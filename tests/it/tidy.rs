@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("batch", &["sse"]),
     ("bundled", &[]),
     ("ceiling", &["error", "model"]),
-    ("cli", &["arrival", "backend", "dataset", "metric", "mock", "output"]),
+    ("cli", &["arrival", "backend", "dataset", "error", "metric", "mock", "output"]),
     (
         "config",
         &[
@@ -90,6 +90,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["mock"]),
     ("base64", &["dataset", "tokenizer", "transport"]),
     ("clap", &["cli", "dataset", "mock"]),
+    ("clap_mangen", &["cli"]),
     ("hf_hub", &["hub"]),
     ("httparse", &["transport"]),
     ("hyper_util", &["transport"]),

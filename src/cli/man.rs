@@ -1,0 +1,50 @@
+//! `rbench man`: the manual page, made from the same definitions as the help texts.
+
+use clap::{Args, Command};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use crate::error::EXIT_CODES;
+
+/// The flags.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "To read it: rbench man serve | man -l -\n\
+                  To install it: rbench man > /usr/local/share/man/man1/rbench.1")]
+pub struct ManArgs {
+    /// Command whose page is to be printed [default: that of the whole program]
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
+}
+
+/// The page of a command of `program`, or of the program itself, as troff.
+///
+/// # Errors
+/// If there is no such command; the text says which there are.
+pub(super) fn page(program: &Command, name: Option<&str>) -> Result<String, String> {
+    let command = match name {
+        None => program.clone(),
+        Some(name) => {
+            let shown = || program.get_subcommands().filter(|command| !command.is_hide_set());
+            let found = shown().find(|command| command.get_name() == name);
+            let found = found.cloned().ok_or_else(|| {
+                let names: Vec<&str> = shown().map(Command::get_name).collect();
+                format!("there is no command {name}; there are {}", names.join(", "))
+            })?;
+            // Names of pages have no blanks.
+            found.display_name(format!("rbench-{name}")).bin_name(format!("rbench {name}"))
+        }
+    };
+    let mut roff = Roff::new();
+    roff.control("SH", ["EXIT STATUS"]);
+    for (code, meaning) in EXIT_CODES {
+        roff.control("TP", []);
+        roff.text([bold(*code)]);
+        roff.text([roman(*meaning)]);
+    }
+    let man = Man::new(command).manual("rbench manual");
+    let mut text = Vec::new();
+    // Writing to memory does not fail.
+    let _ = man.render(&mut text);
+    let _ = roff.to_writer(&mut text);
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
