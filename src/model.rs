@@ -342,7 +342,7 @@ pub struct RequestRecord {
     pub connect: Option<Duration>,
     /// When the response head was read.
     pub headers: Option<Duration>,
-    /// When the last event or the whole body was read.
+    /// When the last event or the whole body was read; for one that failed or was given up, when that was.
     pub done: Option<Duration>,
     /// How it ended.
     pub outcome: Outcome,

@@ -241,6 +241,8 @@ impl Exchange {
             Ok(()) => Outcome::Completed,
             Err(failure) => {
                 self.record.output_tokens = None;
+                // It lasted until it was known to have failed, which may be long after the last event.
+                self.record.done = Some(now);
                 Outcome::Failed(failure)
             }
         };
