@@ -25,7 +25,7 @@ mod ttft;
 use std::time::Duration;
 
 use crate::model::RequestRecord;
-use crate::stats::Sorted;
+use crate::stats;
 
 pub use self::endpoints::{PerEndpoint, per_endpoint};
 pub use goodput::{Latency, Slo};
@@ -158,17 +158,21 @@ fn real(key: &str, value: Option<f64>) -> Stat {
 /// Without samples the figures are 0 if something completed, as that is what other clients print for
 /// latencies that do not exist (such as the inter-token latency of one token), and absent if nothing did.
 fn distribution(run: &Run<'_>, name: &str, seconds: Vec<f64>) -> Vec<Stat> {
-    let ms = Sorted::new(seconds.into_iter().map(|s| s * 1e3).collect());
+    let mut ms = seconds;
+    ms.iter_mut().for_each(|s| *s *= 1e3);
+    let (mean, std) = (stats::mean(&ms), stats::std(&ms));
+    // There can be as many samples as tokens.
+    let [median, p90, p95, p99, max] = stats::percentiles(&mut ms, [50.0, 90.0, 95.0, 99.0, 100.0]);
     let none = run.completed().next().map(|_| 0.0);
     let stat = |what: &str, value: Option<f64>| real(&format!("{what}_{name}_ms"), value.or(none));
     vec![
-        stat("mean", ms.mean()),
-        stat("median", ms.percentile(50.0)),
-        stat("std", ms.std()),
-        stat("p90", ms.percentile(90.0)),
-        stat("p95", ms.percentile(95.0)),
-        stat("p99", ms.percentile(99.0)),
-        stat("max", ms.max()),
+        stat("mean", mean),
+        stat("median", median),
+        stat("std", std),
+        stat("p90", p90),
+        stat("p95", p95),
+        stat("p99", p99),
+        stat("max", max),
     ]
 }
 
