@@ -158,8 +158,7 @@ fn real(key: &str, value: Option<f64>) -> Stat {
 /// Without samples the figures are 0 if something completed, as that is what other clients print for
 /// latencies that do not exist (such as the inter-token latency of one token), and absent if nothing did.
 fn distribution(run: &Run<'_>, name: &str, seconds: Vec<f64>) -> Vec<Stat> {
-    let mut ms = seconds;
-    ms.iter_mut().for_each(|s| *s *= 1e3);
+    let mut ms: Vec<f64> = seconds.into_iter().map(|s| s * 1e3).collect();
     let (mean, std) = (stats::mean(&ms), stats::std(&ms));
     // There can be as many samples as tokens.
     let [median, p90, p95, p99, max] = stats::percentiles(&mut ms, [50.0, 90.0, 95.0, 99.0, 100.0]);
