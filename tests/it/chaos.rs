@@ -19,8 +19,11 @@ const MEMORY_MIB: i64 = 192;
 
 const WORDS: &[&str] = &["a", "b", "c", "d", "e"];
 
-/// The kinds of faults, and the kind of failure that each is.
-const FAULTS: &[(&str, fn() -> Answer)] = &[
+/// The kind of failure that a fault is, and its answer.
+type Fault = (&'static str, fn() -> Answer);
+
+/// All kinds.
+const FAULTS: &[Fault] = &[
     ("http_status", || Answer::body("500 Oops", "text/plain", "broken")),
     ("http_status", || Answer::body("429 Too Many Requests", "application/json", "{}")),
     ("transport", || Answer::new().reset()),
@@ -46,7 +49,7 @@ fn begun() -> Answer {
 }
 
 /// The failure that the request number `nth` meets, if it does.
-fn fault(nth: usize) -> Option<&'static (&'static str, fn() -> Answer)> {
+fn fault(nth: usize) -> Option<&'static Fault> {
     nth.is_multiple_of(ONE_IN).then(|| &FAULTS[nth / ONE_IN % FAULTS.len()])
 }
 
