@@ -195,8 +195,8 @@ impl Collector {
         seen.events.settle();
         record.events = seen.events;
         let PerCompletion { first, others } = seen.completions;
-        record.text = first.text;
-        record.other_texts = others.into_iter().map(|completion| completion.text).collect();
+        record.text = first.into_text();
+        record.other_texts = others.into_iter().map(Completion::into_text).collect();
     }
 
     /// Number of events with output so far.
@@ -405,6 +405,12 @@ impl Seen {
 }
 
 impl Completion {
+    /// The whole text, without memory for more.
+    fn into_text(mut self) -> String {
+        self.text.shrink_to_fit();
+        self.text
+    }
+
     /// How far the count beside an event with output rose above the one before; `None` if it is no running count.
     fn rise(&mut self, total: u64) -> Option<u32> {
         let tokens = total.checked_sub(self.stepped).filter(|&tokens| tokens > 0 || self.begun)?;

@@ -2,8 +2,16 @@
 
 use std::fmt::Write as _;
 
-/// The piece of text that each event brings.
-const PIECE: &str = " word";
+/// The pieces of text that events bring, in turns; all of one length.
+const PIECES: [&str; 8] = [" some", " word", " then", " more", " text", " that", " goes", " past"];
+
+/// The length of each, in bytes.
+const PIECE: usize = PIECES[0].len();
+
+/// The k-th piece of an answer, counted from 1.
+fn piece(k: usize) -> &'static str {
+    PIECES[(k - 1) % PIECES.len()]
+}
 
 /// Head of a streamed answer.
 pub(crate) const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -105,17 +113,19 @@ impl Writer {
         let _ = match route {
             Route::Completions => write!(
                 event,
-                r#"{{"id":"cmpl-5f0c2d9e7a1b4c38","object":"text_completion","created":1700000000,"model":"mock","choices":[{{"index":0,"text":"{PIECE}","logprobs":null,"finish_reason":{reason}}}],"usage":null}}"#
+                r#"{{"id":"cmpl-5f0c2d9e7a1b4c38","object":"text_completion","created":1700000000,"model":"mock","choices":[{{"index":0,"text":"{}","logprobs":null,"finish_reason":{reason}}}],"usage":null}}"#,
+                piece(k)
             ),
             Route::Chat => write!(
                 event,
-                r#"{{"id":"chatcmpl-5f0c2d9e7a1b4c38","object":"chat.completion.chunk","created":1700000000,"model":"mock","choices":[{{"index":0,"delta":{{"content":"{PIECE}"}},"logprobs":null,"finish_reason":{reason}}}],"usage":null}}"#
+                r#"{{"id":"chatcmpl-5f0c2d9e7a1b4c38","object":"chat.completion.chunk","created":1700000000,"model":"mock","choices":[{{"index":0,"delta":{{"content":"{}"}},"logprobs":null,"finish_reason":{reason}}}],"usage":null}}"#,
+                piece(k)
             ),
             Route::Generate => {
                 let reason = if last { r#"{"type":"length"}"# } else { "null" };
-                let end = k * PIECE.len();
+                let end = k * PIECE;
                 while text.len() < end {
-                    text.push_str(PIECE);
+                    text.push_str(piece(text.len() / PIECE + 1));
                 }
                 let text = &text[..end];
                 write!(

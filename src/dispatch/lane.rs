@@ -180,6 +180,9 @@ impl Lane {
         let endpoints = shared.endpoints.len();
         shared.options.stop.watch(poll.registry())?;
         let interval = shared.options.limits.interval(SWEEP);
+        // Nothing is moved while streams are read; what is not used takes no memory.
+        let planned = shared.source.plan().map_or(0, <[_]>::len);
+        let records = Vec::with_capacity(planned / shared.options.threads.max(1) + 1);
         Ok(Self {
             shared,
             clock,
@@ -201,7 +204,7 @@ impl Lane {
             control: vec![0; socket::CONTROL],
             next: Claim::Until(Duration::ZERO),
             ended: (0, Duration::ZERO),
-            records: Vec::new(),
+            records,
             health: LaneHealth::default(),
         })
     }

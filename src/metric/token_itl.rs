@@ -16,20 +16,25 @@ use crate::model::RequestRecord;
 pub(super) const METRIC: Metric = Metric { name: "token_itl", stats };
 
 fn stats(run: &Run<'_>) -> Vec<Stat> {
-    let (mut events, mut tokens) = (Vec::new(), Vec::new());
-    for (i, record) in run.records.iter().enumerate().filter(|(_, record)| record.completed()) {
-        let tokens_of = tokens_of(run, i, record);
-        for gap in record.events.gaps() {
-            let seconds = gap.length().as_secs_f64();
-            events.push(seconds);
-            let k = tokens_of.get(gap.event).copied().unwrap_or(gap.tokens);
-            tokens.extend(std::iter::repeat_n(seconds / f64::from(k.max(1)), k as usize));
-        }
-    }
-    let mut stats = distribution(run, "event_itl", events);
-    stats.extend(distribution(run, "token_itl", tokens));
+    // One after the other: in long runs these samples are what most memory is needed for.
+    let mut stats = distribution(run, "event_itl", gaps(run, |_| 1));
+    stats.extend(distribution(run, "token_itl", gaps(run, |k| k)));
     stats.push(real("peak_output_tokens_per_s", peak(run)));
     stats
+}
+
+/// The gaps of all completed requests in seconds, each shared among as many entries as `entries` makes of its tokens.
+fn gaps(run: &Run<'_>, entries: fn(u32) -> u32) -> Vec<f64> {
+    let completed = run.records.iter().enumerate().filter(|(_, record)| record.completed());
+    let of_one = |(i, record)| {
+        let tokens_of = tokens_of(run, i, record);
+        record.events.gaps().flat_map(move |gap| {
+            let n = entries(tokens_of.get(gap.event).copied().unwrap_or(gap.tokens));
+            let seconds = gap.length().as_secs_f64() / f64::from(n.max(1));
+            std::iter::repeat_n(seconds, n as usize)
+        })
+    };
+    completed.flat_map(of_one).collect()
 }
 
 /// Tokens of each event of the i-th record.

@@ -98,11 +98,18 @@ impl TokenEvents {
         }
     }
 
-    /// Removes what was not told of each event, when no more events follow.
+    /// Ends the columns, as no more events follow: what was not told of each event is removed,
+    /// and no memory is kept for more.
     pub fn settle(&mut self) {
         if self.counted.len() != self.at_ns.len() {
             self.counted = Vec::new();
         }
+        let Self { at_ns, tokens, text_ends, completion, counted } = self;
+        at_ns.shrink_to_fit();
+        tokens.shrink_to_fit();
+        text_ends.shrink_to_fit();
+        completion.shrink_to_fit();
+        counted.shrink_to_fit();
     }
 
     /// The completion that an event belongs to.
