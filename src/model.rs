@@ -512,10 +512,9 @@ mod tests {
         assert_eq!(event + size_of::<f64>(), EVENT_BYTES);
         assert_eq!(element(&completion), 2, "where a request has several completions");
         let told = include_str!("../METHODOLOGY.md");
-        for formula in [
-            format!("R · ({REQUEST_BYTES} + body)"),
-            format!("E · ({EVENT_BYTES} + text)"),
-        ] {
+        for formula in
+            [format!("R · ({REQUEST_BYTES} + body)"), format!("E · ({EVENT_BYTES} + text)")]
+        {
             assert!(told.contains(&formula), "{formula}");
         }
     }

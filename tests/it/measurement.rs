@@ -64,6 +64,25 @@ fn a_check_that_fails_is_told_and_is_an_exit_code_under_strict() {
 }
 
 #[test]
+fn a_client_that_was_the_limit_is_an_exit_code_under_strict() {
+    // All are due at once, and one thread sends one after the other: the last are late whatever the machine.
+    let run = |strict: &[&str]| {
+        Rbench::new(["serve", "--mock", "--dataset-name", "random-ids"])
+            .args(["--num-prompts", "1000", "--worker-threads", "1", "--output-file", "out.jsonl"])
+            .args(["--random-input-len", "16", "--random-output-len", "2"])
+            .args(strict)
+            .run()
+    };
+    let lax = run(&[]).exits(0).prints_a_table();
+    assert_eq!(lax.row("Verdict: client was the limit:").map(|row| &row[..8]), Some("requests"));
+    let strict = run(&["--strict"])
+        .exits(4)
+        .prints_a_table()
+        .says(&["--strict: the measurement is not valid", "requests were sent late"]);
+    assert_eq!(strict.result()["completed"], 1000, "the result is stored all the same");
+}
+
+#[test]
 fn tokens_of_an_event_are_by_the_servers_running_count() {
     let run = |continuous: bool| {
         let options = json!({"include_usage": true, "continuous_usage_stats": continuous});
