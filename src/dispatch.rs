@@ -181,17 +181,22 @@ pub fn run_source(
     ready.wait();
     let clock_of_run = *started.get_or_init(Clock::start);
     ready.wait();
-    let mut records = Vec::with_capacity(shared.source.plan().map_or(0, <[_]>::len));
+    let mut records = Vec::new();
     let mut lanes = Vec::with_capacity(threads);
     for worker in workers {
         let ended = worker.join();
         let Done { records: new, health } =
             ended.map_err(|_| io::Error::other("a client thread panicked"))?;
-        records.extend(new);
+        if records.is_empty() {
+            records = new;
+        } else {
+            records.extend(new);
+        }
         lanes.push(health);
     }
     add_unsent(&mut records, shared.source.plan().unwrap_or_default());
-    records.sort_by_key(|record| (record.index, record.round));
+    // No two are equal, and a stable sort would need memory for half of them.
+    records.sort_unstable_by_key(|record| (record.index, record.round));
     let ended_early = options.stop.why();
     Ok(Ran {
         ended_early,

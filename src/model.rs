@@ -479,3 +479,43 @@ impl RequestRecord {
         })
     }
 }
+
+/// Bytes that a request takes at most from plan to report, beside its body, its texts and its events.
+pub const REQUEST_BYTES: usize = 1024;
+
+/// Bytes that an event with output takes at most from its arrival to the report, beside its text:
+/// its columns and one sample of the figure that is being computed.
+pub const EVENT_BYTES: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of an element of a column.
+    fn element<T>(_: &Vec<T>) -> usize {
+        size_of::<T>()
+    }
+
+    #[test]
+    fn requests_and_events_take_the_memory_that_the_methodology_tells() {
+        // Beside what is planned and what came of it: its place in the schedule, whether rounds are missing,
+        // and its tokens by the local tokenizer, in sum and event by event.
+        let request = size_of::<PlannedRequest>()
+            + size_of::<RequestRecord>()
+            + size_of::<Duration>()
+            + size_of::<usize>()
+            + size_of::<u64>()
+            + size_of::<Option<Vec<u32>>>();
+        assert!(request <= REQUEST_BYTES, "{request}");
+        let TokenEvents { at_ns, tokens, text_ends, completion, counted } = TokenEvents::default();
+        let event = element(&at_ns) + element(&tokens) + element(&text_ends) + element(&counted);
+        assert_eq!(event + size_of::<f64>(), EVENT_BYTES);
+        assert_eq!(element(&completion), 2, "where a request has several completions");
+        let told = include_str!("../METHODOLOGY.md");
+        for formula in
+            [format!("R · ({REQUEST_BYTES} + body)"), format!("E · ({EVENT_BYTES} + text)")]
+        {
+            assert!(told.contains(&formula), "{formula}");
+        }
+    }
+}

@@ -94,7 +94,7 @@ struct Completion {
     pieces: bool,
     /// The server's count of its tokens.
     counted: Option<u64>,
-    /// Where [`Step::Total`] stood at the last event.
+    /// Where the server's running count stood at the last event with output.
     stepped: u64,
     /// Whether the server has a field that marks the end, and whether it did.
     marks_end: bool,
@@ -192,10 +192,11 @@ impl Collector {
         record.done = seen.last;
         record.server_prompt_tokens = seen.prompt_tokens;
         record.cached = seen.cached;
+        seen.events.settle();
         record.events = seen.events;
         let PerCompletion { first, others } = seen.completions;
-        record.text = first.text;
-        record.other_texts = others.into_iter().map(|completion| completion.text).collect();
+        record.text = first.into_text();
+        record.other_texts = others.into_iter().map(Completion::into_text).collect();
     }
 
     /// Number of events with output so far.
@@ -312,7 +313,14 @@ impl Seen {
         }
         let tokens = match part.step {
             Step::None => return,
-            Step::One => 1,
+            Step::One => {
+                if let Some(total) = part.output_tokens
+                    && let Some(tokens) = completion.rise(total)
+                {
+                    self.events.count(tokens);
+                }
+                1
+            }
             Step::Total(total) => {
                 let tokens = total.saturating_sub(completion.stepped);
                 let unchanged = total == completion.stepped && completion.begun;
@@ -397,6 +405,19 @@ impl Seen {
 }
 
 impl Completion {
+    /// The whole text, without memory for more.
+    fn into_text(mut self) -> String {
+        self.text.shrink_to_fit();
+        self.text
+    }
+
+    /// How far the count beside an event with output rose above the one before; `None` if it is no running count.
+    fn rise(&mut self, total: u64) -> Option<u32> {
+        let tokens = total.checked_sub(self.stepped).filter(|&tokens| tokens > 0 || self.begun)?;
+        self.stepped = total;
+        u32::try_from(tokens).ok()
+    }
+
     /// Keeps a text that repeats the one before and goes on, without reading what is known already.
     fn take_escaped(&mut self, text: &[u8], last: bool) {
         /// Bytes before the new ones that are compared: what a detokenizer takes back is shorter.

@@ -42,8 +42,10 @@ const EVENTS: usize = 1024;
 /// Connections that are being opened at once before a run: more would overflow the queues of many servers.
 const OPENING: usize = 128;
 
-/// Longest wait for connections before a run. What is not open by then is opened when it is needed.
+/// Longest wait for connections before a run, and what each of them adds: where most local ports are in use already,
+/// the system takes long to find a free one. What is not open by then is opened when it is needed.
 const OPENING_PATIENCE: Duration = Duration::from_secs(10);
+const OPENING_EACH: Duration = Duration::from_millis(2);
 
 /// Longest sleep: how often time limits and clocks are looked at.
 const SWEEP: Duration = Duration::from_millis(500);
@@ -180,6 +182,9 @@ impl Lane {
         let endpoints = shared.endpoints.len();
         shared.options.stop.watch(poll.registry())?;
         let interval = shared.options.limits.interval(SWEEP);
+        // Nothing is moved while streams are read; what is not used takes no memory.
+        let planned = shared.source.plan().map_or(0, <[_]>::len);
+        let records = Vec::with_capacity(planned / shared.options.threads.max(1) + 1);
         Ok(Self {
             shared,
             clock,
@@ -201,7 +206,7 @@ impl Lane {
             control: vec![0; socket::CONTROL],
             next: Claim::Until(Duration::ZERO),
             ended: (0, Duration::ZERO),
-            records: Vec::new(),
+            records,
             health: LaneHealth::default(),
         })
     }
@@ -211,7 +216,9 @@ impl Lane {
         let started = Instant::now();
         let mut events = Events::with_capacity(EVENTS);
         let mut left = n;
-        while started.elapsed() < OPENING_PATIENCE {
+        let each = OPENING_EACH.saturating_mul(u32::try_from(n).unwrap_or(u32::MAX));
+        let patience = OPENING_PATIENCE.saturating_add(each);
+        while started.elapsed() < patience && !self.shared.options.stop.is_draining() {
             let idle: usize = self.idle.iter().map(Vec::len).sum();
             let opening = self.links.len() - idle;
             for _ in opening..OPENING.min(opening + left) {

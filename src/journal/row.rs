@@ -38,6 +38,9 @@ pub(super) struct Row<'a> {
     /// Tokens of each event; absent if each stands for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tokens: Option<Vec<u32>>,
+    /// Tokens of each event by the server's running count; absent if it told none with each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    counted_tokens: Option<Vec<u32>>,
     /// Bytes that each event added to the text of its completion; absent where the protocol repeats the whole text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     piece_bytes: Option<Vec<i64>>,
@@ -173,6 +176,7 @@ impl<'a> Row<'a> {
             first_sent_ns: record.first_sent.map(Ns::from),
             gaps_ns,
             tokens: (!events.tokens.iter().all(|&n| n == 1)).then(|| events.tokens.clone()),
+            counted_tokens: (!events.counted.is_empty()).then(|| events.counted.clone()),
             piece_bytes: (!pieces.is_empty()).then_some(pieces),
             completions: (!events.completion.is_empty()).then(|| events.completion.clone()),
             text: record.text.as_str().into(),
@@ -220,7 +224,8 @@ impl<'a> Row<'a> {
             _ => return Err("output_tokens and output_token_source go together".into()),
         };
         let n = self.gaps_ns.len();
-        let events = events(self.gaps_ns, self.tokens, self.piece_bytes, self.completions)
+        let Self { gaps_ns, tokens, counted_tokens, piece_bytes, completions, .. } = self;
+        let events = events(gaps_ns, tokens, counted_tokens, piece_bytes, completions)
             .ok_or_else(|| {
                 format!(
                     "the columns of events do not fit together: gaps_ns has {n} values, and the others are as long or absent"
@@ -296,12 +301,14 @@ fn failure(reason: Reason<'_>) -> Result<Failure, String> {
 fn events(
     gaps: Vec<i64>,
     tokens: Option<Vec<u32>>,
+    counted: Option<Vec<u32>>,
     pieces: Option<Vec<i64>>,
     completions: Option<Vec<u16>>,
 ) -> Option<TokenEvents> {
     let n = gaps.len();
     let fits = |len: Option<usize>| len.is_none_or(|len| len == n);
     if !fits(tokens.as_ref().map(Vec::len))
+        || !fits(counted.as_ref().map(Vec::len))
         || !fits(pieces.as_ref().map(Vec::len))
         || !fits(completions.as_ref().map(Vec::len))
     {
@@ -312,6 +319,7 @@ fn events(
         tokens: tokens.unwrap_or_else(|| vec![1; n]),
         text_ends: Vec::with_capacity(n),
         completion: completions.unwrap_or_default(),
+        counted: counted.unwrap_or_default(),
     };
     let mut at = 0_u64;
     for gap in gaps {

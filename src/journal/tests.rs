@@ -313,7 +313,7 @@ fn times() -> impl Strategy<Value = Option<Duration>> {
 prop_compose! {
     fn token_events()(
         columns in proptest::collection::vec((any::<u64>(), any::<u32>(), any::<usize>(), any::<u16>()), 0..8),
-        ones in any::<bool>(), pieces in any::<bool>(), several in any::<bool>(),
+        ones in any::<bool>(), pieces in any::<bool>(), several in any::<bool>(), counted in any::<bool>(),
     ) -> TokenEvents {
         TokenEvents {
             at_ns: columns.iter().map(|c| c.0 / 2).collect(),
@@ -321,6 +321,7 @@ prop_compose! {
             // Texts are shorter than half of the memory.
             text_ends: columns.iter().filter(|_| pieces).map(|c| c.2 / 2).collect(),
             completion: columns.iter().filter(|_| several).map(|c| c.3).collect(),
+            counted: columns.iter().filter(|_| counted).map(|c| c.1).collect(),
         }
     }
 }

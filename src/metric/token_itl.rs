@@ -2,8 +2,8 @@
 //!
 //! - `event_itl`: each gap between two events of a completion is one entry.
 //! - `token_itl`: a gap that brought k tokens counts as k entries of its k-th part.
-//!   k is what the server counts, else what the local tokenizer finds in the event's piece of text;
-//!   where the server counted as many tokens as there are events, each event is one token.
+//!   k is by how much the server's running count rose, where each event has one, else what the local tokenizer finds
+//!   in the event's piece of text; where the server counted as many tokens as there are events, each event is one token.
 //! - `peak_output_tokens_per_s`: most tokens that arrived in one of the seconds counted from the first send.
 //!
 //! Where one event is one token all of them agree with the figures of the table.
@@ -16,20 +16,33 @@ use crate::model::RequestRecord;
 pub(super) const METRIC: Metric = Metric { name: "token_itl", stats };
 
 fn stats(run: &Run<'_>) -> Vec<Stat> {
-    let (mut events, mut tokens) = (Vec::new(), Vec::new());
-    for (i, record) in run.records.iter().enumerate().filter(|(_, record)| record.completed()) {
-        let counted = run.event_tokens.get(i).and_then(Option::as_ref);
-        for gap in record.events.gaps() {
-            let seconds = gap.length().as_secs_f64();
-            events.push(seconds);
-            let k = counted.and_then(|counted| counted.get(gap.event)).map_or(gap.tokens, |&k| k);
-            tokens.extend(std::iter::repeat_n(seconds / f64::from(k.max(1)), k as usize));
-        }
-    }
-    let mut stats = distribution(run, "event_itl", events);
-    stats.extend(distribution(run, "token_itl", tokens));
+    // One after the other: in long runs these samples are what most memory is needed for.
+    let mut stats = distribution(run, "event_itl", gaps(run, |_| 1));
+    stats.extend(distribution(run, "token_itl", gaps(run, |k| k)));
     stats.push(real("peak_output_tokens_per_s", peak(run)));
     stats
+}
+
+/// The gaps of all completed requests in seconds, each shared among as many entries as `entries` makes of its tokens.
+fn gaps(run: &Run<'_>, entries: fn(u32) -> u32) -> Vec<f64> {
+    let completed = run.records.iter().enumerate().filter(|(_, record)| record.completed());
+    let of_one = |(i, record)| {
+        let tokens_of = tokens_of(run, i, record);
+        record.events.gaps().flat_map(move |gap| {
+            let n = entries(tokens_of.get(gap.event).copied().unwrap_or(gap.tokens));
+            let seconds = gap.length().as_secs_f64() / f64::from(n.max(1));
+            std::iter::repeat_n(seconds, n as usize)
+        })
+    };
+    completed.flat_map(of_one).collect()
+}
+
+/// Tokens of each event of the i-th record.
+fn tokens_of<'a>(run: &Run<'a>, i: usize, record: &'a RequestRecord) -> &'a [u32] {
+    if !record.events.counted.is_empty() {
+        return &record.events.counted;
+    }
+    run.event_tokens.get(i).and_then(Option::as_ref).unwrap_or(&record.events.tokens)
 }
 
 /// Most tokens in one second.
@@ -39,10 +52,8 @@ fn peak(run: &Run<'_>) -> Option<f64> {
     let second = |at: Duration| usize::try_from(at.saturating_sub(start).as_secs()).unwrap_or(0);
     let mut seconds = vec![0_u64; second(end) + 1];
     for (i, record) in run.records.iter().enumerate().filter(|(_, record)| record.completed()) {
-        let counted = run.event_tokens.get(i).and_then(Option::as_ref);
-        for (event, &at) in record.events.at_ns.iter().enumerate() {
-            let told = record.events.tokens.get(event).copied().unwrap_or(1);
-            let k = counted.and_then(|counted| counted.get(event)).map_or(told, |&k| k);
+        let tokens_of = tokens_of(run, i, record);
+        for (&at, &k) in record.events.at_ns.iter().zip(tokens_of) {
             if let Some(slot) = seconds.get_mut(second(Duration::from_nanos(at))) {
                 *slot += u64::from(k);
             }
@@ -52,12 +63,13 @@ fn peak(run: &Run<'_>) -> Option<f64> {
 }
 
 /// Tokens of each event of `record` by `count`, a tokenizer's count of a piece of text;
-/// `None` where the events tell it themselves, or each is one token.
+/// `None` where the server told it with the events, or each is one token.
 pub fn event_tokens(record: &RequestRecord, count: impl Fn(&str) -> usize) -> Option<Vec<u32>> {
     let events = record.events.len();
     let told: u64 = record.events.tokens.iter().map(|&k| u64::from(k)).sum();
     if !record.completed()
         || record.events.text_ends.len() != events
+        || !record.events.counted.is_empty()
         || told != events as u64
         || record.output_count() == told
     {
@@ -94,6 +106,22 @@ mod tests {
         assert_eq!(figure("mean_event_itl_ms"), Figure::Real(450.0));
         assert_eq!(figure("mean_token_itl_ms"), Figure::Real(180.0));
         assert_eq!(figure("peak_output_tokens_per_s"), Figure::Real(4.0));
+    }
+
+    #[test]
+    fn running_counts_of_the_server_go_before_pieces() {
+        let mut counted = record(0, &[100, 400, 1000], &["a", " b c d", " e f"]);
+        counted.output_tokens = Some(OutputTokens { count: 9, source: TokenSource::Server });
+        counted.events.counted = vec![2, 0, 6];
+        assert_eq!(event_tokens(&counted, words), None, "not to be counted once more");
+        assert_eq!(counted.itl().collect::<Vec<_>>(), [0.3, 0.6], "an entry for each event");
+        let records = [counted];
+        let stats = stats(&run(&records));
+        let figure = |key: &str| stats.iter().find(|stat| stat.key == key).unwrap().value;
+        assert_eq!(figure("mean_event_itl_ms"), Figure::Real(450.0));
+        let mean = figure("mean_token_itl_ms").number().unwrap();
+        assert!((mean - 100.0).abs() < 1e-9, "{mean}");
+        assert_eq!(figure("peak_output_tokens_per_s"), Figure::Real(6.0));
     }
 
     #[test]

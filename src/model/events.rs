@@ -16,6 +16,9 @@ pub struct TokenEvents {
     pub text_ends: Vec<usize>,
     /// The completion that each event belongs to. Empty where all belong to the first.
     pub completion: Vec<u16>,
+    /// Tokens that each event brought by a running count of the server beside it, where `tokens` says nothing of that.
+    /// Empty unless the server told such a count with each event.
+    pub counted: Vec<u32>,
 }
 
 /// An event of a completion that had one before.
@@ -87,6 +90,28 @@ impl TokenEvents {
         self.tokens.push(tokens);
     }
 
+    /// Notes, before [`Self::push`] adds it, how many tokens the server counted for an event.
+    /// Once this was left out for an event the column stays short, and [`Self::settle`] removes it.
+    pub fn count(&mut self, tokens: u32) {
+        if self.counted.len() == self.at_ns.len() {
+            self.counted.push(tokens);
+        }
+    }
+
+    /// Ends the columns, as no more events follow: what was not told of each event is removed,
+    /// and no memory is kept for more.
+    pub fn settle(&mut self) {
+        if self.counted.len() != self.at_ns.len() {
+            self.counted = Vec::new();
+        }
+        let Self { at_ns, tokens, text_ends, completion, counted } = self;
+        at_ns.shrink_to_fit();
+        tokens.shrink_to_fit();
+        text_ends.shrink_to_fit();
+        completion.shrink_to_fit();
+        counted.shrink_to_fit();
+    }
+
     /// The completion that an event belongs to.
     pub fn completion_of(&self, event: usize) -> u16 {
         self.completion.get(event).copied().unwrap_or(0)
@@ -131,6 +156,26 @@ mod tests {
             events.gaps().map(|gap| (gap.event, gap.length().as_nanos(), gap.tokens)).collect();
         assert_eq!(gaps, [(1, 10, 2), (3, 20, 1), (4, 25, 4)]);
         assert_eq!(events.firsts().collect::<Vec<_>>(), [10, 25]);
+    }
+
+    #[test]
+    fn counts_that_are_not_of_each_event_are_dropped() {
+        let events = |counts: &[Option<u32>]| {
+            let mut events = TokenEvents::default();
+            for (&count, at) in counts.iter().zip(0..) {
+                if let Some(count) = count {
+                    events.count(count);
+                }
+                events.push(0, at, 1);
+            }
+            events.settle();
+            events.counted
+        };
+        assert_eq!(events(&[Some(1), Some(3), Some(0)]), [1, 3, 0]);
+        assert_eq!(events(&[None, None]).capacity(), 0);
+        assert_eq!(events(&[Some(1), None, Some(2)]).capacity(), 0);
+        assert_eq!(events(&[None, Some(1), Some(2)]).capacity(), 0);
+        assert_eq!(events(&[Some(1), Some(2), None]).capacity(), 0);
     }
 
     #[test]

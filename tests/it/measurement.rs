@@ -64,6 +64,56 @@ fn a_check_that_fails_is_told_and_is_an_exit_code_under_strict() {
 }
 
 #[test]
+fn a_client_that_was_the_limit_is_an_exit_code_under_strict() {
+    // All are due at once, and one thread sends one after the other: the last are late whatever the machine.
+    let run = |strict: &[&str]| {
+        Rbench::new(["serve", "--mock", "--dataset-name", "random-ids"])
+            .args(["--num-prompts", "1000", "--worker-threads", "1", "--output-file", "out.jsonl"])
+            .args(["--random-input-len", "16", "--random-output-len", "2"])
+            .args(strict)
+            .run()
+    };
+    let lax = run(&[]).exits(0).prints_a_table();
+    assert_eq!(lax.row("Verdict: client was the limit:").map(|row| &row[..8]), Some("requests"));
+    let strict = run(&["--strict"])
+        .exits(4)
+        .prints_a_table()
+        .says(&["--strict: the measurement is not valid", "requests were sent late"]);
+    assert_eq!(strict.result()["completed"], 1000, "the result is stored all the same");
+}
+
+#[test]
+fn tokens_of_an_event_are_by_the_servers_running_count() {
+    let run = |continuous: bool| {
+        let options = json!({"include_usage": true, "continuous_usage_stats": continuous});
+        let body = json!({"stream_options": options}).to_string();
+        let server = Script::new(|request| {
+            // Each event brings three tokens, in a word that the local tokenizer may see otherwise.
+            let each = request.json()["stream_options"]["continuous_usage_stats"] == true;
+            let usage = |n: usize| json!({"prompt_tokens": 8, "completion_tokens": 3 * n});
+            let token = |n| {
+                let mut data = Wire::Completions.token(WORDS, n);
+                data["usage"] = if each { usage(n + 1) } else { json!(null) };
+                event(&data)
+            };
+            let mut events: Vec<String> = (0..WORDS.len()).map(token).collect();
+            events.push(event(&Wire::Completions.closing(WORDS)[0]));
+            events.push(event(&json!({"choices": [], "usage": usage(WORDS.len())})));
+            events.push(DONE.to_owned());
+            Answer::stream(&events)
+        })
+        .start();
+        let run = run(&server, &["--extra-request-body", &body]).exits(0).prints_a_table();
+        assert_eq!(run.result()["total_output_tokens"], 3 * 3 * WORDS.len());
+        let own = &run.result()["rbench"];
+        own["peak_output_tokens_per_s"].as_f64().unwrap()
+    };
+    // All of the three answers come within one second.
+    assert!((run(true) - 36.0).abs() < 1e-9);
+    assert!(run(false) < 36.0, "the local tokenizer sees fewer");
+}
+
+#[test]
 fn what_counts_as_a_stall_is_the_users_to_say() {
     let share = |threshold: &str| {
         let run = Rbench::new(["serve", "--mock", "--num-prompts", "2"])

@@ -12,6 +12,7 @@ use rbench::model::{
 };
 use rbench::response::{Collector, Expect, Framing};
 use rbench::stats::{Sorted, peak_overlap};
+use serde_json::{Value, json};
 
 // -- Recordings ------------------------------------------------------------------------------------------------------
 
@@ -35,6 +36,20 @@ fn chunks(name: &str) -> Vec<(Duration, Vec<u8>)> {
 
 /// Where a chunk of some length is cut.
 type Cuts<'a> = &'a dyn Fn(usize) -> Vec<usize>;
+
+/// The record of a request that nothing is known of yet.
+fn unsent() -> RequestRecord {
+    RequestRecord::unsent(&PlannedRequest {
+        index: 0,
+        due: Duration::ZERO,
+        body: bytes::Bytes::new(),
+        prompt_len: 8,
+        output_len: 16,
+        conversation: None,
+        vision_len: 0,
+        routing_key: None,
+    })
+}
 
 /// The record of a recording.
 fn read(name: &str, backend: &str, sent: u64) -> RequestRecord {
@@ -68,16 +83,7 @@ fn read_cut(name: &str, backend: &str, sent: u64, cuts: Cuts<'_>) -> RequestReco
         Ok(()) => Outcome::Completed,
         Err(failure) => Outcome::Failed(failure),
     };
-    let mut record = RequestRecord::unsent(&PlannedRequest {
-        index: 0,
-        due: Duration::ZERO,
-        body: bytes::Bytes::new(),
-        prompt_len: 8,
-        output_len: 16,
-        conversation: None,
-        vision_len: 0,
-        routing_key: None,
-    });
+    let mut record = unsent();
     record.sent = Some(Duration::from_millis(sent));
     record.outcome = outcome;
     collector.store(&mut record);
@@ -253,6 +259,20 @@ const CASES: &[Case] = &[
         source: Server,
         prompt_tokens: Some(11),
         text: "hma b",
+    },
+    Case {
+        // A running count beside each event changes nothing of the gaps between events.
+        name: "chat-counted",
+        backend: "vllm-chat",
+        sent: 0,
+        ttft: 10.0,
+        itl: &[10.0, 30.0],
+        e2e: 52.0,
+        tpot: 7.0,
+        tokens: 7,
+        source: Server,
+        prompt_tokens: Some(9),
+        text: "a b cd",
     },
     Case {
         name: "chat-tools",
@@ -475,9 +495,71 @@ fn completions_of_one_request_are_kept_apart() {
 }
 
 #[test]
+fn running_counts_tell_the_tokens_of_each_event() {
+    let record = read("chat-counted", "vllm-chat", 0);
+    // What came without text is of the next event with text; what came after the last one is of none.
+    assert_eq!(record.events.counted, [1, 2, 3]);
+    assert_eq!(record.events.tokens, [1, 1, 1]);
+    for (key, want) in [
+        ("mean_token_itl_ms", 8.0),
+        ("max_token_itl_ms", 10.0),
+        ("mean_event_itl_ms", 20.0),
+        ("peak_output_tokens_per_s", 6.0),
+    ] {
+        let got = figure(&record, key);
+        assert!(near(got, want), "{key} {got}, want {want}");
+    }
+    // Each completion has a count of its own.
+    let record = read("completions-n-each", "sglang-oai", 0);
+    assert_eq!(record.events.counted, [1, 1, 1, 1, 3]);
+    assert!(near(figure(&record, "peak_output_tokens_per_s"), 7.0));
+}
+
+#[test]
+fn counts_that_do_not_run_with_the_events_are_no_counts() {
+    let counted = |counts: &[Option<u64>]| {
+        let backend = Backend::find("vllm").unwrap();
+        let mut collector =
+            Collector::new(backend.protocol.decoder(), Framing::Events, Expect::Tokens);
+        for (count, at) in counts.iter().zip(1..) {
+            let usage = count.map_or(Value::Null, |n| json!({"completion_tokens": n}));
+            let choice = json!({"index": 0, "text": "a", "finish_reason": null});
+            let event = json!({"choices": [choice], "usage": usage});
+            collector
+                .chunk(format!("data: {event}\n\n").as_bytes(), Duration::from_millis(at))
+                .unwrap();
+        }
+        let closing =
+            b"data: {\"choices\":[],\"usage\":{\"completion_tokens\":9}}\n\ndata: [DONE]\n\n";
+        collector.chunk(closing, Duration::from_secs(1)).unwrap();
+        let mut record = unsent();
+        collector.store(&mut record);
+        assert_eq!(record.events.tokens, vec![1; counts.len()]);
+        assert_eq!(record.output_count(), 9);
+        record.events.counted
+    };
+    assert_eq!(counted(&[Some(2), Some(2), Some(9)]), [2, 0, 7]);
+    let not_running: &[&[Option<u64>]] = &[
+        &[None, None, None],
+        // A place that is filled in at the end.
+        &[Some(0), Some(0), Some(0)],
+        &[Some(1), None, Some(3)],
+        &[None, Some(2), Some(3)],
+        &[Some(3), Some(2), Some(4)],
+        &[Some(u64::MAX), Some(u64::MAX)],
+    ];
+    for counts in not_running {
+        assert_eq!(counted(counts).capacity(), 0, "{counts:?}");
+    }
+}
+
+#[test]
 fn one_completion_needs_no_column() {
     for case in CASES {
         let record = read(case.name, case.backend, case.sent);
+        if case.name != "chat-counted" {
+            assert_eq!(record.events.counted.capacity(), 0, "{}", case.name);
+        }
         assert!(record.events.completion.is_empty(), "{}", case.name);
         assert_eq!(record.events.completion.capacity(), 0, "{}", case.name);
         assert!(record.other_texts.is_empty(), "{}", case.name);
