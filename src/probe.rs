@@ -6,16 +6,26 @@ pub mod stream;
 
 use std::time::{Duration, Instant};
 
-use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
 use crate::backend::{Backend, Flush};
 use crate::error::{Error, Kind};
-use crate::transport::{Route, USER_AGENT, innermost, tls};
+use crate::transport::{Route, USER_AGENT, http1, innermost, tls};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest answer that is read, in bytes.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// How much of an answer is read to tell what a refusal says, in bytes.
+const MAX_REFUSAL: usize = 4 << 10;
+
+/// Most redirects that are followed, one after the other.
+const MAX_REDIRECTS: usize = 5;
 
 /// Pause between two looks at a server that is not ready.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -51,6 +61,7 @@ impl Probe {
         let builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .default_headers(headers)
+            .redirect(Policy::custom(follow))
             .timeout(PATIENCE);
         let client = route.lead(builder)?.build().map_err(|error| {
             Error::new(Kind::System, "can not make an HTTP client").because(error)
@@ -119,7 +130,7 @@ impl Probe {
         let status = response.status();
         if !backend.lists_models {
             return if status.is_server_error() {
-                Err(Answer::NotYet(format!("GET {path} answers {status}")))
+                Err(Answer::NotYet(format!("GET {path} answers {}", said(&response))))
             } else {
                 Ok(None)
             };
@@ -131,11 +142,11 @@ impl Probe {
             ));
         }
         if status != StatusCode::OK {
-            return Err(Answer::NotYet(format!("GET {path} answers {status}")));
+            return Err(Answer::NotYet(format!("GET {path} answers {}", said(&response))));
         }
-        match response.json().await {
+        match read_json(response).await {
             Ok(list) => Ok(Some(list)),
-            Err(_) => Err(Answer::NotYet(format!("GET {path} answers something that is not JSON"))),
+            Err(what) => Err(Answer::NotYet(format!("GET {path} answers {what}"))),
         }
     }
 
@@ -145,7 +156,7 @@ impl Probe {
         if response.status() != StatusCode::OK {
             return None;
         }
-        response.json().await.ok()
+        read_json(response).await.ok()
     }
 
     /// Posts `body` to `url`.
@@ -159,7 +170,7 @@ impl Probe {
         if status.is_success() {
             return Ok(());
         }
-        Err(format!("it answers {status}: {}", beginning(response).await))
+        Err(format!("it answers {}: {}", said(&response), beginning(response).await))
     }
 
     /// Empties the server's prefix cache.
@@ -187,7 +198,7 @@ impl Probe {
         if status.is_success() {
             return Ok(());
         }
-        let body = beginning(response).await;
+        let (status, body) = (said(&response), beginning(response).await);
         let error = Error::new(
             Kind::Rejected,
             format!(
@@ -203,10 +214,59 @@ impl Probe {
     }
 }
 
+/// Follows a redirect on the same server alone: keys are not shown to others, and the load goes to this one.
+fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let same = attempt.previous().first().is_some_and(|first| {
+        let authority = |url: &reqwest::Url| {
+            (
+                url.scheme().to_owned(),
+                url.host_str().map(str::to_owned),
+                url.port_or_known_default(),
+            )
+        };
+        authority(first) == authority(attempt.url())
+    });
+    if same && attempt.previous().len() <= MAX_REDIRECTS {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
+}
+
+/// The status of an answer, and where it leads if it is a redirect, which was not followed then.
+fn said(response: &Response) -> String {
+    let status = response.status();
+    let place = response.headers().get(LOCATION).filter(|_| status.is_redirection());
+    match place {
+        Some(place) => {
+            let place = http1::shown(&String::from_utf8_lossy(place.as_bytes()));
+            format!("{status}, which leads to {place} and is not followed")
+        }
+        None => status.to_string(),
+    }
+}
+
+/// The JSON of an answer, or what it is instead.
+async fn read_json(mut response: Response) -> Result<Value, String> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|error| innermost(&error))? {
+        if body.len() + piece.len() > MAX_ANSWER {
+            return Err(format!("more than {} MiB", MAX_ANSWER >> 20));
+        }
+        body.extend_from_slice(&piece);
+    }
+    serde_json::from_slice(&body).map_err(|_| "something that is not JSON".to_owned())
+}
+
 /// The beginning of an answer's body, for messages.
-async fn beginning(response: reqwest::Response) -> String {
-    let body = response.text().await.unwrap_or_default();
-    body.trim().chars().take(200).collect()
+async fn beginning(mut response: Response) -> String {
+    let mut body = Vec::new();
+    while body.len() < MAX_REFUSAL
+        && let Ok(Some(piece)) = response.chunk().await
+    {
+        body.extend_from_slice(&piece[..piece.len().min(MAX_REFUSAL - body.len())]);
+    }
+    String::from_utf8_lossy(&body).trim().chars().take(200).collect()
 }
 
 /// Why a look did not succeed.

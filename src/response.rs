@@ -14,6 +14,15 @@ use crate::model::{
 };
 use crate::sse;
 
+/// Longest answer in one piece, in bytes.
+pub const MAX_BODY: usize = 256 << 20;
+
+/// Most text of one response, over all of its completions, in bytes.
+pub const MAX_TEXT: usize = 64 << 20;
+
+/// Most events with output of one response, and the highest count of tokens that is believed.
+pub const MAX_TOKENS: u64 = 16 << 20;
+
 /// How the body of a response is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -53,6 +62,8 @@ pub struct Collector {
     framing: Framing,
     expect: Expect,
     sse: sse::Reader,
+    /// Whether the body holds anything at all.
+    any: bool,
     body: Vec<u8>,
     seen: Seen,
 }
@@ -73,6 +84,8 @@ struct Seen {
     counted: Option<u64>,
     prompt_tokens: Option<u64>,
     cached: Option<CachedTokens>,
+    /// Tokens that counters have risen by, all completions together.
+    risen: u64,
     /// When the last mark of an end came.
     finished: Option<Duration>,
     /// Whether `[DONE]` was seen.
@@ -108,6 +121,7 @@ impl Collector {
             framing,
             expect,
             sse: sse::Reader::default(),
+            any: false,
             body: Vec::new(),
             seen: Seen {
                 decoder,
@@ -117,6 +131,7 @@ impl Collector {
                 counted: None,
                 prompt_tokens: None,
                 cached: None,
+                risen: 0,
                 finished: None,
                 said_done: false,
                 last: None,
@@ -129,8 +144,13 @@ impl Collector {
     /// # Errors
     /// If the server reports an error in it, or it is not what the protocol says.
     pub fn chunk(&mut self, chunk: &[u8], at: Duration) -> Result<u64, Failure> {
+        self.any |= !chunk.is_empty();
         match self.framing {
             Framing::Whole => {
+                if self.body.len() + chunk.len() > MAX_BODY {
+                    let what = format!("the response is longer than {} MiB", MAX_BODY >> 20);
+                    return Err(malformed(what, Phase::FirstToken));
+                }
                 self.body.extend_from_slice(chunk);
                 Ok(0)
             }
@@ -138,6 +158,8 @@ impl Collector {
                 let before = self.seen.tokens();
                 let seen = &mut self.seen;
                 self.sse.feed(chunk, &mut |event| seen.event(event, at))?;
+                // Once for each read, not for each event: one read can not bring much.
+                seen.check_size()?;
                 Ok(self.seen.tokens().saturating_sub(before))
             }
         }
@@ -150,7 +172,10 @@ impl Collector {
     pub fn finish(&mut self, at: Duration) -> Result<(), Failure> {
         let seen = &mut self.seen;
         match self.framing {
-            Framing::Events => self.sse.finish(&mut |event| seen.event(event, at))?,
+            Framing::Events => {
+                self.sse.finish(&mut |event| seen.event(event, at))?;
+                seen.check_size()?;
+            }
             Framing::Whole if self.body.trim_ascii().is_empty() => {}
             Framing::Whole => {
                 let body = std::mem::take(&mut self.body);
@@ -173,7 +198,7 @@ impl Collector {
                 seen.last = Some(at);
             }
         }
-        seen.end(self.expect)
+        seen.end(self.expect, self.any)
     }
 
     /// Moves what was collected into `record`, whatever became of the response.
@@ -225,6 +250,42 @@ impl Seen {
         if self.events.is_empty() { Phase::FirstToken } else { Phase::Stream }
     }
 
+    /// Whether what is kept of the response is within the caps.
+    fn check_size(&self) -> Result<(), Failure> {
+        let PerCompletion { first, others } = &self.completions;
+        let text = others.iter().fold(first.kept(), |sum, other| sum + other.kept());
+        if text > MAX_TEXT {
+            let what = format!("the text of the response is longer than {} MiB", MAX_TEXT >> 20);
+            return Err(malformed(what, self.phase()));
+        }
+        if self.events.len() as u64 > MAX_TOKENS {
+            let what = format!("the response has more than {MAX_TOKENS} events");
+            return Err(malformed(what, self.phase()));
+        }
+        Ok(())
+    }
+
+    /// Whether the server's counts can be believed. What is added up later can then not overflow.
+    fn check_counts(&self) -> Result<(), Failure> {
+        let cached = self.cached.as_ref();
+        let tiers = cached.and_then(|cached| cached.tiers.as_ref());
+        let counts = [
+            ("output", self.counted()),
+            ("prompt", self.prompt_tokens),
+            ("cached", cached.map(|cached| cached.total)),
+            ("cached", tiers.map(|tiers| tiers.device.max(tiers.host).max(tiers.storage))),
+        ];
+        for (what, count) in counts {
+            if let Some(count) = count.filter(|&count| count > MAX_TOKENS) {
+                let what = format!(
+                    "the server counts {count} {what} tokens, and more than {MAX_TOKENS} are not believed"
+                );
+                return Err(malformed(what, self.phase()));
+            }
+        }
+        Ok(())
+    }
+
     fn tokens(&self) -> u64 {
         self.counted().unwrap_or(0).max(self.events.len() as u64)
     }
@@ -248,8 +309,7 @@ impl Seen {
         if event.kind.is_empty()
             && let Some(part) = self.repeated.part(data)
         {
-            self.part(&part, at);
-            return Ok(());
+            return self.part(&part, at);
         }
         if data == b"[DONE]" {
             self.finished.get_or_insert(at);
@@ -275,11 +335,10 @@ impl Seen {
             Err(error) => return Err(failure(&error, phase)),
         };
         self.repeated.remember(data, &delta);
-        self.delta(delta, at);
-        Ok(())
+        self.delta(delta, at)
     }
 
-    fn delta(&mut self, delta: Delta<'_>, at: Duration) {
+    fn delta(&mut self, delta: Delta<'_>, at: Duration) -> Result<(), Failure> {
         self.counted = delta.output_tokens.or(self.counted);
         self.prompt_tokens = delta.prompt_tokens.filter(|&n| n > 0).or(self.prompt_tokens);
         // The last word holds, but a bare number takes nothing away from one with its parts.
@@ -289,13 +348,14 @@ impl Seen {
         {
             self.cached = Some(cached);
         }
-        self.part(&delta.part, at);
+        self.part(&delta.part, at)?;
         for part in &delta.others {
-            self.part(part, at);
+            self.part(part, at)?;
         }
+        Ok(())
     }
 
-    fn part(&mut self, part: &Part<'_>, at: Duration) {
+    fn part(&mut self, part: &Part<'_>, at: Duration) -> Result<(), Failure> {
         let completion = self.completions.entry(part.completion);
         if part.output_tokens.is_some() {
             completion.counted = part.output_tokens;
@@ -312,11 +372,15 @@ impl Seen {
             }
         }
         let tokens = match part.step {
-            Step::None => return,
+            Step::None => return Ok(()),
             Step::One => {
                 if let Some(total) = part.output_tokens
                     && let Some(tokens) = completion.rise(total)
                 {
+                    self.risen = self.risen.saturating_add(tokens.into());
+                    if self.risen > MAX_TOKENS {
+                        return Err(self.too_many());
+                    }
                     self.events.count(tokens);
                 }
                 1
@@ -328,9 +392,14 @@ impl Seen {
                 if unchanged {
                     // The same tokens told again, as with a closing event: nothing arrived.
                     completion.take_text(part);
-                    return;
+                    return Ok(());
                 }
-                u32::try_from(tokens).unwrap_or(u32::MAX)
+                self.risen = self.risen.saturating_add(tokens);
+                match u32::try_from(tokens) {
+                    // Each of them becomes a latency of its own.
+                    Ok(tokens) if self.risen <= MAX_TOKENS => tokens,
+                    _ => return Err(self.too_many()),
+                }
             }
         };
         completion.take_text(part);
@@ -339,6 +408,16 @@ impl Seen {
         if part.mode == TextMode::Append {
             self.events.text_ends.push(completion.text.len());
         }
+        Ok(())
+    }
+
+    /// Counts of output tokens that rise by more than can be, event after event.
+    fn too_many(&self) -> Failure {
+        let what = format!(
+            "the server's counts of output tokens rise by {} in all, and more than {MAX_TOKENS} are not believed",
+            self.risen
+        );
+        malformed(what, self.phase())
     }
 
     /// Whether a completion has begun to be told and lacks the end that the server would mark.
@@ -364,8 +443,9 @@ impl Seen {
     }
 
     /// Judges a response that ended without a transport error.
-    fn end(&mut self, expect: Expect) -> Result<(), Failure> {
+    fn end(&mut self, expect: Expect, any: bool) -> Result<(), Failure> {
         self.read_texts()?;
+        self.check_counts()?;
         if expect == Expect::NoTokens && self.last.is_some() {
             return Ok(());
         }
@@ -379,7 +459,11 @@ impl Seen {
             })
         };
         if self.last.is_none() {
-            return fail(FailureKind::NoTokens, "the response body was empty", Phase::FirstToken);
+            let message = match (any, expect) {
+                (true, Expect::Tokens) => "the response body held no event and no JSON",
+                _ => "the response body was empty",
+            };
+            return fail(FailureKind::NoTokens, message, Phase::FirstToken);
         }
         if self.ended_early() {
             let message = if self.said_done {
@@ -416,6 +500,11 @@ impl Completion {
         let tokens = total.checked_sub(self.stepped).filter(|&tokens| tokens > 0 || self.begun)?;
         self.stepped = total;
         u32::try_from(tokens).ok()
+    }
+
+    /// Bytes of text that are kept of it.
+    fn kept(&self) -> usize {
+        self.text.len() + self.escaped.len()
     }
 
     /// Keeps a text that repeats the one before and goes on, without reading what is known already.
@@ -484,7 +573,24 @@ fn failure(error: &DecodeError, phase: Phase) -> Failure {
         DecodeError::Server(_) => FailureKind::ServerError,
         DecodeError::Malformed(_) => FailureKind::Malformed,
     };
-    Failure { kind, phase, status: Some(200), message: error.to_string(), excerpt: None }
+    let mut message = error.to_string();
+    // Servers decide how long it is.
+    if message.len() > Failure::EXCERPT {
+        message.truncate(message.floor_char_boundary(Failure::EXCERPT));
+        message.push_str("...");
+    }
+    Failure { kind, phase, status: Some(200), message, excerpt: None }
+}
+
+fn malformed(what: String, phase: Phase) -> Failure {
+    failure(&DecodeError::Malformed(what), phase)
+}
+
+impl From<sse::TooLong> for Failure {
+    /// The phase is set by who knows it.
+    fn from(error: sse::TooLong) -> Self {
+        Self { status: None, ..malformed(error.to_string(), Phase::FirstToken) }
+    }
 }
 
 fn nanos(at: Duration) -> u64 {

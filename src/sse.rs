@@ -7,7 +7,25 @@
 //! - Events that are separated by one line end instead of two: a `data` line that opens a JSON value directly after one that closed a JSON value starts a new event, since no JSON text continues that way.
 //! - Lines of bare JSON objects without `data:`, which the standard would skip as unknown fields.
 
+use std::fmt;
+
 use memchr::memchr2;
+
+/// Longest event, in bytes: far above any that an engine sends, log probabilities of a long prompt included.
+pub const MAX_EVENT: usize = 64 << 20;
+
+/// What is kept of an event that has not ended is more than the cap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong {
+    /// The cap, in bytes.
+    pub cap: usize,
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an event of the stream is longer than {} MiB", self.cap >> 20)
+    }
+}
 
 /// One event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +37,10 @@ pub struct Event<'a> {
 }
 
 /// Cuts a byte stream into events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reader {
+    /// Most bytes that are kept.
+    cap: usize,
     /// The beginning of a line whose end has not arrived.
     partial: Vec<u8>,
     /// `data` lines of the event under way.
@@ -33,12 +53,41 @@ pub struct Reader {
     begun: bool,
 }
 
+impl Default for Reader {
+    fn default() -> Self {
+        Self::with_cap(MAX_EVENT)
+    }
+}
+
 impl Reader {
+    /// A reader that keeps at most `cap` bytes of an event that has not ended.
+    pub fn with_cap(cap: usize) -> Self {
+        Self {
+            cap,
+            partial: Vec::new(),
+            data: Vec::new(),
+            has_data: false,
+            kind: Vec::new(),
+            after_cr: false,
+            begun: false,
+        }
+    }
+
+    /// Bytes that are kept of an event that has not ended.
+    pub fn held(&self) -> usize {
+        self.partial.len() + self.data.len() + self.kind.len()
+    }
+
+    /// Whether `more` bytes can be kept. Asked where memory grows, which no event does that lies whole in one chunk.
+    fn room(&self, more: usize) -> Result<(), TooLong> {
+        if self.held() + more > self.cap { Err(TooLong { cap: self.cap }) } else { Ok(()) }
+    }
+
     /// Reads one chunk and hands each complete event to `on`.
     ///
     /// # Errors
-    /// The first error of `on`, after which the reader is not to be used again.
-    pub fn feed<E>(
+    /// If an event is longer than the cap, or the first error of `on`; the reader is not to be used again.
+    pub fn feed<E: From<TooLong>>(
         &mut self,
         mut chunk: &[u8],
         on: &mut impl FnMut(Event<'_>) -> Result<(), E>,
@@ -49,6 +98,7 @@ impl Reader {
                 chunk = chunk.strip_prefix(b"\n").unwrap_or(chunk);
             }
             let Some(end) = memchr2(b'\n', b'\r', chunk) else {
+                self.room(chunk.len())?;
                 self.partial.extend_from_slice(chunk);
                 return Ok(());
             };
@@ -71,6 +121,7 @@ impl Reader {
                 }
                 self.line(line, on)?;
             } else {
+                self.room(line.len())?;
                 let mut whole = std::mem::take(&mut self.partial);
                 whole.extend_from_slice(line);
                 self.line(&whole, on)?;
@@ -83,8 +134,11 @@ impl Reader {
     /// Ends the stream: an event that lacks only its line ends is handed out as well.
     ///
     /// # Errors
-    /// The first error of `on`.
-    pub fn finish<E>(&mut self, on: &mut impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
+    /// As for [`Self::feed`].
+    pub fn finish<E: From<TooLong>>(
+        &mut self,
+        on: &mut impl FnMut(Event<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let last = std::mem::take(&mut self.partial);
         if !last.is_empty() {
             self.line(&last, on)?;
@@ -98,7 +152,7 @@ impl Reader {
         (!self.has_data).then(|| value.strip_prefix(b" ").unwrap_or(value))
     }
 
-    fn line<E>(
+    fn line<E: From<TooLong>>(
         &mut self,
         mut line: &[u8],
         on: &mut impl FnMut(Event<'_>) -> Result<(), E>,
@@ -128,11 +182,13 @@ impl Reader {
                         self.data.push(b'\n');
                     }
                 }
+                self.room(value.len())?;
                 self.data.extend_from_slice(value);
                 self.has_data = true;
             }
             b"event" => {
                 self.kind.clear();
+                self.room(value.len())?;
                 self.kind.extend_from_slice(value);
             }
             _ => {}
@@ -185,7 +241,7 @@ mod tests {
         let mut on = |event: Event<'_>| {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             events.push((text(event.kind), text(event.data)));
-            Ok::<(), ()>(())
+            Ok::<(), TooLong>(())
         };
         for chunk in chunks {
             reader.feed(chunk, &mut on).unwrap();
@@ -238,6 +294,48 @@ mod tests {
     fn the_event_field_names_one_event_only() {
         let events = read(&[b"event: error\ndata: a\n\ndata: b\n\n"]);
         assert_eq!(events, [("error".into(), "a".into()), (String::new(), "b".into())]);
+    }
+
+    /// Feeds `chunks` to a reader that keeps little; how many events came before it had too much.
+    fn capped(chunks: &[&[u8]]) -> (usize, bool) {
+        let mut reader = Reader::with_cap(10);
+        let mut events = 0;
+        let mut on = |_: Event<'_>| {
+            events += 1;
+            Ok::<(), TooLong>(())
+        };
+        for chunk in chunks {
+            if reader.feed(chunk, &mut on).is_err() {
+                return (events, false);
+            }
+            assert!(reader.held() <= 10, "{}", reader.held());
+        }
+        let fits = reader.finish(&mut on).is_ok();
+        (events, fits)
+    }
+
+    #[test]
+    fn what_is_kept_has_a_cap() {
+        for (chunks, want) in [
+            // Nothing has to be kept of what lies whole in a chunk.
+            (&[&b"data: 0123456789012345\n\ndata: a\n\n"[..]][..], (2, true)),
+            (&[b"data: a\n\n", b"data: 0123456789012345"], (1, false)),
+            (&[b"data", b": 01", b"2\n", b"\n"], (1, true)),
+            (&[b"data", b": 01", b"23456"], (0, false)),
+            (&[b"data: 01", b"23456\n\n"], (0, false)),
+            // Several lines of one event count together, comments do not.
+            (&[b"data: 01234\n", b"data: 56\n\n"], (1, true)),
+            (&[b"data: 01234\n", b"data: 56789012\n\n"], (0, false)),
+            (&[b": 0123456789\n", b": 0123456789\n", b"data: a\n\n"], (1, true)),
+            (&[b"event: 01234567\n", b"data: 012", b"\n\n"], (0, false)),
+            (&[b"event: 01234567890\n"], (0, false)),
+        ] {
+            assert_eq!(capped(chunks), want, "{chunks:?}");
+        }
+        assert_eq!(
+            TooLong { cap: MAX_EVENT }.to_string(),
+            "an event of the stream is longer than 64 MiB"
+        );
     }
 
     fn line_end() -> impl Strategy<Value = &'static str> {

@@ -3,12 +3,14 @@
 //! Reasoning (`reasoning_content` or `reasoning`) and tool calls are output like content.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::wire::{self, Finish, Several, Sglext, Text, Told, Usage};
+use super::wire::{self, Finish, Several, Sglext, Text, Told, Usage, Words};
 use super::{
     Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step, Takes,
 };
@@ -86,7 +88,7 @@ struct Chunk<'a> {
     error: Option<Told>,
     #[serde(borrow)]
     object: Option<Text<'a>>,
-    message: Option<Value>,
+    message: Option<Words>,
 }
 
 #[derive(Deserialize)]
@@ -108,7 +110,40 @@ struct Message<'a> {
     reasoning_content: Option<Text<'a>>,
     #[serde(borrow)]
     reasoning: Option<Text<'a>>,
-    tool_calls: Option<Vec<ToolCall>>,
+    tool_calls: Option<Calls>,
+}
+
+/// The names and arguments of a list of tool calls, one after the other.
+#[derive(Default)]
+struct Calls {
+    text: String,
+    any: bool,
+}
+
+impl<'de> Deserialize<'de> for Calls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Calls;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of tool calls")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Calls, A::Error> {
+                let mut calls = Calls::default();
+                while let Some(call) = seq.next_element::<ToolCall>()? {
+                    // A call may come with an empty name and empty arguments: it is output all the same.
+                    calls.any = true;
+                    let Some(Function { name, arguments }) = call.function else { continue };
+                    calls.text += &name.unwrap_or_default();
+                    calls.text += &arguments.unwrap_or_default();
+                }
+                Ok(calls)
+            }
+        }
+        deserializer.deserialize_seq(List)
+    }
 }
 
 #[derive(Deserialize)]
@@ -127,16 +162,9 @@ impl<'a> Message<'a> {
     fn output(self) -> (Cow<'a, str>, Step) {
         let reasoning = self.reasoning_content.filter(|text| !text.0.is_empty()).or(self.reasoning);
         let mut text = wire::join(wire::text(reasoning), wire::text(self.content));
-        // A call may come with an empty name and empty arguments: the delta is output all the same.
-        let mut any = !text.is_empty();
-        for call in self.tool_calls.unwrap_or_default() {
-            any = true;
-            let function = call.function;
-            if let Some(Function { name, arguments }) = function {
-                text = wire::join(text, Cow::Owned(name.unwrap_or_default()));
-                text = wire::join(text, Cow::Owned(arguments.unwrap_or_default()));
-            }
-        }
+        let calls = self.tool_calls.unwrap_or_default();
+        let any = !text.is_empty() || calls.any;
+        text = wire::join(text, Cow::Owned(calls.text));
         (text, if any { Step::One } else { Step::None })
     }
 }

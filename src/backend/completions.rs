@@ -1,9 +1,8 @@
 //! OpenAI's completions: `POST /v1/completions`.
 
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::wire::{self, Finish, Several, Sglext, Text, Told, Usage};
+use super::wire::{self, Finish, Several, Sglext, Text, Told, Usage, Words};
 use super::{
     Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step, Takes,
 };
@@ -69,7 +68,7 @@ struct Chunk<'a> {
     error: Option<Told>,
     #[serde(borrow)]
     object: Option<Text<'a>>,
-    message: Option<Value>,
+    message: Option<Words>,
 }
 
 #[derive(Deserialize)]

@@ -4,9 +4,8 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 
-use super::wire::{self, First, Text, Told, Usage};
+use super::wire::{self, First, Text, Told, Usage, Words};
 use super::{
     Backend, CacheTelling, DecodeError, Decoder, Delta, End, Flush, Part, Protocol, Request, Takes,
 };
@@ -63,7 +62,7 @@ struct Answer<'a> {
     error: Option<Told>,
     #[serde(borrow)]
     object: Option<Text<'a>>,
-    message: Option<Value>,
+    message: Option<Words>,
 }
 
 impl Decoder for Reader {

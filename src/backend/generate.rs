@@ -10,7 +10,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::wire::{self, CacheDetails, Finish, First, Several, Text, Told};
+use super::wire::{self, CacheDetails, Finish, First, Several, Text, Told, Words};
 use super::{
     Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step,
     Takes, TextMode,
@@ -128,7 +128,7 @@ struct Chunk<'a> {
     error: Option<Told>,
     #[serde(borrow)]
     object: Option<Text<'a>>,
-    message: Option<Value>,
+    message: Option<Words>,
 }
 
 #[derive(Default, Deserialize)]
@@ -224,7 +224,7 @@ fn read(data: &[u8]) -> Result<Delta<'_>, DecodeError> {
     let chunks = wire::parse::<Answer<'_>>(data)?.0;
     let Some(first) = chunks.first else { return Ok(Delta::default()) };
     let mut delta = first.delta(0)?;
-    for (chunk, position) in chunks.others.into_iter().zip(1..) {
+    for (chunk, position) in chunks.others.into_iter().zip(1..=u16::MAX) {
         delta.others.push(chunk.delta(position)?.part);
     }
     Ok(delta)

@@ -3,9 +3,8 @@
 //! No usage is reported and no end is marked; each event is one token, even if its text is empty.
 
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::wire::{self, Text, Told};
+use super::wire::{self, Text, Told, Words};
 use super::{
     Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step, Takes,
 };
@@ -67,7 +66,7 @@ struct Chunk<'a> {
     error: Option<Told>,
     #[serde(borrow)]
     object: Option<Text<'a>>,
-    message: Option<Value>,
+    message: Option<Words>,
 }
 
 impl Decoder for Reader {

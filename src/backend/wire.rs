@@ -5,7 +5,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{DecodeError, Delta, End, Part, Request};
@@ -148,6 +149,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
                 let first = seq.next_element()?;
                 let mut others = Vec::new();
                 while let Some(other) = seq.next_element()? {
+                    // An index has to fit, and memory is to be in proportion to what was read.
+                    if others.len() == usize::from(u16::MAX) {
+                        return Err(A::Error::custom("a list of more than 65536 completions"));
+                    }
                     others.push(other);
                 }
                 Ok(Several { first, others })
@@ -187,10 +192,24 @@ pub(super) fn delta<'a, C: Choice<'a>>(
             delta.part.output_tokens = delta.output_tokens.take();
         }
     }
-    for (choice, position) in choices.others.into_iter().zip(1..) {
+    for (choice, position) in choices.others.into_iter().zip(1..=u16::MAX) {
         delta.others.push(choice.part(position)?);
     }
     Ok(delta)
+}
+
+/// The text of a string, or the JSON of anything else, which is never made into values: these take far more memory.
+#[derive(Debug)]
+pub(super) struct Words(String);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        if json.get().starts_with('"') {
+            return serde_json::from_str(json.get()).map(Self).map_err(D::Error::custom);
+        }
+        Ok(Self(String::from(Box::<str>::from(json))))
+    }
 }
 
 /// A reason or message that servers write as a string or as an object with `message` and `type`.
@@ -235,11 +254,7 @@ impl<'de> Deserialize<'de> for Told {
                             continue;
                         }
                     };
-                    *slot = match map.next_value::<Value>()? {
-                        Value::Null => None,
-                        Value::String(text) => Some(text),
-                        other => Some(other.to_string()),
-                    };
+                    *slot = map.next_value::<Option<Words>>()?.map(|words| words.0);
                 }
                 Ok(told)
             }
@@ -301,16 +316,14 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, DecodeE
 pub(super) fn refuse_error(
     error: Option<Told>,
     object: Option<&str>,
-    message: Option<Value>,
+    message: Option<Words>,
 ) -> Result<(), DecodeError> {
     if let Some(told) = error {
         return Err(DecodeError::Server(told.say()));
     }
     if object == Some("error") {
-        let message =
-            message.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
         return Err(DecodeError::Server(
-            message.unwrap_or_else(|| "an error without a message".to_owned()),
+            message.map_or_else(|| "an error without a message".to_owned(), |words| words.0),
         ));
     }
     Ok(())

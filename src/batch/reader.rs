@@ -237,6 +237,12 @@ impl State {
     }
 }
 
+impl From<sse::TooLong> for String {
+    fn from(error: sse::TooLong) -> Self {
+        error.to_string()
+    }
+}
+
 /// Some of the prompts at `indices`, for messages.
 fn named(indices: &[usize]) -> String {
     let shown: Vec<String> = indices.iter().take(5).map(ToString::to_string).collect();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
 
-use super::beginning;
+use super::{beginning, said};
 use crate::error::{Error, Kind};
 use crate::transport::{Route, USER_AGENT, innermost};
 
@@ -53,7 +53,7 @@ impl Sender {
         let mut response = request.send().await.map_err(|error| innermost(&error))?;
         let status = response.status();
         if status != reqwest::StatusCode::OK {
-            return Err(format!("it answers {status}: {}", beginning(response).await));
+            return Err(format!("it answers {}: {}", said(&response), beginning(response).await));
         }
         while let Some(piece) = response.chunk().await.map_err(|error| innermost(&error))? {
             on(&piece, sent.elapsed())?;

@@ -7,18 +7,28 @@ use std::fmt;
 /// Longest head of a response, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 
+/// A head of up to so many bytes is read anew with each piece that arrives of it.
+const SHORT_HEAD: usize = 1024;
+
 /// Most fields of a head.
 const MAX_FIELDS: usize = 128;
 
-/// Longest line that tells the size of a chunk, and longest trailer, in bytes.
+/// Most interim responses (those with a status of 1xx) before a response.
+const MAX_INTERIM: u8 = 100;
+
+/// Longest line that tells the size of a chunk, and longest trailer, in bytes. Neither is kept.
 const MAX_CHUNK_LINE: usize = 16 * 1024;
+
+/// Longest reason of a head that is kept, and longest place that one of a redirect names, in characters.
+pub(super) const MAX_REASON: usize = 200;
 
 /// The head of a final response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// The status code.
     pub status: u16,
-    /// The words after the status code.
+    /// The words after the status code; those of a redirect, which nobody follows, also name where it leads,
+    /// without user, password, query and fragment.
     pub reason: String,
     /// The value of `content-type`.
     pub content_type: Option<String>,
@@ -48,6 +58,8 @@ pub enum Malformed {
     Head,
     /// The head is longer than [`MAX_HEAD`] or has too many fields.
     LongHead,
+    /// More than 100 interim responses come before the response.
+    Interim,
     /// The body's length is told in a way that can not be read.
     Length,
     /// The chunks of the body are broken.
@@ -61,6 +73,7 @@ impl fmt::Display for Malformed {
         f.write_str(match self {
             Self::Head => "the response head is not HTTP/1.1",
             Self::LongHead => "the response head is longer than 64 KiB or has more than 128 fields",
+            Self::Interim => "more than 100 interim responses come before the response",
             Self::Length => "the response head gives no usable body length",
             Self::Chunk => "the chunked encoding of the body is broken",
             Self::Upgrade => "the server changed to another protocol",
@@ -74,6 +87,8 @@ pub struct Reader {
     state: State,
     /// The beginning of a head whose end has not arrived.
     partial: Vec<u8>,
+    /// Interim responses before the response under way.
+    interim: u8,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -169,6 +184,11 @@ impl Reader {
         }
     }
 
+    /// Bytes that are kept of a head that has not ended.
+    pub fn held(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Whether any byte of a response that has not ended was read.
     pub fn begun(&self) -> bool {
         !self.partial.is_empty() || !matches!(self.state, State::Head | State::Ended)
@@ -181,26 +201,37 @@ impl Reader {
         on: &mut impl FnMut(Part<'_>) -> Result<(), E>,
     ) -> Result<usize, E> {
         let kept = self.partial.len();
+        // What can not belong to the longest head is not looked at.
+        let new = &bytes[..bytes.len().min(MAX_HEAD + 1 - kept)];
         let parsed = if kept == 0 {
-            parse_head(bytes)?
+            parse_head(new)?
         } else {
-            self.partial.extend_from_slice(bytes);
-            parse_head(&self.partial)?
-        };
-        let Some(Opened { len, real }) = parsed else {
-            if kept == 0 {
-                self.partial.extend_from_slice(bytes);
-            }
-            return if self.partial.len() > MAX_HEAD {
-                Err(Malformed::LongHead.into())
+            self.partial.extend_from_slice(new);
+            // Heads end with their lines: a long one that comes byte by byte is not read again for each of them.
+            if kept < SHORT_HEAD || new.contains(&b'\n') {
+                parse_head(&self.partial)?
             } else {
-                Ok(bytes.len())
-            };
+                None
+            }
+        };
+        let Some(Opened { len, real }) = parsed.filter(|opened| opened.len <= MAX_HEAD) else {
+            if kept + new.len() > MAX_HEAD {
+                return Err(Malformed::LongHead.into());
+            }
+            if kept == 0 {
+                self.partial.extend_from_slice(new);
+            }
+            return Ok(bytes.len());
         };
         self.partial.clear();
         if let Some((head, state)) = real {
+            self.interim = 0;
             self.state = state;
             on(Part::Head(head))?;
+        } else if self.interim == MAX_INTERIM {
+            return Err(Malformed::Interim.into());
+        } else {
+            self.interim += 1;
         }
         // What was kept held no whole head, so the head ends within the new bytes.
         Ok(len.saturating_sub(kept))
@@ -297,6 +328,19 @@ fn clamp(left: u64, len: usize) -> usize {
     usize::try_from(left).map_or(len, |left| left.min(len))
 }
 
+/// Where a redirect leads, without what may be secret: user and password, query and fragment.
+pub fn shown(location: &str) -> String {
+    let end = location.find(['?', '#']).unwrap_or(location.len());
+    let place = &location[..end];
+    let start = place.find("//").map_or(0, |at| at + 2);
+    let authority = place[start..].find('/').map_or(place.len(), |at| start + at);
+    let host = match place[start..authority].rfind('@') {
+        Some(at) if start > 0 => start + at + 1,
+        _ => start,
+    };
+    place[..start].chars().chain(place[host..].chars()).take(MAX_REASON).collect()
+}
+
 /// A head, and what is to come after it.
 struct Opened {
     /// Length of the head, in bytes.
@@ -324,13 +368,14 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
     let text = |value: &[u8]| String::from_utf8_lossy(value).trim().to_owned();
     let mut head = Head {
         status,
-        reason: response.reason.unwrap_or("").to_owned(),
+        reason: response.reason.unwrap_or("").chars().take(MAX_REASON).collect(),
         content_type: None,
         encoding: None,
         retry_after: None,
         keep_alive: response.version == Some(1),
     };
     let (mut length, mut chunked, mut other_coding) = (None, false, false);
+    let mut location = None;
     for field in response.headers.iter() {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         let value = text(field.value);
@@ -353,6 +398,8 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
                 other_coding |= !coding.eq_ignore_ascii_case("chunked");
                 chunked = coding.eq_ignore_ascii_case("chunked");
             }
+        } else if is("location") && (300..400).contains(&status) {
+            location = Some(shown(&value));
         } else if is("connection") {
             for option in value.split(',').map(str::trim) {
                 if option.eq_ignore_ascii_case("close") {
@@ -365,6 +412,9 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
     }
     if other_coding {
         return Err(Malformed::Length);
+    }
+    if let Some(location) = location {
+        head.reason = format!("{}, which leads to {location} and is not followed", head.reason);
     }
     let state = match (chunked, length, status) {
         (_, _, 204 | 304) => State::Fixed(0),

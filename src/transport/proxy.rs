@@ -120,37 +120,39 @@ impl Tunnel {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
-            if self.answered()? {
+            if opens(&self.answer)? {
                 return Ok(true);
             }
         }
     }
+}
 
-    fn answered(&self) -> io::Result<bool> {
-        let mut fields = [httparse::EMPTY_HEADER; 128];
-        let mut response = httparse::Response::new(&mut fields);
-        let parsed = response.parse(&self.answer);
-        let len = match parsed {
-            Ok(httparse::Status::Complete(len)) => len,
-            Ok(httparse::Status::Partial) if self.answer.len() <= http1::MAX_HEAD => {
-                return Ok(false);
-            }
-            _ => return Err(refusal("its answer is not HTTP")),
+/// Whether the proxy's `answer` to a request for a way opens it; it may not be whole.
+///
+/// # Errors
+/// If it refuses, is not HTTP, is too long, or more follows it.
+pub fn opens(answer: &[u8]) -> io::Result<bool> {
+    let mut fields = [httparse::EMPTY_HEADER; 128];
+    let mut response = httparse::Response::new(&mut fields);
+    let len = match response.parse(answer) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) if answer.len() <= http1::MAX_HEAD => return Ok(false),
+        _ => return Err(refusal("its answer is not HTTP")),
+    };
+    let status = response.code.unwrap_or_default();
+    if !(200..300).contains(&status) {
+        let reason: String =
+            response.reason.unwrap_or_default().chars().take(http1::MAX_REASON).collect();
+        let advice = if status == 407 {
+            ": put its user and password into its URL, as in http://user:password@host:port"
+        } else {
+            ""
         };
-        let status = response.code.unwrap_or_default();
-        if !(200..300).contains(&status) {
-            let reason = response.reason.unwrap_or_default();
-            let advice = if status == 407 {
-                ": put its user and password into its URL, as in http://user:password@host:port"
-            } else {
-                ""
-            };
-            let why = format!("HTTP status {status} {reason}");
-            return Err(refusal(&format!("{}{advice}", why.trim_end())));
-        }
-        // A server with TLS is silent until it is spoken to.
-        if self.answer.len() > len { Err(refusal("bytes follow its answer")) } else { Ok(true) }
+        let why = format!("HTTP status {status} {reason}");
+        return Err(refusal(&format!("{}{advice}", why.trim_end())));
     }
+    // A server with TLS is silent until it is spoken to.
+    if answer.len() > len { Err(refusal("bytes follow its answer")) } else { Ok(true) }
 }
 
 fn refusal(why: &str) -> io::Error {

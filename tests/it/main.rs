@@ -27,6 +27,8 @@ mod dispatch;
 mod endless;
 /// Flags that add to a run: profiles, lines per request, the steady state.
 mod extras;
+/// What hostile and broken servers do, and the good streams beside them.
+mod faults;
 /// A walk over every flag: each changes something.
 mod flags;
 /// The course of a run: what is asked before, between and after, and what ends it.

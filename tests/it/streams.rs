@@ -234,7 +234,7 @@ fn any_stream(wire: Wire) -> Vec<Row> {
         row(
             "comments alone",
             Answer::stream([": ping\n\n"]),
-            bad("no_tokens", "first_token", "empty"),
+            bad("no_tokens", "first_token", "no event"),
         ),
         // Answers that break off.
         row(

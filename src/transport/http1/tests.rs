@@ -195,3 +195,65 @@ proptest! {
         let _ = read(&[start.as_bytes(), &bytes]);
     }
 }
+
+#[test]
+fn interim_responses_come_to_an_end() {
+    let interim = "HTTP/1.1 102 Processing\r\n\r\n";
+    let good = format!("{OK}content-length: 1\r\n\r\na");
+    let few = format!("{}{good}", interim.repeat(100));
+    assert_eq!(bodies(&few.repeat(2)).unwrap(), ["a", "a"]);
+    let many = format!("{}{good}", interim.repeat(101));
+    assert_eq!(bodies(&many).unwrap_err(), Malformed::Interim);
+}
+
+#[test]
+fn long_heads_are_refused_however_they_are_cut() {
+    let head = |len: usize| {
+        let rest = "content-length: 0\r\n\r\n";
+        let name = "x-filling: ";
+        let filling = "x".repeat(len - OK.len() - name.len() - 2 - rest.len());
+        format!("{OK}{name}{filling}\r\n{rest}").into_bytes()
+    };
+    for cut in [1, 1000, MAX_HEAD, MAX_HEAD + 1, usize::MAX] {
+        let longest = head(MAX_HEAD);
+        assert_eq!(longest.len(), MAX_HEAD);
+        let pieces =
+            |bytes: &[u8]| read(&bytes.chunks(cut).collect::<Vec<_>>()).map(|(seen, _)| seen.ends);
+        assert_eq!(pieces(&longest), Ok(1), "{cut}");
+        assert_eq!(pieces(&head(MAX_HEAD + 1)), Err(Malformed::LongHead), "{cut}");
+    }
+    let mut reader = Reader::default();
+    let mut endless = || reader.feed(&[b'x'; 999], &mut |_| Ok::<(), Malformed>(()));
+    assert_eq!(endless(), Err(Malformed::Head));
+    let mut reader = Reader::default();
+    let mut feed = |bytes: &[u8]| {
+        let fed = reader.feed(bytes, &mut |_| Ok::<(), Malformed>(()));
+        assert!(reader.held() <= MAX_HEAD + 1);
+        fed
+    };
+    feed(b"HTTP/1.1 200 OK\r\nx: ").unwrap();
+    let ended = (0..100).find_map(|_| feed(&[b'x'; 999]).err());
+    assert_eq!(ended, Some(Malformed::LongHead));
+}
+
+#[test]
+fn redirects_say_where_they_lead() {
+    for (location, want) in [
+        ("/elsewhere", "/elsewhere"),
+        ("http://other.example/v1?key=1#part", "http://other.example/v1"),
+        ("https://user:pass@other.example:8000/a@b", "https://other.example:8000/a@b"),
+        ("//user:p@ss@other.example", "//other.example"),
+        ("?key=1", ""),
+        ("a@b", "a@b"),
+    ] {
+        let text = format!(
+            "HTTP/1.1 307 Temporary Redirect\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n"
+        );
+        let (seen, _) = read(&[text.as_bytes()]).unwrap();
+        let want = format!("Temporary Redirect, which leads to {want} and is not followed");
+        assert_eq!(seen.heads[0].reason, want);
+    }
+    let (seen, _) =
+        read(&[format!("{OK}location: /x\r\ncontent-length: 0\r\n\r\n").as_bytes()]).unwrap();
+    assert_eq!(seen.heads[0].reason, "OK");
+}

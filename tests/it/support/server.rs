@@ -56,6 +56,10 @@ impl Request {
 #[derive(Debug, Clone)]
 enum Step {
     Write(Vec<u8>),
+    /// The same bytes again and again, until the client goes away.
+    Flood(Vec<u8>),
+    /// Byte by byte.
+    Drip(Vec<u8>),
     /// Sets two instants apart, where a latency is what is tested.
     Pause(Duration),
     /// Goes on when as many answers as the barrier counts have come this far.
@@ -88,6 +92,21 @@ impl Answer {
     /// These bytes as they are.
     pub(crate) fn raw(self, bytes: impl AsRef<[u8]>) -> Self {
         self.then(Step::Write(bytes.as_ref().to_vec()))
+    }
+
+    /// These bytes again and again, until the client goes away.
+    pub(crate) fn flood(self, bytes: impl AsRef<[u8]>) -> Self {
+        self.then(Step::Flood(bytes.as_ref().to_vec()))
+    }
+
+    /// This answer with each piece sent byte by byte.
+    pub(crate) fn dripping(mut self) -> Self {
+        for step in &mut self.steps {
+            if let Step::Write(bytes) = step {
+                *step = Step::Drip(std::mem::take(bytes));
+            }
+        }
+        self
     }
 
     /// A head with `headers`, a line each, and the empty line.
@@ -176,6 +195,10 @@ pub(crate) struct Script {
     inference: Handler,
     control: HashMap<&'static str, Handler>,
     calls: Calls,
+    /// Whether requests to generate are answered without a look at their bodies, which are never read.
+    hasty: bool,
+    /// What is done with a connection to generate before anything is read from it.
+    greeting: Option<Answer>,
 }
 
 /// What the server has to have seen when it is dropped.
@@ -200,6 +223,8 @@ impl Script {
             inference: Box::new(inference),
             control: HashMap::new(),
             calls: Calls::Inference,
+            hasty: false,
+            greeting: None,
         };
         script
             .on("/v1/models", move |_| Answer::json(&models))
@@ -223,6 +248,18 @@ impl Script {
     /// Asks nothing of what the server is asked.
     pub(crate) fn whatever(mut self) -> Self {
         self.calls = Calls::Any;
+        self
+    }
+
+    /// Answers requests to generate when their heads are there, and ends each connection after that.
+    pub(crate) fn hasty(mut self) -> Self {
+        self.hasty = true;
+        self
+    }
+
+    /// Does this with every connection but the first, before it reads anything.
+    pub(crate) fn greeting(mut self, greeting: Answer) -> Self {
+        self.greeting = Some(greeting);
         self
     }
 
@@ -330,6 +367,8 @@ struct Log {
     connections: usize,
     open: usize,
     peak: usize,
+    /// Whether there was a connection.
+    greeted: bool,
     panics: Vec<String>,
 }
 
@@ -459,7 +498,15 @@ async fn serve(listener: Listener, shared: &Arc<Shared>, mut stopped: oneshot::R
 async fn converse(mut stream: Stream, shared: &Shared) -> std::io::Result<()> {
     let mut unread = Vec::new();
     let mut counted = false;
-    while let Some(mut request) = read(&mut stream, &mut unread).await? {
+    // The first connection is that of the calls around the load.
+    if let Some(greeting) = &shared.script.greeting
+        && std::mem::replace(&mut lock(&shared.log).greeted, true)
+        && !act(&mut stream, greeting.steps.clone()).await?
+    {
+        return Ok(());
+    }
+    let whole = |path: &str| !shared.script.hasty || shared.script.control.contains_key(path);
+    while let Some(mut request) = read(&mut stream, &mut unread, &whole).await? {
         let path = request.path.split('?').next().unwrap_or_default().to_owned();
         let control = shared.script.control.get(path.as_str());
         let _open = {
@@ -478,23 +525,41 @@ async fn converse(mut stream: Stream, shared: &Shared) -> std::io::Result<()> {
             control.is_none().then(|| Open(shared.log.clone()))
         };
         let answer = control.unwrap_or(&shared.script.inference)(&request);
-        for step in answer.steps {
-            match step {
-                Step::Write(bytes) => {
-                    stream.write_all(&bytes).await?;
-                    stream.flush().await?;
-                }
-                Step::Pause(time) => tokio::time::sleep(time).await,
-                Step::Meet(barrier) => {
-                    barrier.wait().await;
-                }
-                Step::Close => return stream.shutdown().await,
-                Step::Cut => return stream.cut().await,
-                Step::Reset => return stream.reset(),
-            }
+        let read_all = control.is_some() || !shared.script.hasty;
+        if !act(&mut stream, answer.steps).await? || !read_all {
+            return Ok(());
         }
     }
     Ok(())
+}
+
+/// Acts out an answer; whether the connection can go on after it.
+async fn act(stream: &mut Stream, steps: Vec<Step>) -> std::io::Result<bool> {
+    for step in steps {
+        match step {
+            Step::Write(bytes) => {
+                stream.write_all(&bytes).await?;
+                stream.flush().await?;
+            }
+            Step::Flood(bytes) => loop {
+                stream.write_all(&bytes).await?;
+            },
+            Step::Drip(bytes) => {
+                for byte in bytes {
+                    stream.write_u8(byte).await?;
+                    stream.flush().await?;
+                }
+            }
+            Step::Pause(time) => tokio::time::sleep(time).await,
+            Step::Meet(barrier) => {
+                barrier.wait().await;
+            }
+            Step::Close => return stream.shutdown().await.map(|()| false),
+            Step::Cut => return stream.cut().await.map(|()| false),
+            Step::Reset => return stream.reset().map(|()| false),
+        }
+    }
+    Ok(true)
 }
 
 /// Counts a request as open for as long as it lives.
@@ -507,7 +572,11 @@ impl Drop for Open {
 }
 
 /// The next request; `None` if the client has no more.
-async fn read(stream: &mut Stream, unread: &mut Vec<u8>) -> std::io::Result<Option<Request>> {
+async fn read(
+    stream: &mut Stream,
+    unread: &mut Vec<u8>,
+    whole: &impl Fn(&str) -> bool,
+) -> std::io::Result<Option<Request>> {
     let end = loop {
         if let Some(at) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
             break at;
@@ -528,6 +597,9 @@ async fn read(stream: &mut Stream, unread: &mut Vec<u8>) -> std::io::Result<Opti
         })
         .collect();
     let mut request = Request { method, path, headers, body: String::new(), nth: 0 };
+    if !whole(&request.path) {
+        return Ok(Some(request));
+    }
     let length: usize = request.header("content-length").map_or(0, |n| n.parse().unwrap());
     while unread.len() < length {
         if stream.read_buf(unread).await? == 0 {
