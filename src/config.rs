@@ -2,6 +2,7 @@
 
 mod files;
 mod fits;
+mod keys;
 mod launch;
 mod objectives;
 pub mod one_batch;
@@ -16,6 +17,7 @@ use jiff::Zoned;
 use serde_json::{Map, Value};
 
 pub use self::files::files_differ;
+pub use self::keys::Keys;
 pub use self::launch::Launch;
 pub use self::objectives::objectives;
 pub use self::target::{Place, Target};
@@ -143,33 +145,6 @@ impl Serve {
     }
 }
 
-/// A key of the environment that opens a server.
-#[derive(Clone, Default)]
-pub struct Keys {
-    /// `OPENAI_API_KEY`, sent as a bearer token.
-    pub bearer: Option<String>,
-    /// `API_KEY`, sent as it is.
-    pub plain: Option<String>,
-}
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys(***)")
-    }
-}
-
-impl Keys {
-    /// Reads the environment.
-    pub fn from_env() -> Self {
-        let read = |name| std::env::var(name).ok().filter(|key| !key.is_empty());
-        Self { bearer: read("OPENAI_API_KEY"), plain: read("API_KEY") }
-    }
-
-    fn authorization(&self) -> Option<String> {
-        self.bearer.as_ref().map(|key| format!("Bearer {key}")).or_else(|| self.plain.clone())
-    }
-}
-
 /// The address by which SGLang's decode servers know a prefill server that does not exist.
 const FAKE_PREFILL_HOST: &str = "2.2.2.2";
 
@@ -251,6 +226,8 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         all.insert("launched".into(), true.into());
     }
     all.extend(facts);
+    // A password may stand in other words as well.
+    all.values_mut().for_each(|value| target.secrets.take_out_of(value));
     let sweep: Vec<Rate> =
         if args.multi { args.request_rate_range.rates().collect() } else { Vec::new() };
     if !sweep.is_empty() {

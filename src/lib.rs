@@ -47,6 +47,7 @@ pub mod report;
 pub mod request_log;
 pub mod response;
 pub mod rng;
+pub mod secrets;
 pub mod selftest;
 pub mod sse;
 pub mod stats;

@@ -6,7 +6,7 @@ pub mod stream;
 
 use std::time::{Duration, Instant};
 
-use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
@@ -43,6 +43,8 @@ pub struct ListedModel {
 pub struct Probe {
     client: reqwest::Client,
     base: String,
+    /// Whether there is a key, which wins over user and password of a URL, as it does for the load.
+    keyed: bool,
 }
 
 impl std::fmt::Debug for Probe {
@@ -58,6 +60,7 @@ impl Probe {
     /// # Errors
     /// If the TLS roots of the system can not be read.
     pub fn new(base: &str, headers: HeaderMap, route: &Route) -> Result<Self, Error> {
+        let keyed = headers.contains_key(AUTHORIZATION);
         let builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .default_headers(headers)
@@ -66,7 +69,8 @@ impl Probe {
         let client = route.lead(builder)?.build().map_err(|error| {
             Error::new(Kind::System, "can not make an HTTP client").because(error)
         })?;
-        Ok(Self { client, base: base.to_owned() })
+        let base = if keyed { anonymous(base) } else { base.to_owned() };
+        Ok(Self { client, base, keyed })
     }
 
     /// Waits until the server answers, for at most `patience`; returns what its model list says, if that was asked.
@@ -164,6 +168,7 @@ impl Probe {
     /// # Errors
     /// If the answer is not a success: what it says, or why there is none. The URL is left out, it may hold a password.
     pub async fn post(&self, url: &str, body: &Value, timeout: Duration) -> Result<(), String> {
+        let url = if self.keyed { anonymous(url) } else { url.to_owned() };
         let request = self.client.post(url).json(body).timeout(timeout);
         let response = request.send().await.map_err(|error| innermost(&error))?;
         let status = response.status();
@@ -212,6 +217,15 @@ impl Probe {
             _ => error,
         })
     }
+}
+
+/// `base` without user and password.
+fn anonymous(base: &str) -> String {
+    let Ok(mut url) = reqwest::Url::parse(base) else { return base.to_owned() };
+    // Neither can fail on a URL that has a host.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// Follows a redirect on the same server alone: keys are not shown to others, and the load goes to this one.

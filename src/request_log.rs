@@ -3,6 +3,7 @@
 //! For debugging; the keys may change between releases. Events are sent over a channel, and whoever holds its other end
 //! makes the lines: the stream path formats nothing.
 
+use std::borrow::Cow;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::model::{Failure, Outcome, PlannedRequest, RequestRecord};
+use crate::secrets::Secrets;
 
 /// Where events go.
 pub type Log = Sender<Event>;
@@ -71,8 +73,8 @@ impl Event {
         }))
     }
 
-    /// The event as one line of JSON, without a line end.
-    pub fn line(&self) -> String {
+    /// The event as one line of JSON, without a line end and without `secrets` in what the server said.
+    pub fn line(&self, secrets: &Secrets) -> String {
         let line = match self {
             Self::Start { request, round, sent, run } => Line {
                 event: "start",
@@ -97,7 +99,7 @@ impl Event {
                 due_s: ended.due.as_secs_f64(),
                 sent_s: seconds(ended.sent),
                 start: None,
-                end: Some(end(ended)),
+                end: Some(end(ended, secrets)),
             },
         };
         // Numbers and strings can always be written.
@@ -105,7 +107,7 @@ impl Event {
     }
 }
 
-fn end(ended: &Ended) -> End<'_> {
+fn end<'a>(ended: &'a Ended, secrets: &Secrets) -> End<'a> {
     let (outcome, failure) = match &ended.outcome {
         Outcome::Completed => ("completed", None),
         Outcome::Failed(failure) => ("failed", Some(failure)),
@@ -121,11 +123,11 @@ fn end(ended: &Ended) -> End<'_> {
             kind: kind.name(),
             phase: phase.name(),
             status: *status,
-            message,
+            message: secrets.hide(message),
         }),
         server_input_tokens: ended.server_input_tokens,
         output_tokens: ended.output_tokens,
-        text: &ended.text,
+        text: secrets.hide(&ended.text),
     }
 }
 
@@ -162,7 +164,7 @@ struct End<'a> {
     failure: Option<Reason<'a>>,
     server_input_tokens: Option<u64>,
     output_tokens: Option<u64>,
-    text: &'a str,
+    text: Cow<'a, str>,
 }
 
 #[derive(Serialize)]
@@ -170,7 +172,7 @@ struct Reason<'a> {
     kind: &'static str,
     phase: &'static str,
     status: Option<u16>,
-    message: &'a str,
+    message: Cow<'a, str>,
 }
 
 fn seconds(at: Option<Duration>) -> Option<f64> {
@@ -211,7 +213,8 @@ mod tests {
 
     fn start(body: &str) -> String {
         let sent = Duration::from_millis(500);
-        Event::Start { request: request(body), round: 1, sent, run: UNIX_EPOCH + RUN }.line()
+        Event::Start { request: request(body), round: 1, sent, run: UNIX_EPOCH + RUN }
+            .line(&Secrets::default())
     }
 
     #[test]
@@ -222,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_an_end_tells() {
-        let line = |record| Event::end(&record, UNIX_EPOCH + RUN).line();
+        let line = |record| Event::end(&record, UNIX_EPOCH + RUN).line(&Secrets::default());
         let ms = Duration::from_millis;
         let good = RequestRecord {
             sent: Some(ms(500)),

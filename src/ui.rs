@@ -2,10 +2,21 @@
 //!
 //! Results go to stdout; everything else goes to stderr. Colour is for terminals, and never carries the meaning.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use crate::error::Error;
+use crate::secrets::Secrets;
+
+/// What is not written to stderr, whoever says it.
+static SECRETS: OnceLock<Secrets> = OnceLock::new();
+
+/// Has `secrets` taken out of all that is written to stderr from now on. A program has its words once; so has this.
+pub fn keep_secret(secrets: &Secrets) {
+    let _ = SECRETS.set(secrets.clone());
+}
 
 /// Writes to the two streams.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +86,7 @@ impl Ui {
     }
 
     fn line(self, color: &str, label: &str, text: &str) {
+        let text = SECRETS.get().map_or(Cow::Borrowed(text), |secrets| secrets.hide(text));
         let mut out = io::stderr().lock();
         // Nobody is left to tell if stderr is gone.
         let _ = if self.color && !color.is_empty() {

@@ -21,7 +21,7 @@ use crate::model::Prompt;
 use crate::output::one_batch as output;
 use crate::probe;
 use crate::probe::stream::Sender;
-use crate::ui::Ui;
+use crate::ui::{self, Ui};
 
 /// How often a server is asked to empty its cache before that is an error.
 const FLUSHES: usize = 3;
@@ -39,7 +39,9 @@ pub(super) fn one_batch(words: OneBatchWords, ui: Ui) -> Result<(), Error> {
     }
     let engine = if words.args.mock { Some(Engine::start(words.args.seed)?) } else { None };
     let url = engine.as_ref().map(Engine::url);
-    let config = resolve_one_batch(words, &Keys::from_env(), url)?;
+    let keys = Keys::read(words.args.reach.api_key_file.as_deref())?;
+    let config = resolve_one_batch(words, &keys, url)?;
+    ui::keep_secret(&config.serve.target.secrets);
     save::check("--result-filename", Some(&config.result_file))?;
     limits::raise_descriptors();
     let session = Session::open(&config.serve, ui)?;
@@ -121,8 +123,8 @@ impl<'a> Bench<'a> {
         let facts = output::Facts {
             run_name: config.run_name.clone(),
             backend: serve.backend.name,
-            model: session.served.model.clone(),
-            tokenizer: session.tokenizer.name().to_owned(),
+            model: serve.target.secrets.hide(&session.served.model).into_owned(),
+            tokenizer: serve.target.secrets.hide(session.tokenizer.name()).into_owned(),
             dataset: if config.fixed_prompt.is_some() {
                 "fixed-prompt-file".to_owned()
             } else {

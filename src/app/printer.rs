@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use crate::request_log::{Event, Log};
+use crate::secrets::Secrets;
 use crate::ui::Ui;
 
 /// The thread; dropping waits until everything is written, so every [`Log`] is to be dropped before.
@@ -13,15 +14,15 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    /// Starts it.
+    /// Starts it; it writes no `secrets`.
     ///
     /// # Errors
     /// If no thread can be made.
-    pub(super) fn start(ui: Ui) -> std::io::Result<(Self, Log)> {
+    pub(super) fn start(ui: Ui, secrets: Secrets) -> std::io::Result<(Self, Log)> {
         let (log, events) = mpsc::channel::<Event>();
         let write = move || {
             for event in events {
-                ui.status(&event.line());
+                ui.status(&event.line(&secrets));
             }
         };
         let thread = std::thread::Builder::new().name("rbench-log".into()).spawn(write)?;

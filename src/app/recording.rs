@@ -58,7 +58,11 @@ pub(super) fn start(
     plan: &Arc<[PlannedRequest]>,
     ui: Ui,
 ) -> Result<Option<(Recording, Sender<RequestRecord>)>, Error> {
-    let mut files = Files { records: config.records.clone(), failed: config.failed_file.clone() };
+    let mut files = Files {
+        records: config.records.clone(),
+        failed: config.failed_file.clone(),
+        secrets: config.target.secrets.clone(),
+    };
     let mut beside = None;
     if files.records.is_none() && config.details {
         beside = make_beside(result, ui);

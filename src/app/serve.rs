@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
+
 use super::cycles::{self, Around};
 use super::engine::Engine;
 use super::figures::figures;
@@ -37,7 +39,7 @@ use crate::progress::{Bar, Progress, Towards};
 use crate::report::Facts;
 use crate::tokenizer::Tokenizer;
 use crate::transport::{Endpoint, Route};
-use crate::ui::Ui;
+use crate::ui::{self, Ui};
 
 /// `rbench serve`.
 pub(super) fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
@@ -68,7 +70,9 @@ pub(super) fn begin(words: ServeWords, ui: Ui) -> Result<(Option<Engine>, Serve)
         ui.status(note);
     }
     let engine = if words.args.mock { Some(Engine::start(words.args.seed)?) } else { None };
-    let mut config = config::resolve(words, &Keys::from_env(), engine.as_ref().map(Engine::url))?;
+    let keys = Keys::read(words.args.reach.api_key_file.as_deref())?;
+    let mut config = config::resolve(words, &keys, engine.as_ref().map(Engine::url))?;
+    ui::keep_secret(&config.target.secrets);
     if engine.is_some() && !config.backend.lists_models {
         // Nobody can be asked for the name, and --mock leaves no choice of it.
         config.model = Some(mock::MODEL.to_owned());
@@ -256,7 +260,8 @@ impl Session {
             .then(|| Bar::start(progress.clone(), towards, ui.color()));
         let failed = |error| Error::new(Kind::System, "can not start the run").because(error);
         let printer = if config.print_requests {
-            let (printer, log) = Printer::start(ui).map_err(failed)?;
+            let (printer, log) =
+                Printer::start(ui, config.target.secrets.clone()).map_err(failed)?;
             options.log = Some(log);
             Some(printer)
         } else {
@@ -293,6 +298,15 @@ impl Session {
         // SGLang's client counts both into its duration, the second for SGLang's servers only.
         let server_info_time = if config.backend.is_sglang() { ended.elapsed() } else { stopped };
 
+        // What a server has said again of the keys that it was shown; the files of the run are without it already.
+        let secrets = &config.target.secrets;
+        if !secrets.is_empty() {
+            records.par_iter_mut().for_each(|record| secrets.take_out_of_record(record));
+        }
+        let server_info = server_info.map(|mut info| {
+            secrets.take_out_of(&mut info);
+            info
+        });
         // What was done is all there was, if nothing is left.
         let partial = ended_early.clone().filter(|_| records.iter().any(RequestRecord::unfinished));
         let end = End { health, server_info, server_info_time, partial };
@@ -390,9 +404,9 @@ fn facts(
         max_concurrency: config.max_concurrency,
         slos: config.slos.clone(),
         cache_report: config.cache_report,
-        tag: config.tag.clone(),
-        model: served.model.clone(),
-        tokenizer: tokenizer.name().to_owned(),
+        tag: config.tag.as_deref().map(|tag| config.target.secrets.hide(tag).into_owned()),
+        model: config.target.secrets.hide(&served.model).into_owned(),
+        tokenizer: config.target.secrets.hide(tokenizer.name()).into_owned(),
         vision_source: None,
         seed: config.seed,
         date: date.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),

@@ -24,6 +24,7 @@ const TAKES: &[&str] = &[
     "launch",
     "launch_log",
     "launch_grace_sec",
+    "api_key_file",
     "cacert",
     "cert",
     "key",

@@ -1,4 +1,4 @@
-//! How a server is reached: certificates and proxies.
+//! How a server is reached: keys, certificates and proxies.
 
 use std::path::PathBuf;
 
@@ -11,6 +11,9 @@ use super::TARGET;
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[group(skip)]
 pub struct ReachArgs {
+    /// File with the key that opens the server, sent as a bearer token, instead of that of the environment
+    #[arg(long, value_name = "FILE", help_heading = TARGET)]
+    pub api_key_file: Option<PathBuf>,
     /// Certificates in PEM form to trust beside those of the system: of authorities, or the server's own
     #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = TARGET)]
     pub cacert: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Target, profile, usage};
+use super::{Target, keys, profile, usage};
 use crate::cli::ServeArgs;
 use crate::cli::client::ClockChoice;
 use crate::error::Error;
@@ -46,8 +46,10 @@ pub(super) fn check(
         return Err(usage(format!("{flag} does not apply to {}, which has no TLS", target.shown))
             .hint("leave it out, or name an https URL with --base-url"));
     }
+    let mut notes: Vec<String> =
+        reach.api_key_file.as_deref().and_then(keys::note).into_iter().collect();
     if target.socket.is_none() && target.others.iter().all(|place| place.socket.is_none()) {
-        return Ok(Vec::new());
+        return Ok(notes);
     }
     if client.clock == Some(ClockChoice::Kernel) {
         return Err(usage(
@@ -64,7 +66,6 @@ pub(super) fn check(
         return Err(usage(format!("{flag} does not go together with a Unix socket"))
             .hint("name servers of the network with --base-url as well"));
     }
-    let mut notes = Vec::new();
     if client.clock.is_none() {
         notes.push(
             "the kernel does not stamp data of Unix sockets: arrivals are the times at which this program reads"

@@ -8,6 +8,7 @@ use super::{Keys, reach, usage};
 use crate::backend::Backend;
 use crate::cli::{Header, ServeArgs};
 use crate::error::Error;
+use crate::secrets::{Collected, Secrets};
 
 /// Where a server is, and what opens its doors.
 #[derive(Clone)]
@@ -26,6 +27,8 @@ pub struct Target {
     pub control: HeaderMap,
     /// Headers of the load.
     pub load: HeaderMap,
+    /// What of all this must not be shown.
+    pub secrets: Secrets,
 }
 
 /// Where a server is.
@@ -112,7 +115,27 @@ pub(super) fn resolve(
         value.set_sensitive(true);
         load.insert(name, value);
     }
-    Ok(Target { base, socket, own: mock.is_some(), shown, others, control, load })
+    let secrets = secrets(args, keys);
+    Ok(Target { base, socket, own: mock.is_some(), shown, others, control, load, secrets })
+}
+
+/// What must not be shown of the words and the environment.
+fn secrets(args: &ServeArgs, keys: &Keys) -> Secrets {
+    let mut secrets = Collected::default();
+    keys.collect(&mut secrets);
+    for header in &args.header {
+        if let Header::Pair { value, .. } = header {
+            secrets.value(value.trim());
+            // Such as the key of a bearer token.
+            secrets.value(value.trim().split_once(' ').map_or("", |(_, rest)| rest.trim()));
+        }
+    }
+    let profiling = &args.profiling;
+    let profiled = profiling.profile_prefill_url.iter().chain(&profiling.profile_decode_url);
+    for url in args.base_url.iter().chain(profiled) {
+        secrets.url(url);
+    }
+    secrets.done()
 }
 
 /// The server that `base` of `flag` names.

@@ -124,7 +124,11 @@ fn write(files: &Files, records: &[RequestRecord]) -> (Vec<String>, Result<(), L
 }
 
 fn files(folder: &Path) -> Files {
-    Files { records: Some(folder.join("r.jsonl")), failed: Some(folder.join("f.jsonl")) }
+    Files {
+        records: Some(folder.join("r.jsonl")),
+        failed: Some(folder.join("f.jsonl")),
+        ..Files::default()
+    }
 }
 
 /// What an end comes to; histograms that are told apart by nothing else differ in their outermost values.

@@ -15,6 +15,7 @@ use super::row::Row;
 use super::{End, Header, failed, line};
 use crate::conversation;
 use crate::model::{PlannedRequest, RequestRecord};
+use crate::secrets::Secrets;
 
 /// How often what was written is brought to the disk itself. What a killed program has written is kept anyway;
 /// this is for machines that die.
@@ -89,6 +90,8 @@ pub struct Files {
     pub records: Option<PathBuf>,
     /// The failed requests.
     pub failed: Option<PathBuf>,
+    /// What must not be written.
+    pub secrets: Secrets,
 }
 
 /// What could not be written, with the file and the reason.
@@ -181,12 +184,18 @@ struct Writer {
     /// Rounds of each request that were written; they end one after the other.
     rounds: Vec<u32>,
     rows: u64,
+    secrets: Secrets,
     /// Start of the run, in RFC 3339.
     date: String,
     warn: Warn,
 }
 
 impl Writer {
+    fn take_clean(&mut self, mut record: RequestRecord) {
+        self.secrets.take_out_of_record(&mut record);
+        self.take(&record);
+    }
+
     fn take(&mut self, record: &RequestRecord) {
         if let Some(records) = &mut self.records {
             let asked = conversation::asked(&self.plan, record);
@@ -235,12 +244,12 @@ impl Writer {
             };
             match next {
                 Ok(record) => {
-                    self.take(&record);
+                    self.take_clean(record);
                     // What has come meanwhile goes into the same write; what comes later does not hold it back.
                     while !self.full()
                         && let Ok(record) = records.try_recv()
                     {
-                        self.take(&record);
+                        self.take_clean(record);
                     }
                     self.write();
                     dirty = true;
@@ -294,6 +303,7 @@ impl Journal {
             rounds: vec![0; plan.len()],
             plan,
             rows: 0,
+            secrets: files.secrets.clone(),
             date: header.facts.date.clone(),
             warn,
         };

@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 
-use super::{beginning, said};
+use super::{anonymous, beginning, said};
 use crate::error::{Error, Kind};
 use crate::transport::{Route, USER_AGENT, innermost};
 
@@ -17,6 +17,8 @@ const LONGEST: Duration = Duration::from_hours(6);
 #[derive(Debug)]
 pub struct Sender {
     client: reqwest::Client,
+    /// Whether there is a key, which wins over user and password of a URL.
+    keyed: bool,
 }
 
 impl Sender {
@@ -25,6 +27,7 @@ impl Sender {
     /// # Errors
     /// If the TLS roots of the system can not be read.
     pub fn new(headers: HeaderMap, route: &Route) -> Result<Self, Error> {
+        let keyed = headers.contains_key(AUTHORIZATION);
         let builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .default_headers(headers)
@@ -34,7 +37,7 @@ impl Sender {
         let client = route.lead(builder)?.build().map_err(|error| {
             Error::new(Kind::System, "can not make an HTTP client").because(error)
         })?;
-        Ok(Self { client })
+        Ok(Self { client, keyed })
     }
 
     /// Posts `body` to `url` and hands on each piece of the answer with its arrival, from sending on;
@@ -48,6 +51,7 @@ impl Sender {
         body: Vec<u8>,
         mut on: impl FnMut(&[u8], Duration) -> Result<(), String>,
     ) -> Result<Duration, String> {
+        let url = if self.keyed { anonymous(url) } else { url.to_owned() };
         let request = self.client.post(url).body(body);
         let sent = Instant::now();
         let mut response = request.send().await.map_err(|error| innermost(&error))?;

@@ -86,11 +86,8 @@ fn run(faults: Vec<Fault>, shell: &str) {
     })
     .start();
     let n = 2 * wants.len();
-    let rows: String = (0..n)
-        .map(|row| {
-            format!("{}\n", json!({"messages": [{"role": "user", "content": row.to_string()}]}))
-        })
-        .collect();
+    let row = |row: usize| json!({"messages": [{"role": "user", "content": row.to_string()}]});
+    let rows: Vec<String> = (0..n).map(|n| row(n).to_string()).collect();
     let run =
         Rbench::in_shell(shell, ["serve", "--backend", "vllm-chat", "--base-url", &server.url()])
             .args([
@@ -110,7 +107,7 @@ fn run(faults: Vec<Fault>, shell: &str) {
                 "out.jsonl",
             ])
             .args(["--output-details", "--num-prompts", &n.to_string()])
-            .file("rows.jsonl", rows)
+            .file("rows.jsonl", rows.join("\n"))
             .run()
             .exits(0)
             .prints_a_table();

@@ -65,6 +65,8 @@ mod records;
 mod resolve;
 /// Requests that are sent again.
 mod retries;
+/// Keys, passwords and secret headers, and everything that a run writes.
+mod secrets;
 /// The self-test, and the ceiling that it leaves.
 mod selftest;
 /// Requests for several completions.

@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "config",
         &[
             "arrival", "backend", "batch", "bundled", "cli", "dataset", "error", "lora", "metric",
-            "output",
+            "output", "secrets",
         ],
     ),
     ("conversation", &["model", "tokenizer"]),
@@ -44,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metric",
             "model",
             "report::Facts",
+            "secrets",
         ],
     ),
     ("limits", &["error"]),
@@ -73,22 +74,23 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("profiler", &["config::profile", "probe"]),
     ("progress", &["model"]),
     ("report", &["arrival", "audit", "ceiling::Headroom", "health", "metric", "model"]),
-    ("request_log", &["model"]),
+    ("request_log", &["model", "secrets"]),
     ("response", &["backend", "model", "sse"]),
     ("rng", &[]),
+    ("secrets", &["model"]),
     ("selftest", &["ceiling", "health", "mock::truth", "model", "stats"]),
     ("sse", &[]),
     ("stats", &[]),
     ("tokenizer", &["bundled", "error", "hub"]),
     ("transport", &["backend", "error", "model"]),
-    ("ui", &["error"]),
+    ("ui", &["error", "secrets"]),
     ("vision", &["model"]),
 ];
 
 /// Crates that only the modules beside them may name.
 const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["mock"]),
-    ("base64", &["dataset", "tokenizer", "transport"]),
+    ("base64", &["dataset", "secrets", "tokenizer", "transport"]),
     ("clap", &["cli", "dataset", "mock"]),
     ("clap_mangen", &["cli"]),
     ("hf_hub", &["hub"]),

@@ -142,6 +142,7 @@ pub(super) const TARGET: &[Line] = &[
     ("grace", "native", "--grace 1s", Key("/rbench/config/grace", "1.0")),
     ("quiet-extras", "native", "--quiet-extras", Key("/rbench/config/quiet_extras", "true")),
     ("no-spin", "native", "--no-spin", Key("/rbench/config/no_spin", "true")),
+    ("api-key-file", "native", "--api-key-file q.json", Refused("--api-key-file q.json: does not hold one key alone")),
     ("cacert", "native", "--cacert q.json", Refused("--cacert does not apply to http")),
     ("cert", "native", "--cert a --key b", Refused("--cert does not apply to http")),
     ("key", "native", "--key b", Refused("--cert")),

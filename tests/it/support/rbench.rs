@@ -112,6 +112,11 @@ impl Rbench {
         self
     }
 
+    /// Sets who may read a file of that folder.
+    pub(crate) fn set_mode(&self, name: &str, mode: std::fs::Permissions) {
+        std::fs::set_permissions(self.folder.path().join(name), mode).unwrap();
+    }
+
     /// Gives the program another standard output, which is not captured then.
     pub(crate) fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
         self.stdout = stdout.into();

@@ -1,0 +1,107 @@
+//! The keys that open a server, from the environment or a file: neither shows in the list of processes.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::usage;
+use crate::error::Error;
+use crate::secrets::Collected;
+
+/// Longest file of a key, in bytes.
+const LONGEST: u64 = 64 << 10;
+
+/// Variables of the environment that hold other secrets: proxies, and tokens for downloads.
+const PROXIES: &[&str] = &["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+const TOKENS: &[&str] = &["HF_TOKEN", "MODELSCOPE_API_TOKEN"];
+
+/// What opens a server, and what else must not be shown.
+#[derive(Clone, Default)]
+pub struct Keys {
+    /// `OPENAI_API_KEY` or the text of `--api-key-file`, sent as a bearer token.
+    pub bearer: Option<String>,
+    /// `API_KEY`, sent as it is.
+    pub plain: Option<String>,
+    /// URLs of proxies, which may have passwords.
+    pub proxies: Vec<String>,
+    /// Tokens that other hosts are shown.
+    pub tokens: Vec<String>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(***)")
+    }
+}
+
+impl Keys {
+    /// Reads the environment, and the file of `--api-key-file`, which wins over it.
+    ///
+    /// # Errors
+    /// If the file can not be read, or does not hold one key.
+    pub fn read(file: Option<&Path>) -> Result<Self, Error> {
+        let read = |name: &str| std::env::var(name).ok().filter(|key| !key.is_empty());
+        let either = |name: &&str| [read(name), read(&name.to_lowercase())];
+        let bearer = match file {
+            Some(path) => Some(key_in(path)?),
+            None => read("OPENAI_API_KEY"),
+        };
+        Ok(Self {
+            bearer,
+            plain: read("API_KEY"),
+            proxies: PROXIES.iter().flat_map(either).flatten().collect(),
+            tokens: TOKENS.iter().filter_map(|name| read(name)).collect(),
+        })
+    }
+
+    pub(super) fn authorization(&self) -> Option<String> {
+        self.bearer.as_ref().map(|key| format!("Bearer {key}")).or_else(|| self.plain.clone())
+    }
+
+    /// What must not be shown of this.
+    pub(super) fn collect(&self, secrets: &mut Collected) {
+        for key in self.bearer.iter().chain(&self.plain).chain(&self.tokens) {
+            // A key that is sent as it is may begin with the name of its kind.
+            let key = key.trim();
+            secrets.key(key);
+            secrets.key(key.split_once(' ').map_or("", |(_, rest)| rest.trim()));
+        }
+        for proxy in &self.proxies {
+            // The scheme may be left out.
+            secrets.url(proxy);
+            secrets.url(&format!("http://{proxy}"));
+        }
+    }
+}
+
+/// The key in the file at `path`, without the line end after it.
+fn key_in(path: &Path) -> Result<String, Error> {
+    let refuse = |what: &str| usage(format!("--api-key-file {}: {what}", path.display()));
+    let mut text = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text))
+        .map_err(|error| refuse("can not be read").because(error))?;
+    let key = text.trim_ascii();
+    if key.is_empty() {
+        return Err(refuse("holds no key"));
+    }
+    // Nothing of it is shown: it may be a key of another form.
+    if text.len() as u64 > LONGEST || !key.iter().all(u8::is_ascii_graphic) {
+        return Err(refuse("does not hold one key alone").hint(
+            "expected one line with the key and nothing else: no name before it, no quotes, no spaces within",
+        ));
+    }
+    Ok(String::from_utf8_lossy(key).into_owned())
+}
+
+/// What to say of a file that others than its owner can read.
+pub(super) fn note(path: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o004 != 0).then(|| {
+        format!(
+            "--api-key-file {}: everybody on this machine can read it (mode {mode:o}); chmod 600 changes that",
+            path.display()
+        )
+    })
+}
