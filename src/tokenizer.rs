@@ -67,10 +67,12 @@ impl Tokenizer {
     }
 
     fn parse(name: &str, text: &[u8], beside: Beside) -> Result<Self, Error> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(|error| {
-            Error::new(Kind::Input, format!("{name} is not a tokenizer.json that can be read"))
-                .because(error)
-        })?;
+        let unreadable =
+            || Error::new(Kind::Input, format!("{name} is not a tokenizer.json that can be read"));
+        // The library panics over some files that are broken.
+        let read = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(text));
+        let mut inner =
+            read.map_err(|_| unreadable())?.map_err(|error| unreadable().because(error))?;
         // Files may carry limits of training runs; a prompt is never cut or padded by them.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| {

@@ -87,6 +87,44 @@ pub(super) struct Pieces {
     pub ends: Ends,
 }
 
+/// Checks that a table of characters leads nowhere outside of itself, which nobody does who looks something up in it.
+///
+/// It is the length of a double array, the array, and the texts that its leaves are places in.
+fn check_characters(table: &[u8]) -> Result<(), &'static str> {
+    const CUT: &str = "that is cut off";
+    const OUTSIDE: &str = "that leads outside of itself";
+    let (size, rest) = table.split_first_chunk::<4>().ok_or(CUT)?;
+    let size = u32::from_le_bytes(*size) as usize / 4 * 4;
+    let (units, texts) = rest.split_at_checked(size).ok_or(CUT)?;
+    let texts = std::str::from_utf8(texts).map_err(|_| "whose texts are none")?;
+    let units: Vec<usize> = units
+        .chunks_exact(4)
+        .filter_map(|unit| Some(u32::from_le_bytes(unit.try_into().ok()?) as usize))
+        .collect();
+    let offset = |unit: usize| (unit >> 10) << ((unit & 0x200) >> 6);
+    let mut known = vec![false; units.len()];
+    let mut nodes = vec![offset(*units.first().ok_or(CUT)?)];
+    while let Some(node) = nodes.pop() {
+        // Any byte may be looked for below a node.
+        let children = units.get(node & !0xff..=node | 0xff).ok_or(OUTSIDE)?;
+        for byte in 1..=0xff {
+            let (place, unit) = (node ^ byte, children[(node ^ byte) & 0xff]);
+            if unit & (1 << 31 | 0xff) != byte || std::mem::replace(&mut known[place], true) {
+                continue;
+            }
+            let below = place ^ offset(unit);
+            if unit >> 8 & 1 == 1 {
+                let leaf = units.get(below).ok_or(OUTSIDE)? & 0x7fff_ffff;
+                if !texts.is_char_boundary(leaf) {
+                    return Err(OUTSIDE);
+                }
+            }
+            nodes.push(below);
+        }
+    }
+    Ok(())
+}
+
 /// The tokenizer as a `tokenizer.json`.
 ///
 /// # Errors
@@ -161,6 +199,8 @@ pub(super) fn tokenizer(name: &str, pieces: Pieces) -> Result<Value, Error> {
     let replace = |pattern: Value, content: &str| json!({"type": "Replace", "pattern": pattern, "content": content});
     let mut normalizers = Vec::new();
     if !characters.is_empty() {
+        check_characters(&characters)
+            .map_err(|what| refuse(format!("normalizes characters by a table {what}")))?;
         let characters = BASE64_STANDARD.encode(characters);
         normalizers.push(json!({"type": "Precompiled", "precompiled_charsmap": characters}));
     }
@@ -246,4 +286,45 @@ fn merges(pieces: &[Piece]) -> Vec<(&str, &str)> {
         merges.extend(pairs.into_iter().map(|(.., pair)| pair));
     }
     merges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table with one entry, which leads from `byte` to the place `leaf` in `texts`.
+    fn table(byte: u8, leaf: u32, texts: &[u8]) -> Vec<u8> {
+        // The root is at 0 and its children in the second block, the leaf in the third.
+        let mut units = vec![0_u32; 3 * 256];
+        units[0] = 256 << 10;
+        let place = 256 + u32::from(byte);
+        units[place as usize] = (place ^ 512) << 10 | 1 << 8 | u32::from(byte);
+        units[512] = 1 << 31 | leaf;
+        let size = u32::try_from(units.len() * 4).unwrap();
+        let units = units.iter().flat_map(|unit| unit.to_le_bytes());
+        size.to_le_bytes().into_iter().chain(units).chain(texts.iter().copied()).collect()
+    }
+
+    #[test]
+    fn tables_of_characters() {
+        let texts = "a\0é\0".as_bytes();
+        let sound = table(b'x', 2, texts);
+        assert_eq!(check_characters(&sound), Ok(()));
+        let mut far = sound.clone();
+        far[4..8].copy_from_slice(&(768_u32 << 10).to_le_bytes());
+        let mut long = sound.clone();
+        long[0..4].copy_from_slice(&99_999_u32.to_le_bytes());
+        for (broken, want) in [
+            (vec![], "cut off"),
+            (vec![0; 4], "cut off"),
+            (sound[..100].to_vec(), "cut off"),
+            (long, "cut off"),
+            (far, "outside"),
+            (table(b'x', 3, texts), "outside"),
+            (table(b'x', 6, texts), "outside"),
+            (table(b'x', 0, b"\xff"), "texts"),
+        ] {
+            assert!(check_characters(&broken).unwrap_err().contains(want), "{want}");
+        }
+    }
 }

@@ -1,0 +1,105 @@
+//! What files hold.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use rbench::bundled;
+use rbench::cli::{self, Words};
+use rbench::dataset::{self, Context, Dataset, Reading};
+use rbench::hub::Hub;
+use rbench::model::Prompt;
+use rbench::tokenizer::Tokenizer;
+
+use crate::choices;
+
+/// Rows that are wanted of a dataset.
+const WANTED: usize = 4;
+
+/// A folder of this process, in memory where the system has such a place.
+fn folder() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    let folder = base.join(format!("rbench-fuzz-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for inputs");
+    folder
+}
+
+/// Does `work` with a file that has this ending and these bytes.
+fn with_file(ending: &str, bytes: &[u8], work: impl FnOnce(&Path)) {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(folder);
+    let path = FOLDER.join(format!("input.{ending}"));
+    std::fs::write(&path, bytes).expect("an input can be written");
+    work(&path);
+}
+
+fn hub() -> Hub {
+    Hub::from_env(false)
+}
+
+thread_local! {
+    /// Every dataset that reads a file, without flags of its own.
+    static DATASETS: Vec<Box<dyn Dataset>> = readers();
+}
+
+fn readers() -> Vec<Box<dyn Dataset>> {
+    let readers = dataset::ALL.iter().filter(|entry| entry.reads.contains(&"dataset-path"));
+    readers
+        .map(|entry| {
+            let words = ["rbench", "serve", "--dataset-name", entry.name];
+            match cli::parse(words.map(Into::into)) {
+                Ok(Words::Serve(words)) => words.dataset,
+                _ => panic!("{} has no defaults", entry.name),
+            }
+        })
+        .collect()
+}
+
+/// The readers of all datasets that take a file: rows or an error, and as many rows as were wanted at most.
+pub fn datasets(data: &[u8]) {
+    static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
+        Tokenizer::load(&[bundled::NAME.to_owned()], &hub()).expect("the bundled tokenizer")
+    });
+    let Some(([which, how], bytes)) = choices(data) else { return };
+    let reading = Reading {
+        template: how & 1 != 0,
+        skip_bad_rows: how & 2 != 0,
+        repeat: how & 4 != 0,
+        server_templates: how & 8 != 0,
+        suffix: if how & 16 != 0 { " please".to_owned() } else { String::new() },
+        ..Reading::default()
+    };
+    let read = |datasets: &Vec<Box<dyn Dataset>>, path: &Path| {
+        let dataset = &datasets[usize::from(which) % datasets.len()];
+        let loaded = dataset.load(&Context {
+            tokenizer: &TOKENIZER,
+            hub: &hub(),
+            path: Some(path),
+            n: WANTED,
+            seed: 1,
+            ids: false,
+            reading: &reading,
+        });
+        let Ok(loaded) = loaded else { return };
+        assert!(loaded.rows.len() <= WANTED || loaded.replay, "{}", loaded.rows.len());
+        for row in &loaded.rows {
+            assert!(row.vision_len <= row.prompt_len, "{row:?}");
+            assert!(!matches!(&row.prompt, Prompt::Rounds(rounds) if rounds.is_empty()), "{row:?}");
+        }
+    };
+    with_file("jsonl", bytes, |path| DATASETS.with(|datasets| read(datasets, path)));
+}
+
+/// The readers of tokenizers: one that can be used, or an error.
+pub fn tokenizers(data: &[u8]) {
+    let Some(([which], bytes)) = choices(data) else { return };
+    let endings = ["model", "gguf", "tiktoken"];
+    with_file(endings[usize::from(which) % endings.len()], bytes, |path| {
+        let Ok(tokenizer) = Tokenizer::load(&[path.display().to_string()], &hub()) else { return };
+        let ids = tokenizer.encode_with_special("Hello, <s> wörld 漢\u{2581} 123");
+        let _ = tokenizer.decode(&ids);
+        let _ = (tokenizer.word_ids().len(), tokenizer.plain_ids().len());
+        if let Ok(template) = tokenizer.chat_template(&Reading::default().now) {
+            let _ = template.render(&[rbench::model::user_message("hi")], None, true);
+        }
+    });
+}
