@@ -14,6 +14,10 @@ use serde_json::{Map, Value};
 
 pub use events::{Gap, PerCompletion, TokenEvents};
 
+/// Most events with output of one request, and the highest count of its tokens that is believed:
+/// what is added up over requests can then not overflow.
+pub const MAX_TOKENS: u64 = 16 << 20;
+
 /// What a dataset asks a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use self::repeated::Repeated;
 use crate::backend::{DecodeError, Decoder, Delta, End, Part, Step, TextMode};
 use crate::model::{
-    CachedTokens, Failure, FailureKind, OutputTokens, PerCompletion, Phase, RequestRecord,
-    TokenEvents, TokenSource,
+    CachedTokens, Failure, FailureKind, MAX_TOKENS, OutputTokens, PerCompletion, Phase,
+    RequestRecord, TokenEvents, TokenSource,
 };
 use crate::sse;
 
@@ -19,9 +19,6 @@ pub const MAX_BODY: usize = 256 << 20;
 
 /// Most text of one response, over all of its completions, in bytes.
 pub const MAX_TEXT: usize = 64 << 20;
-
-/// Most events with output of one response, and the highest count of tokens that is believed.
-pub const MAX_TOKENS: u64 = 16 << 20;
 
 /// How the body of a response is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +210,12 @@ impl Collector {
             }
             None => None,
         };
-        record.output_tokens = count.filter(|_| self.expect == Expect::Tokens);
+        if seen.check_counts().is_err() {
+            // That has failed the response, or would have.
+            (seen.prompt_tokens, seen.cached) = (None, None);
+        }
+        let believed = |tokens: &OutputTokens| tokens.count <= MAX_TOKENS;
+        record.output_tokens = count.filter(|_| self.expect == Expect::Tokens).filter(believed);
         record.done = seen.last;
         record.server_prompt_tokens = seen.prompt_tokens;
         record.cached = seen.cached;

@@ -7,6 +7,7 @@ use rbench::bundled;
 use rbench::cli::{self, Words};
 use rbench::dataset::{self, Context, Dataset, Reading};
 use rbench::hub::Hub;
+use rbench::journal;
 use rbench::model::Prompt;
 use rbench::tokenizer::Tokenizer;
 
@@ -100,6 +101,26 @@ pub fn tokenizers(data: &[u8]) {
         let _ = (tokenizer.word_ids().len(), tokenizer.plain_ids().len());
         if let Ok(template) = tokenizer.chat_template(&Reading::default().now) {
             let _ = template.render(&[rbench::model::user_message("hi")], None, true);
+        }
+    });
+}
+
+/// The reader of records: runs or an error, and figures of what it read.
+pub fn records(data: &[u8]) {
+    with_file("records", data, |path| {
+        let Ok(runs) = journal::read(path) else { return };
+        for run in runs {
+            let tokens: u64 =
+                run.records.iter().flat_map(|r| &r.events.tokens).map(|&n| u64::from(n)).sum();
+            for record in &run.records {
+                let length: usize = record.texts().map(str::len).sum();
+                assert!(record.pieces().map(str::len).sum::<usize>() <= length, "{record:?}");
+                assert!(run.asked.of(record).is_none_or(|texts| texts.len() <= data.len()));
+            }
+            // Each of them becomes a latency of its own.
+            if tokens < 100_000 {
+                crate::streams::figures(&run.records);
+            }
         }
     });
 }

@@ -6,7 +6,7 @@
 mod files;
 mod streams;
 
-pub use files::{datasets, tokenizers};
+pub use files::{datasets, records, tokenizers};
 pub use streams::{batch, collector, http1, sse};
 
 /// A target: its name, which is that of its corpus, and its function.
@@ -20,6 +20,7 @@ pub const ALL: &[Target] = &[
     ("batch", batch),
     ("datasets", datasets),
     ("tokenizers", tokenizers),
+    ("records", records),
 ];
 
 /// The first `N` bytes of an input, which choose what is done with the rest.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use rbench::backend::{self, Protocol};
 use rbench::batch;
 use rbench::metric::{self, Figure, Run};
-use rbench::model::{Failure, Outcome, Phase, PlannedRequest, RequestRecord};
-use rbench::response::{Collector, Expect, Framing, MAX_TOKENS};
+use rbench::model::{Failure, MAX_TOKENS, Outcome, Phase, PlannedRequest, RequestRecord};
+use rbench::response::{Collector, Expect, Framing};
 use rbench::sse::{self, TooLong};
 use rbench::transport::http1::{self, Malformed, Part};
 use rbench::transport::proxy;
@@ -175,10 +175,14 @@ pub fn collector(data: &[u8]) {
     if tokens > 100_000 {
         return;
     }
-    let records = [whole.clone(), cut];
+    figures(&[whole.clone(), cut]);
+}
+
+/// Computes all figures of `records`, which have to be numbers.
+pub(crate) fn figures(records: &[RequestRecord]) {
     let stats = metric::compute(&Run {
-        records: &records,
-        retokenized: &[1, 1],
+        records,
+        retokenized: &vec![1; records.len()],
         split_itl: None,
         event_tokens: &[],
         stall_threshold: Duration::from_secs(1),

@@ -96,7 +96,8 @@ pub(super) fn prepare(
     let (first, vision) = (rows.rows.first().cloned(), vision::planned(&rows.rows));
     let images = image_totals(&rows.rows);
     let plan = plan::build(rows.rows, &due, &encoder);
-    let total = |len: fn(&PlannedRequest) -> usize| plan.iter().map(len).sum::<usize>();
+    let total =
+        |len: fn(&PlannedRequest) -> usize| plan.iter().map(len).fold(0, usize::saturating_add);
     ui.status(&format!(
         "{} requests of {}: {} input tokens, {} output tokens asked for, prepared in {:.2} s",
         plan.len(),

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::line::Ns;
 use crate::model::{
-    CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, PerCompletion, Phase,
-    RequestRecord, TokenEvents, TokenSource,
+    CacheTiers, CachedTokens, Failure, FailureKind, MAX_TOKENS, Outcome, OutputTokens,
+    PerCompletion, Phase, RequestRecord, TokenEvents, TokenSource,
 };
 
 /// A row as it is written. Columns with one value per event are as long as there are events, or absent.
@@ -262,9 +262,34 @@ impl<'a> Row<'a> {
             }),
             output_tokens,
         };
+        believable(&record)?;
         let asked = self.asked.map(|texts| texts.into_iter().map(Cow::into_owned).collect());
         Ok((record, asked))
     }
+}
+
+/// Whether the counts of `record` are those of one request.
+fn believable(record: &RequestRecord) -> Result<(), String> {
+    let sum = |tokens: &[u32]| tokens.iter().map(|&n| u64::from(n)).sum();
+    let cached = record.cached.as_ref();
+    let tiers = cached.and_then(|cached| cached.tiers.as_ref());
+    for (what, count) in [
+        ("input_tokens", record.prompt_len as u64),
+        ("vision_tokens", record.vision_len as u64),
+        ("server_input_tokens", record.server_prompt_tokens.unwrap_or(0)),
+        ("output_tokens", record.output_count()),
+        ("cached", cached.map_or(0, |cached| cached.total)),
+        ("cached", tiers.map_or(0, |tiers| tiers.device.max(tiers.host).max(tiers.storage))),
+        ("tokens", sum(&record.events.tokens)),
+        ("counted_tokens", sum(&record.events.counted)),
+    ] {
+        if count > MAX_TOKENS {
+            return Err(format!(
+                "{what} has {count} tokens, and no request has more than {MAX_TOKENS}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn cached(cached: &CachedTokens) -> Cached {

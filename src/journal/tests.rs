@@ -14,8 +14,8 @@ use crate::backend::Backend;
 use crate::health::LaneHealth;
 use crate::metric::testing::record;
 use crate::model::{
-    CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest,
-    RequestRecord, TokenEvents, TokenSource,
+    CacheTiers, CachedTokens, Failure, FailureKind, MAX_TOKENS, Outcome, OutputTokens, Phase,
+    PlannedRequest, RequestRecord, TokenEvents, TokenSource,
 };
 
 // -- Things to write -------------------------------------------------------------------------------------------------
@@ -244,6 +244,10 @@ fn what_is_no_record_is_told_with_its_line() {
             with(2, &row.replace("\"gaps_ns\":[", "\"gaps_ns\":[-").replace("piece", "x")),
             "line 2: the columns of events do not fit together",
         ),
+        (
+            with(2, &row.replace("\"input_tokens\":", "\"input_tokens\":99999999")),
+            "input_tokens has 99999999",
+        ),
         (with(3, row), "the run of 2026-01-02T03:04:05+00:00: two rows are of request 0, round 0"),
         (with(3, lines[4]), "line 3: the run had 3 rows by its last line, and 1 are here"),
         ([&lines[..], &[row, ""]].concat().join("\n"), "line 6: the run has ended before"),
@@ -316,7 +320,7 @@ fn times() -> impl Strategy<Value = Option<Duration>> {
 
 prop_compose! {
     fn token_events()(
-        columns in proptest::collection::vec((any::<u64>(), any::<u32>(), any::<usize>(), any::<u16>()), 0..8),
+        columns in proptest::collection::vec((any::<u64>(), 0..1_u32 << 20, any::<usize>(), any::<u16>()), 0..8),
         ones in any::<bool>(), pieces in any::<bool>(), several in any::<bool>(), counted in any::<bool>(),
     ) -> TokenEvents {
         TokenEvents {
@@ -332,7 +336,7 @@ prop_compose! {
 
 prop_compose! {
     fn any_record()(
-        place in (any::<usize>(), any::<usize>(), any::<usize>(), any::<usize>(), any::<usize>()),
+        place in (any::<usize>(), any::<usize>(), 0..1_usize << 24, 0..1_usize << 24, any::<usize>()),
         times in (times(), times(), times(), times(), times(), times()),
         outcome in prop_oneof![
             Just(Outcome::Completed),
@@ -347,7 +351,7 @@ prop_compose! {
         again in (1..u32::MAX, times(), any::<usize>()),
         text in ".*",
         other_texts in proptest::collection::vec(".*", 0..3),
-        counts in (any::<Option<u64>>(), any::<Option<u64>>(), any::<Option<u64>>(), proptest::option::of(".*")),
+        counts in (believed(), believed(), believed(), proptest::option::of(".*")),
     ) -> RequestRecord {
         let tiers = |storage_backend| {
             let tiers = CacheTiers { device: 1, host: 2, storage: 3, storage_backend };
@@ -377,6 +381,11 @@ prop_compose! {
             output_tokens: counts.2.map(|count| OutputTokens { count, source: TokenSource::Events }),
         }
     }
+}
+
+/// A count that one request can have, if any.
+fn believed() -> impl Strategy<Value = Option<u64>> {
+    proptest::option::of(0..=MAX_TOKENS)
 }
 
 proptest! {
