@@ -3,6 +3,7 @@
 mod cycles;
 mod engine;
 mod figures;
+mod folding;
 mod launch;
 mod load;
 mod offline;

@@ -113,11 +113,68 @@ pub struct Audit {
     pub limits: Vec<Limit>,
 }
 
+/// What the checks need of the events of all records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Streams {
+    /// Events with output.
+    events: u64,
+    /// Records with one event alone.
+    single: u64,
+    /// Bytes of text.
+    text: u64,
+    /// Records with instants out of order.
+    disordered: u64,
+    /// Completed records with fewer tokens than events with output stand for.
+    short: u64,
+}
+
+impl Streams {
+    /// Those of `records`, which have their events and texts.
+    pub fn of(records: &[RequestRecord]) -> Self {
+        let mut streams = Self::default();
+        for record in records {
+            streams.add(record);
+        }
+        streams
+    }
+
+    /// Adds those of `record`.
+    pub fn add(&mut self, record: &RequestRecord) {
+        let events = record.events.len() as u64;
+        let told: u64 = record.events.tokens.iter().map(|&k| u64::from(k)).sum();
+        let short =
+            record.completed() && record.output_tokens.is_some_and(|tokens| tokens.count < told);
+        self.events += events;
+        self.single += u64::from(events == 1);
+        self.text += record.texts().map(|text| text.len() as u64).sum::<u64>();
+        self.disordered += u64::from(!ordered(record));
+        self.short += u64::from(short);
+    }
+}
+
+/// Whether every instant of `record` comes after those before it.
+fn ordered(record: &RequestRecord) -> bool {
+    let Some(sent) = record.sent else { return true };
+    let instants = [
+        Some(record.due),
+        Some(record.released),
+        record.first_sent,
+        Some(sent.saturating_sub(record.connect.unwrap_or_default())),
+        Some(sent),
+        record.headers,
+        record.first_token(),
+        record.done,
+    ];
+    let known: Vec<Duration> = instants.into_iter().flatten().collect();
+    known.is_sorted() && record.events.at_ns.is_sorted()
+}
+
 impl Audit {
-    /// Judges a run of `scheduled` requests (rounds included) whose client did as `health` says;
-    /// `unfinished` of them have no record because the program died.
+    /// Judges a run of `scheduled` requests (rounds included) whose events add up to `streams`, and whose client did
+    /// as `health` says; `unfinished` of them have no record because the program died.
     pub fn new(
         records: &[RequestRecord],
+        streams: &Streams,
         scheduled: u64,
         unfinished: u64,
         health: &Health,
@@ -130,7 +187,7 @@ impl Audit {
             achieved_rate: rate(
                 first_rounds().filter_map(|record| record.first_sent.or(record.sent)),
             ),
-            checks: checks(records, &ledger, health),
+            checks: checks(records, streams, &ledger, health),
             limits: limits(records, health),
         }
     }
@@ -160,7 +217,12 @@ fn rate(at: impl Iterator<Item = Duration>) -> Option<f64> {
     (n > 1 && span > 0.0).then(|| (n - 1) as f64 / span)
 }
 
-fn checks(records: &[RequestRecord], ledger: &Ledger, health: &Health) -> Vec<Check> {
+fn checks(
+    records: &[RequestRecord],
+    streams: &Streams,
+    ledger: &Ledger,
+    health: &Health,
+) -> Vec<Check> {
     let Ledger { scheduled, sent, never_sent, completed, failed, cancelled, unfinished } = ledger;
     let lost = if *unfinished > 0 { format!(" + {unfinished} unfinished") } else { String::new() };
     let mut checks = vec![
@@ -171,35 +233,20 @@ fn checks(records: &[RequestRecord], ledger: &Ledger, health: &Health) -> Vec<Ch
                 "{scheduled} scheduled = {sent} sent + {never_sent} never sent{lost}; {sent} sent = {completed} completed + {failed} failed + {cancelled} cancelled"
             ),
         },
-        order(records),
+        order(records, streams),
     ];
     if health.lanes.is_empty() {
         return checks;
     }
     checks.push(little(records, health));
-    checks.push(events(records, health));
-    checks.push(tokens(records));
+    checks.push(events(streams, health));
+    checks.push(tokens(records, streams));
     checks
 }
 
 /// Every instant of a record comes after those before it.
-fn order(records: &[RequestRecord]) -> Check {
-    let ordered = |record: &RequestRecord| {
-        let Some(sent) = record.sent else { return true };
-        let instants = [
-            Some(record.due),
-            Some(record.released),
-            record.first_sent,
-            Some(sent.saturating_sub(record.connect.unwrap_or_default())),
-            Some(sent),
-            record.headers,
-            record.first_token(),
-            record.done,
-        ];
-        let known: Vec<Duration> = instants.into_iter().flatten().collect();
-        known.is_sorted() && record.events.at_ns.is_sorted()
-    };
-    let wrong = records.iter().filter(|record| !ordered(record)).count();
+fn order(records: &[RequestRecord], streams: &Streams) -> Check {
+    let wrong = streams.disordered;
     Check {
         name: "order",
         passed: wrong == 0,
@@ -227,16 +274,14 @@ fn little(records: &[RequestRecord], health: &Health) -> Check {
 }
 
 /// No event was lost between the sockets and the records.
-fn events(records: &[RequestRecord], health: &Health) -> Check {
-    let read = health.sum(|lane| lane.events);
-    let kept: u64 = records.iter().map(|record| record.events.len() as u64).sum();
-    let bytes = health.sum(|lane| lane.bytes);
-    let text: u64 = records.iter().flat_map(RequestRecord::texts).map(|t| t.len() as u64).sum();
+fn events(streams: &Streams, health: &Health) -> Check {
     // Answers that are not streamed, or tell their tokens by the counter alone, are made events at their end.
-    let ends = records.iter().filter(|record| record.events.len() == 1).count() as u64;
+    let Streams { events: kept, single: ends, text, .. } = streams;
+    let read = health.sum(|lane| lane.events);
+    let bytes = health.sum(|lane| lane.bytes);
     Check {
         name: "events",
-        passed: (read..=read + ends).contains(&kept) && text <= bytes,
+        passed: (read..=read + ends).contains(kept) && *text <= bytes,
         detail: format!(
             "{read} events read, {kept} in the records; {bytes} bytes read, {text} of text"
         ),
@@ -244,12 +289,8 @@ fn events(records: &[RequestRecord], health: &Health) -> Check {
 }
 
 /// The server counts at least as many tokens as it sent events with output.
-fn tokens(records: &[RequestRecord]) -> Check {
-    let short = |record: &&RequestRecord| {
-        let told: u64 = record.events.tokens.iter().map(|&k| u64::from(k)).sum();
-        record.completed() && record.output_tokens.is_some_and(|tokens| tokens.count < told)
-    };
-    let wrong = records.iter().filter(short).count();
+fn tokens(records: &[RequestRecord], streams: &Streams) -> Check {
+    let wrong = streams.short;
     Check {
         name: "tokens",
         passed: wrong == 0,

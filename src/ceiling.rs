@@ -71,16 +71,56 @@ impl Headroom {
         Self { events_per_s: busiest_second(records), ceiling }
     }
 
+    /// As [`Self::of`], for a run whose events were not kept.
+    pub fn of_arrivals(arrivals: &Arrivals, ceiling: Option<Ceiling>) -> Self {
+        Self { events_per_s: arrivals.busiest_second(), ceiling }
+    }
+
     /// The ceiling over the events per second: how many times as much this host could have read.
     pub fn factor(&self) -> Option<f64> {
         Some(self.ceiling.as_ref()?.events_per_s / self.events_per_s.filter(|n| *n > 0.0)?)
     }
 }
 
+/// How many events came in each second since the start of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Arrivals {
+    seconds: Vec<u64>,
+    /// The first and the last of them, in ns since the start of the run.
+    ends: Option<(u64, u64)>,
+}
+
+impl Arrivals {
+    /// Adds those of `record`.
+    pub fn add(&mut self, record: &RequestRecord) {
+        for &at in &record.events.at_ns {
+            let (first, last) = self.ends.unwrap_or((at, at));
+            self.ends = Some((first.min(at), last.max(at)));
+            let Ok(second) = usize::try_from(at / SECOND) else { continue };
+            if second >= self.seconds.len() {
+                self.seconds.resize(second + 1, 0);
+            }
+            self.seconds[second] += 1;
+        }
+    }
+
+    /// As the function of that name, with seconds counted from the start of the run.
+    fn busiest_second(&self) -> Option<f64> {
+        let (first, last) = self.ends?;
+        if last - first < SECOND {
+            let span = (last - first) as f64 / SECOND as f64;
+            return (span > 0.0).then(|| self.seconds.iter().sum::<u64>() as f64 / span);
+        }
+        self.seconds.iter().copied().max().map(|most| most as f64)
+    }
+}
+
+/// In ns.
+const SECOND: u64 = 1_000_000_000;
+
 /// Events in the fullest of the seconds counted from the first event;
 /// where all took less than a second, their number over that time.
 fn busiest_second(records: &[RequestRecord]) -> Option<f64> {
-    const SECOND: u64 = 1_000_000_000;
     let events = || records.iter().flat_map(|record| record.events.at_ns.iter().copied());
     let (first, last) = (events().min()?, events().max()?);
     if last - first < SECOND {

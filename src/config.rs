@@ -116,6 +116,8 @@ pub struct Serve {
     pub details: bool,
     /// File for the record of each request, as it ends.
     pub records: Option<PathBuf>,
+    /// Whether events and texts are dropped when a request has ended.
+    pub low_memory: bool,
     /// File for the requests that fail, likewise.
     pub failed_file: Option<PathBuf>,
     /// `--tag`.
@@ -180,6 +182,9 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
     if args.duration.is_some() {
         endless(&args, max_concurrency)?;
+    }
+    if args.low_memory {
+        low_memory(&args)?;
     }
     let num_prompts = dataset.count(args.num_prompts);
     let at_once = max_concurrency.unwrap_or(usize::MAX).min(num_prompts);
@@ -292,6 +297,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         output_file: args.output_file,
         details: args.output_details,
         records: args.records,
+        low_memory: args.low_memory,
         failed_file: args.failed_file,
         tag: args.tag,
         steady_state: args.steady_state_concurrency_ratio,
@@ -374,6 +380,22 @@ fn endless(args: &ServeArgs, max_concurrency: Option<usize>) -> Result<(), Error
         .hint("give a number"));
     }
     Ok(())
+}
+
+/// Refuses what does not go together with `--low-memory`.
+fn low_memory(args: &ServeArgs) -> Result<(), Error> {
+    let needs = [
+        ("--output-details", args.output_details),
+        ("--steady-state-concurrency-ratio", args.steady_state_concurrency_ratio.is_some()),
+        ("--plot-throughput", args.plot_throughput),
+    ];
+    let Some((flag, _)) = needs.into_iter().find(|(_, given)| *given) else { return Ok(()) };
+    Err(usage(format!(
+        "{flag} needs the events of all requests at the end, and --low-memory keeps none"
+    ))
+    .hint(format!(
+        "give --records FILE instead, which writes them to disk: rbench report FILE {flag} tells it after the run"
+    )))
 }
 
 /// Flags that are no mistake and have no effect.

@@ -54,6 +54,8 @@ pub struct Options {
     pub log: Option<Log>,
     /// Who gets a copy of each record as soon as its round has ended.
     pub records: Option<Sender<RequestRecord>>,
+    /// Who gets the records in the place of [`Ran`], all rounds of a request at once when the last has ended.
+    pub sink: Option<Sender<RequestRecord>>,
     /// Where arrival times come from; the kernel is asked only if it can answer.
     pub clock: ClockSource,
     /// How long data may wait so that one wake-up reads many sockets; with the kernel's clock only.
@@ -81,6 +83,7 @@ impl Default for Options {
             max_in_flight: None,
             log: None,
             records: None,
+            sink: None,
             clock: ClockSource::Kernel,
             read_batch: window::DEFAULT,
             spin: true,
@@ -98,6 +101,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Ran {
     /// One record per request and round, in the order of the plan; for those that were never sent as well.
+    /// Empty if they went elsewhere.
     pub records: Vec<RequestRecord>,
     /// Why the run was ended before its plan was done, if it was.
     pub ended_early: Option<String>,
@@ -194,9 +198,9 @@ pub fn run_source(
         }
         lanes.push(health);
     }
-    add_unsent(&mut records, shared.source.plan().unwrap_or_default());
-    // No two are equal, and a stable sort would need memory for half of them.
-    records.sort_unstable_by_key(|record| (record.index, record.round));
+    if options.sink.is_none() {
+        complete(&mut records, shared.source.plan().unwrap_or_default());
+    }
     let ended_early = options.stop.why();
     Ok(Ran {
         ended_early,
@@ -204,6 +208,13 @@ pub fn run_source(
         health: Health { clock, lanes },
         started: clock_of_run.started(),
     })
+}
+
+/// Adds to the records of a run those of rounds of its `plan` that were never sent, and puts them into its order.
+pub fn complete(records: &mut Vec<RequestRecord>, plan: &[PlannedRequest]) {
+    add_unsent(records, plan);
+    // No two are equal, and a stable sort would need memory for half of them.
+    records.sort_unstable_by_key(|record| (record.index, record.round));
 }
 
 /// Adds a record for each round of the plan that has none.

@@ -29,6 +29,7 @@ pub mod dataset;
 pub mod dispatch;
 pub mod download;
 pub mod error;
+pub mod fold;
 pub mod health;
 pub mod hub;
 pub mod journal;

@@ -7,6 +7,7 @@ mod concurrency;
 mod due;
 mod e2e;
 mod endpoints;
+mod folded;
 mod goodput;
 mod itl;
 mod lateness;
@@ -25,9 +26,10 @@ mod ttft;
 use std::time::Duration;
 
 use crate::model::RequestRecord;
-use crate::stats;
+use crate::stats::{self, Tally};
 
 pub use self::endpoints::{PerEndpoint, per_endpoint};
+pub use folded::Folded;
 pub use goodput::{Latency, Slo};
 pub use itl::split as split_itl;
 pub use lateness::lateness;
@@ -75,6 +77,8 @@ pub struct Run<'a> {
     pub split_itl: Option<&'a [f64]>,
     /// Tokens of each event of each record, where retokenizing had to tell them; as long as `records`, or empty.
     pub event_tokens: &'a [Option<Vec<u32>>],
+    /// What was kept of the events in the place of `records`' own, whose events and texts are gone then.
+    pub folded: Option<&'a Folded>,
     /// A gap longer than this is a stall.
     pub stall_threshold: Duration,
     /// Latencies that requests are to keep within.
@@ -162,6 +166,21 @@ fn distribution(run: &Run<'_>, name: &str, seconds: Vec<f64>) -> Vec<Stat> {
     let (mean, std) = (stats::mean(&ms), stats::std(&ms));
     // There can be as many samples as tokens.
     let [median, p90, p95, p99, max] = stats::percentiles(&mut ms, [50.0, 90.0, 95.0, 99.0, 100.0]);
+    spread(run, name, [mean, std], [median, p90, p95, p99, max])
+}
+
+/// As [`distribution`], of samples in ms that were not kept.
+fn counted(run: &Run<'_>, name: &str, ms: &Tally) -> Vec<Stat> {
+    let percentiles = [50.0, 90.0, 95.0, 99.0, 100.0].map(|q| ms.percentile(q));
+    spread(run, name, [ms.mean(), ms.std()], percentiles)
+}
+
+fn spread(
+    run: &Run<'_>,
+    name: &str,
+    [mean, std]: [Option<f64>; 2],
+    [median, p90, p95, p99, max]: [Option<f64>; 5],
+) -> Vec<Stat> {
     let none = run.completed().next().map(|_| 0.0);
     let stat = |what: &str, value: Option<f64>| real(&format!("{what}_{name}_ms"), value.or(none));
     vec![

@@ -103,11 +103,25 @@ const REASONS: usize = 100;
 
 /// Groups the failures of `records` by kind, phase, status and message.
 pub fn failures(records: &[RequestRecord]) -> Vec<FailureGroup> {
-    let mut groups: Vec<FailureGroup> = Vec::new();
+    let mut failures = Failures::default();
     for failure in records.iter().filter_map(RequestRecord::failure) {
-        let Failure { kind, phase, status, message, excerpt } = &*failure;
-        let is_full = groups.len() >= REASONS;
-        let known = groups.iter_mut().find(|group| {
+        failures.add(&failure);
+    }
+    failures.groups()
+}
+
+/// Failures, while they are grouped.
+#[derive(Debug, Clone, Default)]
+pub struct Failures {
+    groups: Vec<FailureGroup>,
+}
+
+impl Failures {
+    /// Adds one.
+    pub fn add(&mut self, failure: &Failure) {
+        let Failure { kind, phase, status, message, excerpt } = failure;
+        let is_full = self.groups.len() >= REASONS;
+        let known = self.groups.iter_mut().find(|group| {
             (group.kind, group.phase, group.status) == (*kind, *phase, *status)
                 && (is_full || group.message == *message)
         });
@@ -118,7 +132,7 @@ pub fn failures(records: &[RequestRecord]) -> Vec<FailureGroup> {
                     group.excerpt.clone_from(excerpt);
                 }
             }
-            None => groups.push(FailureGroup {
+            None => self.groups.push(FailureGroup {
                 kind: *kind,
                 phase: *phase,
                 status: *status,
@@ -128,8 +142,12 @@ pub fn failures(records: &[RequestRecord]) -> Vec<FailureGroup> {
             }),
         }
     }
-    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
-    groups
+
+    /// The groups, the largest first.
+    pub fn groups(mut self) -> Vec<FailureGroup> {
+        self.groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+        self.groups
+    }
 }
 
 /// Counts completed requests by the source of their output token count.

@@ -1,5 +1,9 @@
 //! Statistics over samples; knows nothing of language models.
 
+mod tally;
+
+pub use self::tally::Tally;
+
 /// Samples in rising order, for many questions at the cost of one sort.
 #[derive(Debug, Clone, Default)]
 pub struct Sorted {

@@ -17,6 +17,7 @@ pub(super) fn options(config: &Serve, requests: usize) -> Options {
         max_in_flight: config.max_concurrency,
         log: None,
         records: None,
+        sink: None,
         clock: match config.client.clock {
             Some(ClockChoice::User) => ClockSource::User,
             Some(ClockChoice::Kernel) | None => ClockSource::Kernel,

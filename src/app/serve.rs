@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::cycles::{self, Around};
 use super::engine::Engine;
 use super::figures::figures;
+use super::folding;
 use super::launch::Launched;
 use super::load;
 use super::offline::Offline;
@@ -28,6 +29,7 @@ use crate::config::{self, Keys, Place, Serve};
 use crate::conversation;
 use crate::dispatch::{self, Ran};
 use crate::error::{Error, Kind};
+use crate::fold::Rules;
 use crate::hub::Hub;
 use crate::journal::{Command, End, Header};
 use crate::limits;
@@ -276,13 +278,23 @@ impl Session {
             options.records = Some(records);
             recording
         });
-        let ran = if let Some(lasts) = config.duration {
-            let first = plan.clone();
-            let around = Around { rows: &rows, first, lasts, encoder: &encoder, tokenizer };
-            cycles::run(around, config, &endpoints, &options, &progress)
-        } else {
-            dispatch::run(plan.clone(), &endpoints, &options, &progress)
-        }
+        let rules = config.low_memory.then(|| Rules {
+            // What goes around has no last request, and no conversations.
+            plan: if config.duration.is_some() { &[] } else { &plan },
+            tokenizer,
+            generates: config.backend.protocol.generates(),
+            splits_itl: config.backend.splits_itl,
+            stall_threshold: config.client.stall_threshold,
+        });
+        let ran = folding::run(rules, &mut options, |options| {
+            if let Some(lasts) = config.duration {
+                let first = plan.clone();
+                let around = Around { rows: &rows, first, lasts, encoder: &encoder, tokenizer };
+                cycles::run(around, config, &endpoints, options, &progress)
+            } else {
+                dispatch::run(plan.clone(), &endpoints, options, &progress)
+            }
+        })
         .map_err(failed);
         // The printer ends with the last log, and what is recorded with the last who sends records.
         (options.log, options.records) = (None, None);
@@ -292,7 +304,7 @@ impl Session {
         if let Some(profilers) = profilers {
             runtime.block_on(profilers.stop(say));
         }
-        let Ran { mut records, health, started: _, ended_early } = ran?;
+        let (Ran { mut records, health, started: _, ended_early }, sums) = ran?;
         let stopped = ended.elapsed();
         let server_info = runtime.block_on(probe.json("/server_info"));
         // SGLang's client counts both into its duration, the second for SGLang's servers only.
@@ -313,7 +325,7 @@ impl Session {
         let beside = recording.as_ref().and_then(|recording| recording.beside.clone());
         let recorded = recording.map_or(Ok(()), |recording| recording.finish(&records, &end));
         let asked = |record: &RequestRecord| conversation::asked(&plan, record);
-        let figures = figures(&header, Ok(end), &mut records, asked, tokenizer, ui);
+        let figures = figures(&header, Ok(end), &mut records, sums, asked, tokenizer, ui);
         let published = match job {
             Job::Serve => publish(&figures, &outputs(config, result, beside), ui),
             Job::Offline(offline) => offline.publish(&figures.report, config, ui),

@@ -47,9 +47,13 @@ fn failed(mut record: RequestRecord) -> RequestRecord {
     record
 }
 
+fn audit_of(records: &[RequestRecord], health: &Health) -> Audit {
+    Audit::new(records, &Streams::of(records), records.len() as u64, 0, health)
+}
+
 #[test]
 fn a_calm_run_is_sound() {
-    let audit = Audit::new(&records(), 2, 0, &health());
+    let audit = audit_of(&records(), &health());
     assert!(audit.sound(), "{audit:?}");
     assert_eq!(audit.checks.len(), 5);
     assert_eq!(audit.offered_rate, Some(5.0));
@@ -79,7 +83,7 @@ fn ledgers() {
 
 /// The names of the checks that fail.
 fn broken(records: &[RequestRecord], health: &Health) -> Vec<&'static str> {
-    let audit = Audit::new(records, records.len() as u64, 0, health);
+    let audit = audit_of(records, health);
     audit.checks.iter().filter(|check| !check.passed).map(|check| check.name).collect()
 }
 
@@ -102,7 +106,7 @@ fn each_law_can_be_broken() {
 #[test]
 fn each_limit_is_told() {
     let evidence = |records: &[RequestRecord], health: &Health| {
-        let audit = Audit::new(records, records.len() as u64, 0, health);
+        let audit = audit_of(records, health);
         audit.limits.iter().map(|limit| limit.evidence.clone()).collect::<Vec<_>>()
     };
     let mut late = records();

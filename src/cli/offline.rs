@@ -61,6 +61,7 @@ const TAKES: &[&str] = &[
     "profile_prefix",
     "output_file",
     "records",
+    "low_memory",
     "failed_file",
     "disable_tqdm",
 ];

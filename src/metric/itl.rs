@@ -4,12 +4,15 @@
 //! On other endpoints an event is one gap, however many tokens it holds, unless the server reports an accept length
 //! to a backend that asks for it: then each gap is shared among the tokens that retokenizing finds in its piece.
 
-use super::{Metric, Run, Stat, distribution};
+use super::{Metric, Run, Stat, counted, distribution};
 use crate::model::RequestRecord;
 
 pub(super) const METRIC: Metric = Metric { name: "itl", stats };
 
 fn stats(run: &Run<'_>) -> Vec<Stat> {
+    if let Some(folded) = run.folded {
+        return counted(run, "itl", folded.itl(run.accept_length));
+    }
     let seconds = match run.split_itl {
         Some(split) => split.to_vec(),
         None => run.completed().flat_map(RequestRecord::itl).collect(),

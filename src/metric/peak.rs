@@ -22,6 +22,7 @@ fn stats(run: &Run<'_>) -> Vec<Stat> {
         .filter_map(|record| Some((nanos(record.sent?), nanos(record.done?))))
         .collect();
     let (tokens, touching) = per_second(run);
+    let tokens = run.folded.map_or(tokens, |folded| folded.tokens_by_second.most() as f64);
     vec![
         real("max_output_tokens_per_s", Some(tokens)),
         count("max_concurrent_requests", peak_overlap(&in_flight) as u64),

@@ -5,25 +5,28 @@
 
 use std::time::Duration;
 
-use super::{Metric, Run, Stat, distribution, real};
+use super::{Metric, Run, Stat, counted, distribution, real};
 use crate::model::RequestRecord;
 
 pub(super) const METRIC: Metric = Metric { name: "stall", stats };
 
 fn stats(run: &Run<'_>) -> Vec<Stat> {
-    let worst: Vec<f64> =
-        run.completed().filter_map(worst_gap).map(|gap| gap.as_secs_f64()).collect();
     let completed = run.completed().count();
-    let threshold = run.stall_threshold.as_secs_f64();
-    let stalled = worst.iter().filter(|&&gap| gap > threshold).count();
+    let (mut stats, stalled) = if let Some(folded) = run.folded {
+        (counted(run, "worst_gap", &folded.worst_gap), folded.stalled)
+    } else {
+        let worst: Vec<Duration> = run.completed().filter_map(worst_gap).collect();
+        let stalled = worst.iter().filter(|&&gap| gap > run.stall_threshold).count();
+        let seconds = worst.into_iter().map(|gap| gap.as_secs_f64()).collect();
+        (distribution(run, "worst_gap", seconds), stalled as u64)
+    };
     let share = (completed > 0).then(|| stalled as f64 / completed as f64);
-    let mut stats = distribution(run, "worst_gap", worst);
     stats.push(real("stalled_share", share));
     stats
 }
 
 /// The longest gap of `record`.
-fn worst_gap(record: &RequestRecord) -> Option<Duration> {
+pub(super) fn worst_gap(record: &RequestRecord) -> Option<Duration> {
     record.events.gaps().map(|gap| gap.length()).max()
 }
 

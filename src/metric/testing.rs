@@ -62,6 +62,7 @@ pub(crate) fn run(records: &[RequestRecord]) -> Run<'_> {
         retokenized: &[],
         split_itl: None,
         event_tokens: &[],
+        folded: None,
         stall_threshold: Duration::from_secs(1),
         slos: &[],
         cache_report: false,

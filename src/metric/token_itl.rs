@@ -10,12 +10,19 @@
 
 use std::time::Duration;
 
-use super::{Metric, Run, Stat, distribution, real};
+use super::{Metric, Run, Stat, counted, distribution, real};
 use crate::model::RequestRecord;
 
 pub(super) const METRIC: Metric = Metric { name: "token_itl", stats };
 
 fn stats(run: &Run<'_>) -> Vec<Stat> {
+    if let Some(folded) = run.folded {
+        let mut stats = counted(run, "event_itl", &folded.event_itl);
+        stats.extend(counted(run, "token_itl", &folded.token_itl));
+        let peak = run.completed().next().map(|_| folded.counted_by_second.most() as f64);
+        stats.push(real("peak_output_tokens_per_s", peak));
+        return stats;
+    }
     // One after the other: in long runs these samples are what most memory is needed for.
     let mut stats = distribution(run, "event_itl", gaps(run, |_| 1));
     stats.extend(distribution(run, "token_itl", gaps(run, |k| k)));
@@ -39,10 +46,15 @@ fn gaps(run: &Run<'_>, entries: fn(u32) -> u32) -> Vec<f64> {
 
 /// Tokens of each event of the i-th record.
 fn tokens_of<'a>(run: &Run<'a>, i: usize, record: &'a RequestRecord) -> &'a [u32] {
+    best(record, run.event_tokens.get(i).and_then(Option::as_deref))
+}
+
+/// Tokens of each event of `record`, where retokenizing tells `retokenized`.
+pub(super) fn best<'a>(record: &'a RequestRecord, retokenized: Option<&'a [u32]>) -> &'a [u32] {
     if !record.events.counted.is_empty() {
         return &record.events.counted;
     }
-    run.event_tokens.get(i).and_then(Option::as_ref).unwrap_or(&record.events.tokens)
+    retokenized.unwrap_or(&record.events.tokens)
 }
 
 /// Most tokens in one second.

@@ -12,13 +12,9 @@ pub(super) const METRIC: Metric = Metric { name: "tokens", stats };
 fn stats(run: &Run<'_>) -> Vec<Stat> {
     let input: u64 = run.completed().map(|record| record.prompt_len as u64).sum();
     let vision: u64 = run.completed().map(|record| record.vision_len as u64).sum();
-    let retokenized = run
-        .records
-        .iter()
-        .zip(run.retokenized)
-        .filter(|(record, _)| record.completed())
-        .map(|(_, tokens)| tokens)
-        .sum();
+    let counted = run.records.iter().zip(run.retokenized);
+    let counted = counted.filter(|(record, _)| record.completed()).map(|(_, tokens)| tokens);
+    let retokenized = run.folded.map_or_else(|| counted.sum(), |folded| folded.retokenized);
     let told: Vec<u64> = run.completed().filter_map(|record| record.server_prompt_tokens).collect();
     let server = (!told.is_empty()).then(|| told.iter().sum::<u64>());
     vec![

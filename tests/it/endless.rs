@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::rbench::Rbench;
-use crate::support::server::Script;
-use crate::support::wire;
+use crate::support::rbench::{RESULT, Rbench, Run};
+use crate::support::server::{Answer, Request, Script};
+use crate::support::wire::{self, WORDS, Wire};
 
 #[test]
 fn prompts_go_around_with_a_salt() {
@@ -108,4 +108,124 @@ fn what_does_not_go_around_is_refused() {
             .exits(2);
         let _ = run.says(&[says]);
     }
+}
+
+/// Keys whose values are not those of the run before: times, and what the process did.
+fn comparable(result: &Value) -> (BTreeSet<String>, BTreeSet<String>, Vec<Value>) {
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect();
+    let counts = [
+        "completed",
+        "total_output_tokens",
+        "total_output_tokens_retokenized",
+        "total_input_tokens",
+    ];
+    let counts = counts.iter().map(|key| result[key].clone()).chain([
+        result["rbench"]["ledger"].clone(),
+        result["rbench"]["failures"].clone(),
+        result["rbench"]["output_token_source"].clone(),
+    ]);
+    (keys(result), keys(&result["rbench"]), counts.collect())
+}
+
+/// The third of twelve requests fails.
+fn one_fails(request: &Request) -> Answer {
+    if request.nth == 2 {
+        return Answer::not_found();
+    }
+    // What comes apart has gaps.
+    let apart = |answer: Answer, event: String| answer.pause(3).chunk(event);
+    Wire::of(&request.path).events(WORDS).into_iter().fold(Answer::events(), apart).end()
+}
+
+/// A run against a server of its own.
+fn run_of_twelve(words: &[&str]) -> Run {
+    let server = Script::new(one_fails).start();
+    Rbench::new([
+        "serve",
+        "--backend",
+        "vllm",
+        "--base-url",
+        &server.url(),
+        "--max-concurrency",
+        "1",
+    ])
+    .args([
+        "--tokenizer",
+        "rbench-bundled",
+        "--dataset-name",
+        "random-ids",
+        "--random-input-len",
+        "8",
+    ])
+    .args(["--random-output-len", "4", "--num-prompts", "12", "--warmup-requests", "0"])
+    .args(["--output-file", RESULT])
+    .args(words)
+    .run()
+    .exits(0)
+    .prints_a_table()
+}
+
+#[test]
+fn a_run_that_keeps_little_tells_the_same() {
+    let whole = run_of_twelve(&[]);
+    let little = run_of_twelve(&["--low-memory", "--records", "r.jsonl"]);
+    let labels = |run: &Run| -> Vec<String> {
+        // What follows is about the machine.
+        let table = run.stdout.lines().take_while(|line| !line.contains(" Measurement "));
+        table.map(|line| line.chars().take(40).collect()).collect()
+    };
+    assert_eq!(labels(&whole), labels(&little));
+    let (of_whole, of_little) = (comparable(&whole.result()), comparable(&little.result()));
+    assert_eq!(of_whole.2, of_little.2);
+    assert_eq!((of_whole.0, of_whole.1), (of_little.0, of_little.1));
+    let checks = &little.result()["rbench"]["checks"];
+    assert!(checks.as_array().unwrap().iter().all(|check| check["passed"] == true), "{checks:#}");
+    for key in ["mean_itl_ms", "p99_itl_ms", "max_output_tokens_per_s"] {
+        assert!(little.result()[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    // Details are in the records, from which a report has all of them.
+    let records = std::fs::read_to_string(little.path("r.jsonl")).unwrap();
+    let report =
+        Rbench::new(["report", "r.jsonl", "--output-file", "again.jsonl", "--output-details"])
+            .file("r.jsonl", records)
+            .run()
+            .exits(0);
+    let again: Value =
+        serde_json::from_str(&std::fs::read_to_string(report.path("again.jsonl")).unwrap())
+            .unwrap();
+    assert_eq!(comparable(&again).2, of_little.2);
+    assert!(again["itls"][0].as_array().is_some_and(|gaps| !gaps.is_empty()));
+    let close = |key: &str| {
+        let [a, b] = [&again, &little.result()].map(|line| line[key].as_f64().unwrap());
+        assert!((a - b).abs() <= a * 1e-3 + 1e-6, "{key}: {a} {b}");
+    };
+    for key in
+        ["mean_itl_ms", "median_itl_ms", "std_itl_ms", "p99_itl_ms", "mean_ttft_ms", "p99_tpot_ms"]
+    {
+        close(key);
+    }
+}
+
+#[test]
+fn what_needs_all_events_does_not_go_with_keeping_little() {
+    let server = Script::untouched().start();
+    for words in [
+        &["--output-details"][..],
+        &["--plot-throughput"],
+        &["--steady-state-concurrency-ratio", "0.8"],
+    ] {
+        let run = Rbench::new(["serve", "--backend", "vllm", "--base-url", &server.url()]);
+        let run = run.arg("--low-memory").args(words).run().exits(2).prints_nothing();
+        let _ = run.says(&[words[0], "--low-memory keeps none", "--records FILE"]);
+    }
+}
+
+#[test]
+fn a_run_by_time_can_keep_little() {
+    let run = run_of_twelve(&["--low-memory", "--duration", "500ms", "--num-prompts", "3"]);
+    let result = run.result();
+    let completed = result["completed"].as_u64().unwrap();
+    assert!(completed > 3, "{completed}");
+    let checks = result["rbench"]["checks"].as_array().unwrap();
+    assert!(checks.iter().all(|check| check["passed"] == true), "{checks:#?}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use expect_test::expect_file;
 use rbench::arrival::Rate;
-use rbench::audit::Audit;
+use rbench::audit::{Audit, Streams};
 use rbench::ceiling::Headroom;
 use rbench::health::Health;
 use rbench::metric::{self, Figure, Run, Slo, Stat, split_itl};
@@ -278,6 +278,7 @@ impl Case {
             retokenized: &retokenized,
             split_itl: self.splits.then_some(&split),
             event_tokens: &[],
+            folded: None,
             stall_threshold: Duration::from_secs(1),
             slos: &self.slos,
             cache_report: self.cache_report,
@@ -321,7 +322,13 @@ impl Case {
             server_info,
             partial: None,
             endpoints: Vec::new(),
-            audit: Audit::new(&self.records, self.records.len() as u64, 0, &Health::default()),
+            audit: Audit::new(
+                &self.records,
+                &Streams::of(&self.records),
+                self.records.len() as u64,
+                0,
+                &Health::default(),
+            ),
             health: Health::default(),
             headroom: Headroom::default(),
             records: &self.records,
@@ -1063,6 +1070,7 @@ fn the_gap_after_the_last_arrival_is_no_part_of_the_duration() {
         retokenized: &[1],
         split_itl: None,
         event_tokens: &[],
+        folded: None,
         stall_threshold: std::time::Duration::from_secs(1),
         slos: &[],
         cache_report: false,

@@ -405,6 +405,7 @@ fn figure(record: &RequestRecord, key: &str) -> f64 {
         retokenized: &[0],
         split_itl: None,
         event_tokens: &[],
+        folded: None,
         stall_threshold: std::time::Duration::from_secs(1),
         slos: &[],
         cache_report: false,

@@ -30,6 +30,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dispatch", &["health", "model", "progress", "request_log", "response", "transport"]),
     ("download", &["error", "transport"]),
     ("error", &[]),
+    (
+        "fold",
+        &[
+            "audit::Streams",
+            "ceiling::Arrivals",
+            "conversation",
+            "metric::Folded",
+            "model",
+            "report::Failures",
+            "tokenizer",
+        ],
+    ),
     ("health", &[]),
     ("hub", &["download", "error"]),
     (
@@ -493,6 +505,7 @@ fn no_two_metrics_give_the_same_figure() {
         retokenized: &[],
         split_itl: None,
         event_tokens: &[],
+        folded: None,
         stall_threshold: std::time::Duration::from_secs(1),
         slos: &[],
         cache_report: false,

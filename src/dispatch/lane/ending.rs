@@ -95,8 +95,16 @@ impl Lane {
         self.ended.0 += 1;
         self.ended.1 += now.saturating_sub(exchange.record.sent.unwrap_or(now));
         let exchange = *exchange;
-        self.records.extend(exchange.earlier);
-        self.records.push(exchange.record);
+        let records = exchange.earlier.into_iter().chain([exchange.record]);
+        match &self.shared.options.sink {
+            None => self.records.extend(records),
+            Some(sink) => {
+                for record in records {
+                    // Nobody stops to listen before the end, but for a defect, which is told then.
+                    let _ = sink.send(record);
+                }
+            }
+        }
         self.count_in_flight(now);
         self.active -= 1;
         self.shared.release(now);

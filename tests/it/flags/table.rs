@@ -253,6 +253,7 @@ pub(super) const PROFILER: &[Line] = &[
 pub(super) const OUTPUT: &[Line] = &[
     ("output-file", "native", "--output-file other.jsonl", File("other.jsonl")),
     ("output-details", "native", "--output-details", Key("/errors", "[\"\"]")),
+    ("low-memory", "native", "--low-memory", Key("/rbench/config/low_memory", "true")),
     ("records", "native", "--records r.jsonl", File("r.jsonl")),
     ("failed-file", "native", "--failed-file f.jsonl", File("f.jsonl")),
     ("goodput", "native", "--goodput ttft:90000", Row("SLOs (ms):", "ttft:90000")),

@@ -1,0 +1,37 @@
+//! `--low-memory`: the thread that folds records while a run goes on.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+
+use crate::dispatch::{self, Options, Ran};
+use crate::fold::{Rules, Sums, fold};
+
+/// Runs `run`, whose records are folded by `rules` as its requests end, or left alone without rules.
+///
+/// # Errors
+/// If a thread can not be started, or that of `run`.
+pub(super) fn run(
+    rules: Option<Rules<'_>>,
+    options: &mut Options,
+    run: impl FnOnce(&Options) -> io::Result<Ran>,
+) -> io::Result<(Ran, Option<Sums>)> {
+    let Some(rules) = rules else { return Ok((run(options)?, None)) };
+    let (sink, records) = mpsc::channel();
+    options.sink = Some(sink);
+    thread::scope(|scope| {
+        let folding = thread::Builder::new()
+            .name("rbench-fold".into())
+            .spawn_scoped(scope, move || fold(&records, rules))?;
+        let ran = run(options);
+        // The thread ends with the last who could send.
+        options.sink = None;
+        let folded = folding.join();
+        let mut ran = ran?;
+        let (mut records, sums) =
+            folded.map_err(|_| io::Error::other("the thread that folds records has a defect"))?;
+        dispatch::complete(&mut records, rules.plan);
+        ran.records = records;
+        Ok((ran, Some(sums)))
+    })
+}
