@@ -46,9 +46,127 @@ pub fn check_descriptors(requests: u64, limit: Option<u64>) -> Result<(), Error>
     .hint("or raise the hard limit (ulimit -Hn, /etc/security/limits.conf, or LimitNOFILE= of the service)"))
 }
 
+/// Local ports that the system gives to connections: first and last. `None` if it does not tell.
+pub fn local_ports() -> Option<(u16, u16)> {
+    ports(&std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?)
+}
+
+fn ports(text: &str) -> Option<(u16, u16)> {
+    let mut numbers = text.split_ascii_whitespace().map(str::parse);
+    let (first, last) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    (first <= last).then_some((first, last))
+}
+
+/// How long a port can not be used again for the same server after its connection was closed, in seconds.
+const TIME_WAIT_S: f64 = 60.0;
+
+/// Checks that `connections` can be open at once to each server, when local ports are those of `range`.
+///
+/// # Errors
+/// If they can not; the message has the numbers.
+pub fn check_ports(connections: u64, range: Option<(u16, u16)>) -> Result<(), Error> {
+    let Some((first, last)) = range else { return Ok(()) };
+    let ports = u64::from(last - first) + 1;
+    if connections <= ports {
+        return Ok(());
+    }
+    let message = format!(
+        "{connections} connections at once to one server need as many local ports, and there are {ports} ({first} to {last})"
+    );
+    Err(port_hints(Error::new(Kind::System, message), ports))
+}
+
+/// Checks that a connection for each of `rate` requests per second to each server leaves ports to use.
+///
+/// # Errors
+/// If it does not; the message has the numbers.
+pub fn check_port_rate(rate: f64, range: Option<(u16, u16)>) -> Result<(), Error> {
+    let Some((first, last)) = range else { return Ok(()) };
+    let ports = u64::from(last - first) + 1;
+    if rate * TIME_WAIT_S <= ports as f64 {
+        return Ok(());
+    }
+    let message = format!(
+        "--connection-per-request closes {rate} connections per second, each of which holds its local port for {TIME_WAIT_S} s more, and there are {ports} ({first} to {last})"
+    );
+    Err(port_hints(Error::new(Kind::System, message), ports))
+}
+
+fn port_hints(error: Error, ports: u64) -> Error {
+    error
+        .hint(format!("set --max-concurrency to {ports} or less, or --request-rate lower"))
+        .hint("or name more servers, or more addresses of the same one, with --base-url")
+        .hint("or widen the range: sysctl net.ipv4.ip_local_port_range=\"1024 65535\"")
+}
+
+/// Memory that this process can still have in bytes; `None` if the system does not tell.
+pub fn free_memory() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let machine = read("/proc/meminfo").and_then(|text| available(&text));
+    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
+    let group = number("/sys/fs/cgroup/memory.max")
+        .map(|most| most.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0)));
+    machine.into_iter().chain(group).min()
+}
+
+/// What `/proc/meminfo` tells.
+fn available(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Checks that `need` bytes of `free` ones can be had; a note if they are more than half.
+///
+/// # Errors
+/// If they can not; the message has the numbers.
+pub fn check_memory(need: u64, free: Option<u64>) -> Result<Option<String>, Error> {
+    let Some(free) = free else { return Ok(None) };
+    let mib = |bytes: u64| bytes >> 20;
+    let what = format!(
+        "the run needs about {} MiB for what it finds, and {} MiB are free",
+        mib(need),
+        mib(free)
+    );
+    if need > free {
+        return Err(Error::new(Kind::System, what)
+            .hint("--low-memory keeps little of each request; --records has the details on disk")
+            .hint("or send fewer requests, or ask for fewer tokens"));
+    }
+    Ok((need > free / 2).then_some(what))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_are_counted() {
+        assert_eq!(ports("32768\t60999\n"), Some((32768, 60999)));
+        for text in ["", "1", "x y", "9 8", "1 70000"] {
+            assert_eq!(ports(text), None, "{text}");
+        }
+        let range = Some((100, 149));
+        assert!(check_ports(50, range).is_ok() && check_ports(1 << 40, None).is_ok());
+        let error = check_ports(51, range).unwrap_err();
+        assert!(error.message.contains("51") && error.message.contains("50"), "{error}");
+        assert!(check_port_rate(0.8, range).is_ok());
+        let error = check_port_rate(0.9, range).unwrap_err();
+        assert!(error.message.contains("0.9 connections per second"), "{error}");
+    }
+
+    #[test]
+    fn memory_is_counted() {
+        let text = "MemTotal:       24576 kB\nMemAvailable:   2048 kB\n";
+        assert_eq!(available(text), Some(2 << 20));
+        assert_eq!(available("MemFree: 1 kB"), None);
+        let mib = |n: u64| n << 20;
+        assert_eq!(check_memory(mib(1), Some(mib(4))).unwrap(), None);
+        assert!(check_memory(mib(3), Some(mib(4))).unwrap().unwrap().contains("3 MiB"));
+        let error = check_memory(mib(5), Some(mib(4))).unwrap_err();
+        assert!(error.message.contains("5 MiB") && error.message.contains("4 MiB"), "{error}");
+        assert_eq!(check_memory(u64::MAX, None).unwrap(), None);
+    }
 
     #[test]
     fn the_message_has_the_numbers() {

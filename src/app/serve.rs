@@ -34,7 +34,7 @@ use crate::hub::Hub;
 use crate::journal::{Command, End, Header};
 use crate::limits;
 use crate::mock;
-use crate::model::{PlannedRequest, RequestRecord};
+use crate::model::{EVENT_BYTES, PlannedRequest, REQUEST_BYTES, RequestRecord};
 use crate::probe::Probe;
 use crate::profiler::{Running, Said};
 use crate::progress::{Bar, Progress, Towards};
@@ -82,18 +82,76 @@ pub(super) fn begin(words: ServeWords, ui: Ui) -> Result<(Option<Engine>, Serve)
     for note in &config.notes {
         ui.status(note);
     }
-    let limit = limits::raise_descriptors();
-    let at_once = config.max_concurrency.unwrap_or(usize::MAX).min(config.num_prompts) as u64;
-    match limits::check_descriptors(at_once, limit) {
-        Err(error) if config.rate == Rate::Unlimited || config.max_concurrency.is_some() => {
-            return Err(error);
-        }
-        Err(_) => ui.warn(
-            "should the server fall behind, more requests may be open than the file descriptor limit allows: set --max-concurrency",
-        ),
-        Ok(()) => {}
-    }
+    check_limits(&config, ui)?;
     Ok((engine, config))
+}
+
+/// Checks what the system allows to be open at once. What is certain to be needed is an error, what may be a warning.
+fn check_limits(config: &Serve, ui: Ui) -> Result<(), Error> {
+    let limit = limits::raise_descriptors();
+    let requests = match (config.duration, config.rate) {
+        // Of a Poisson process, so about as many.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a number of requests"
+        )]
+        (Some(lasts), Rate::PerSecond(rate)) => (rate * lasts.as_secs_f64()).ceil() as usize,
+        (Some(_), _) => usize::MAX,
+        (None, _) => config.num_prompts,
+    };
+    let at_once = config.max_concurrency.unwrap_or(usize::MAX).min(requests) as u64;
+    let is_certain = config.rate == Rate::Unlimited || config.max_concurrency.is_some();
+    let checked = |result: Result<(), Error>, may: &str| match result {
+        Err(error) if is_certain => Err(error),
+        Err(_) => {
+            ui.warn(&format!("should the server fall behind, {may}: set --max-concurrency"));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    };
+    checked(
+        limits::check_descriptors(at_once, limit),
+        "more requests may be open than the file descriptor limit allows",
+    )?;
+    let places = config.target.places();
+    if places.iter().all(|place| place.socket.is_some()) {
+        return Ok(());
+    }
+    let (servers, ports) = (places.len() as u64, limits::local_ports());
+    checked(
+        limits::check_ports(at_once.div_ceil(servers), ports),
+        "more connections may be open than there are local ports",
+    )?;
+    match config.rate {
+        Rate::PerSecond(rate) if config.client.connection_per_request => {
+            let lasts =
+                config.duration.map_or(config.num_prompts as f64 / rate, |d| d.as_secs_f64());
+            // A short run ends before its ports come back, and was checked above.
+            if lasts > 60.0 {
+                limits::check_port_rate(rate / servers as f64, ports)?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that what `plan` finds can be kept.
+fn check_memory(config: &Serve, plan: &[PlannedRequest], ui: Ui) -> Result<(), Error> {
+    if config.duration.is_some() {
+        // How much will be sent is not known.
+        return Ok(());
+    }
+    let requests: u64 = plan.iter().map(|request| request.rounds() as u64).sum();
+    let tokens = |request: &PlannedRequest| request.rounds() as u64 * request.output_len as u64;
+    let events: u64 = if config.low_memory { 0 } else { plan.iter().map(tokens).sum() };
+    // A token has about four bytes of text.
+    let need = requests * REQUEST_BYTES as u64 + events * (EVENT_BYTES as u64 + 4);
+    if let Some(note) = limits::check_memory(need, limits::free_memory())? {
+        ui.warn(&format!("{note}: --low-memory needs less"));
+    }
+    Ok(())
 }
 
 /// One run, or one for each rate of `--multi`.
@@ -185,6 +243,7 @@ impl Session {
         let ui = *ui;
         let Prepared { plan, rate, mut last_gap, encoder, rows, first, vision } =
             prepare(config, served, tokenizer, ui)?;
+        check_memory(config, &plan, ui)?;
         if matches!((job, rate), (Job::Offline(_), Rate::Trace)) {
             let message = format!(
                 "--dataset-name {} does not apply to `rbench offline`, which sends everything at once: its rows have times of their own",

@@ -388,6 +388,21 @@ fn some_requests_fail() {
 }
 
 #[test]
+fn a_run_that_can_not_fit_into_memory_is_refused_before_it_begins() {
+    let server = Script::control_only().start();
+    let load = || {
+        Rbench::load("sglang", &server.url()).args([
+            "--num-prompts",
+            "100",
+            "--random-output-len",
+            "4000000000",
+        ])
+    };
+    let run = load().run().exits(1).prints_nothing();
+    let _ = run.says(&["MiB for what it finds", "MiB are free", "--low-memory"]);
+}
+
+#[test]
 fn no_more_requests_are_open_than_allowed() {
     for threads in ["1", "2"] {
         // None is answered before three are open, so that fewer would hang, and a fourth has time to show.
