@@ -185,6 +185,7 @@ pub(crate) fn figures(records: &[RequestRecord]) {
         retokenized: &vec![1; records.len()],
         split_itl: None,
         event_tokens: &[],
+        folded: None,
         stall_threshold: Duration::from_secs(1),
         slos: &[],
         cache_report: true,

@@ -78,7 +78,9 @@ impl Progress {
     }
 
     /// At `at` the answer to prompt `i`, which exists, has `tokens` tokens, and has ended if `ends`.
+    /// A count that falls back changes nothing.
     pub fn record(&mut self, i: usize, at: Duration, tokens: u64, ends: bool) {
+        let tokens = tokens.max(self.tokens_of(i));
         for instant in [&mut self.all_started, &mut self.first_ended].into_iter().flatten() {
             instant.after[i].get_or_insert((at, tokens));
         }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Answer, Progress};
+use crate::model::MAX_TOKENS;
 use crate::sse;
 
 /// The form of the stream.
@@ -148,6 +149,10 @@ impl State {
                 let event: GenerateEvent = serde_json::from_value(value).map_err(unread)?;
                 self.check_index(event.index)?;
                 let meta = event.meta_info;
+                believe(
+                    [Some(meta.completion_tokens), meta.prompt_tokens, meta.cached_tokens],
+                    MAX_TOKENS,
+                )?;
                 self.prompts[event.index] =
                     Some(Counts { prompt: meta.prompt_tokens, cached: meta.cached_tokens });
                 let ends = self.ends(meta.finish_reason.as_ref())?;
@@ -155,6 +160,12 @@ impl State {
             }
             Wire::Completions => {
                 let event: CompletionsEvent = serde_json::from_value(value).map_err(unread)?;
+                if let Some(usage) = &event.usage {
+                    let details = usage.prompt_tokens_details.as_ref();
+                    let cached = details.and_then(|details| details.cached_tokens);
+                    let most = MAX_TOKENS.saturating_mul(self.n as u64);
+                    believe([usage.completion_tokens, usage.prompt_tokens, cached], most)?;
+                }
                 self.usage = event.usage.or(self.usage.take());
                 for choice in event.choices {
                     self.check_index(choice.index)?;
@@ -243,6 +254,16 @@ impl From<sse::TooLong> for String {
     }
 }
 
+/// Refuses counts of tokens that nobody can have, whose sums could overflow.
+fn believe(counts: [Option<u64>; 3], most: u64) -> Result<(), String> {
+    match counts.into_iter().flatten().max() {
+        Some(count) if count > most => {
+            Err(format!("the server counts {count} tokens, and more than {most} are not believed"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Some of the prompts at `indices`, for messages.
 fn named(indices: &[usize]) -> String {
     let shown: Vec<String> = indices.iter().take(5).map(ToString::to_string).collect();
@@ -279,6 +300,21 @@ mod tests {
     const FIRST_ENDS: &str = r#"{"text":"ab","index":0,"meta_info":{"completion_tokens":3,"finish_reason":{"type":"length","length":3},"prompt_tokens":5,"cached_tokens":2}}"#;
     const SECOND_ENDS: &str = r#"{"text":"ab","index":1,"meta_info":{"completion_tokens":2,"finish_reason":{"type":"stop","matched":7},"prompt_tokens":5,"cached_tokens":0}}"#;
     const ENDS: &str = r#"{"text":"ab","index":1,"meta_info":{"completion_tokens":3,"finish_reason":{"type":"length","length":3},"prompt_tokens":5,"cached_tokens":0}}"#;
+
+    #[test]
+    fn counts_that_can_not_be() {
+        let huge =
+            FIRST.replace("\"completion_tokens\":1", "\"completion_tokens\":18446744073709551615");
+        let error = read(Wire::Generate, true, &[&huge, &huge]).unwrap_err();
+        assert!(error.contains("18446744073709551615 tokens, and more than 16777216"), "{error}");
+        let usage = r#"{"choices":[],"usage":{"prompt_tokens":99999999,"completion_tokens":2}}"#;
+        let error = read(Wire::Completions, true, &[usage]).unwrap_err();
+        assert!(error.contains("99999999 tokens, and more than 33554432"), "{error}");
+        // One that falls back begins nothing anew.
+        let fallen = FIRST.replace("\"completion_tokens\":1", "\"completion_tokens\":0");
+        let read = read(Wire::Generate, true, &[FIRST, &fallen, FIRST, SECOND, FIRST_ENDS, ENDS]);
+        assert_eq!(read.unwrap().last_ttft, ms(40));
+    }
 
     #[test]
     fn streams_of_generate() {

@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("arrival", &["rng"]),
     ("audit", &["health", "metric", "model", "stats"]),
     ("backend", &["model"]),
-    ("batch", &["sse"]),
+    ("batch", &["model::MAX_TOKENS", "sse"]),
     ("bundled", &[]),
     ("ceiling", &["error", "model"]),
     ("cli", &["arrival", "backend", "dataset", "error", "metric", "mock", "output"]),
