@@ -378,8 +378,9 @@ impl Session {
             secrets.take_out_of(&mut info);
             info
         });
-        // What was done is all there was, if nothing is left.
-        let partial = ended_early.clone().filter(|_| records.iter().any(RequestRecord::unfinished));
+        // What was done is all there was, if nothing is left; of a time something always is.
+        let is_cut = config.duration.is_some() || records.iter().any(RequestRecord::unfinished);
+        let partial = ended_early.clone().filter(|_| is_cut);
         let end = End { health, server_info, server_info_time, partial };
         let beside = recording.as_ref().and_then(|recording| recording.beside.clone());
         let recorded = recording.map_or(Ok(()), |recording| recording.finish(&records, &end));

@@ -74,6 +74,28 @@ fn what_is_in_flight_may_end_within_the_grace() {
 }
 
 #[test]
+fn a_run_by_time_is_partial_even_if_all_that_was_sent_ended() {
+    let process = Process::default();
+    let seen = process.clone();
+    let server = Script::new(move |request| {
+        if request.nth == 4 {
+            seen.signal(Signal::INT);
+        }
+        wire::good(request)
+    })
+    .start();
+    let run = Rbench::load("sglang", &server.url())
+        .args(["--duration", "10m", "--request-rate", "20", "--grace", "20s"])
+        .known_as(&process)
+        .run()
+        .exits(130);
+    let result = run.result();
+    assert_eq!(result["partial"], true);
+    let [scheduled, sent, never_sent, completed, ..] = ledger(&result);
+    assert!(sent >= 5 && [scheduled, completed] == [sent; 2] && never_sent == 0, "{result:#}");
+}
+
+#[test]
 fn conversations_end_with_the_run() {
     let process = Process::default();
     let seen = process.clone();
