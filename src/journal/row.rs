@@ -1,6 +1,7 @@
 //! The line of a round that ended, and back.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -268,8 +269,16 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Whether the counts of `record` are those of one request.
+/// Longest run whose rows are believed, about 104 days: figures by the second need memory for each.
+const LONGEST: Duration = Duration::from_nanos(1 << 53);
+
+/// Whether the counts of `record` are those of one request, and its times those of a run.
 fn believable(record: &RequestRecord) -> Result<(), String> {
+    let last = record.events.at_ns.iter().max().map(|&ns| Duration::from_nanos(ns));
+    let times = [Some(record.due), record.sent, record.done, last];
+    if let Some(time) = times.into_iter().flatten().find(|&time| time > LONGEST) {
+        return Err(format!("something happened {} s after the run began", time.as_secs()));
+    }
     let sum = |tokens: &[u32]| tokens.iter().map(|&n| u64::from(n)).sum();
     let cached = record.cached.as_ref();
     let tiers = cached.and_then(|cached| cached.tiers.as_ref());

@@ -248,6 +248,10 @@ fn what_is_no_record_is_told_with_its_line() {
             with(2, &row.replace("\"input_tokens\":", "\"input_tokens\":99999999")),
             "input_tokens has 99999999",
         ),
+        (
+            with(2, &row.replace("\"due_ns\":", "\"due_ns\":99999999999999999")),
+            "something happened 9",
+        ),
         (with(3, row), "the run of 2026-01-02T03:04:05+00:00: two rows are of request 0, round 0"),
         (with(3, lines[4]), "line 3: the run had 3 rows by its last line, and 1 are here"),
         ([&lines[..], &[row, ""]].concat().join("\n"), "line 6: the run has ended before"),
@@ -315,12 +319,12 @@ fn a_removed_folder_is_told_of() {
 // -- Rows ------------------------------------------------------------------------------------------------------------
 
 fn times() -> impl Strategy<Value = Option<Duration>> {
-    proptest::option::of((0..=u64::MAX).prop_map(Duration::from_nanos))
+    proptest::option::of((0..=1_u64 << 53).prop_map(Duration::from_nanos))
 }
 
 prop_compose! {
     fn token_events()(
-        columns in proptest::collection::vec((any::<u64>(), 0..1_u32 << 20, any::<usize>(), any::<u16>()), 0..8),
+        columns in proptest::collection::vec((0..=1_u64 << 53, 0..1_u32 << 20, any::<usize>(), any::<u16>()), 0..8),
         ones in any::<bool>(), pieces in any::<bool>(), several in any::<bool>(), counted in any::<bool>(),
     ) -> TokenEvents {
         TokenEvents {
