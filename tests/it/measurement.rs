@@ -65,7 +65,8 @@ fn a_check_that_fails_is_told_and_is_an_exit_code_under_strict() {
 
 #[test]
 fn a_client_that_was_the_limit_is_an_exit_code_under_strict() {
-    // All are due at once, and one thread sends one after the other: the last are late whatever the machine.
+    // All are due at once, and one thread sends one after the other: the last are late,
+    // or, where the machine is too busy for that to stand out, the thread waits for a CPU.
     let run = |strict: &[&str]| {
         Rbench::new(["serve", "--mock", "--dataset-name", "random-ids"])
             .args(["--num-prompts", "1000", "--worker-threads", "1", "--output-file", "out.jsonl"])
@@ -74,11 +75,11 @@ fn a_client_that_was_the_limit_is_an_exit_code_under_strict() {
             .run()
     };
     let lax = run(&[]).exits(0).prints_a_table();
-    assert_eq!(lax.row("Verdict: client was the limit:").map(|row| &row[..8]), Some("requests"));
+    assert!(lax.row("Verdict: client was the limit:").is_some(), "{lax:#?}");
     let strict = run(&["--strict"])
         .exits(4)
         .prints_a_table()
-        .says(&["--strict: the measurement is not valid", "requests were sent late"]);
+        .says(&["--strict: the measurement is not valid: "]);
     assert_eq!(strict.result()["completed"], 1000, "the result is stored all the same");
 }
 
