@@ -19,17 +19,28 @@ pub fn set_prompt_lengths<'a>(
     asked: impl Fn(&RequestRecord) -> Option<Vec<&'a str>> + Sync,
 ) {
     records.par_chunk_by_mut(|a, b| a.index == b.index).for_each(|rounds| {
-        let mut said = 0;
+        let mut said = Said::default();
         for record in rounds {
             let Some(new) = asked(record) else { return };
-            said += new.iter().map(|text| tokenizer.count(text)).sum::<usize>();
-            let told = record.server_prompt_tokens.and_then(|n| usize::try_from(n).ok());
-            record.prompt_len = told.unwrap_or(said);
-            if record.completed() {
-                said += tokenizer.count(&record.text);
-            }
+            said.round(record, &new, tokenizer);
         }
     });
+}
+
+/// Tokens of all that was said so far in a conversation, by the local tokenizer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Said(usize);
+
+impl Said {
+    /// Goes on by the round of `record`, which added the texts `new`, and sets its prompt length.
+    pub fn round(&mut self, record: &mut RequestRecord, new: &[&str], tokenizer: &Tokenizer) {
+        self.0 += new.iter().map(|text| tokenizer.count(text)).sum::<usize>();
+        let told = record.server_prompt_tokens.and_then(|n| usize::try_from(n).ok());
+        record.prompt_len = told.unwrap_or(self.0);
+        if record.completed() {
+            self.0 += tokenizer.count(&record.text);
+        }
+    }
 }
 
 /// The texts that the round of `record` adds to its conversation; `None` if it is part of none.

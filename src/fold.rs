@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::audit::Streams;
 use crate::ceiling::Arrivals;
-use crate::conversation;
+use crate::conversation::{self, Said};
 use crate::metric::Folded;
 use crate::model::{
     Outcome, OutputTokens, PlannedRequest, RequestRecord, TokenEvents, TokenSource,
@@ -59,8 +59,8 @@ pub struct Fold<'a> {
     rules: Rules<'a>,
     /// The sums.
     pub sums: Sums,
-    /// Tokens of all that was said so far in the conversations that go on.
-    said: HashMap<usize, usize>,
+    /// What was said so far in the conversations that go on.
+    said: HashMap<usize, Said>,
 }
 
 impl<'a> Fold<'a> {
@@ -95,13 +95,7 @@ impl<'a> Fold<'a> {
     fn set_prompt_length(&mut self, record: &mut RequestRecord) {
         let Rules { plan, tokenizer, .. } = self.rules;
         let Some(new) = conversation::asked(plan, record) else { return };
-        let said = self.said.entry(record.index).or_default();
-        *said += new.iter().map(|text| tokenizer.count(text)).sum::<usize>();
-        let told = record.server_prompt_tokens.and_then(|n| usize::try_from(n).ok());
-        record.prompt_len = told.unwrap_or(*said);
-        if record.completed() {
-            *said += tokenizer.count(&record.text);
-        }
+        self.said.entry(record.index).or_default().round(record, &new, tokenizer);
         if plan.get(record.index).is_none_or(|request| record.round + 1 >= request.rounds()) {
             self.said.remove(&record.index);
         }

@@ -145,11 +145,17 @@ fn check_memory(config: &Serve, plan: &[PlannedRequest], ui: Ui) -> Result<(), E
     }
     let requests: u64 = plan.iter().map(|request| request.rounds() as u64).sum();
     let tokens = |request: &PlannedRequest| request.rounds() as u64 * request.output_len as u64;
-    let events: u64 = if config.low_memory { 0 } else { plan.iter().map(tokens).sum() };
+    let has_events = config.backend.protocol.generates() && config.stream && !config.low_memory;
+    let events: u64 = if has_events { plan.iter().map(tokens).sum() } else { 0 };
     // A token has about four bytes of text.
     let need = requests * REQUEST_BYTES as u64 + events * (EVENT_BYTES as u64 + 4);
-    if let Some(note) = limits::check_memory(need, limits::free_memory())? {
-        ui.warn(&format!("{note}: --low-memory needs less"));
+    let warn = |note: &str| ui.warn(&format!("{note}: --low-memory needs less"));
+    match limits::check_memory(need, limits::free_memory()) {
+        Ok(None) => {}
+        Ok(Some(note)) => warn(&note),
+        // Answers may end before the length that was asked for.
+        Err(error) if has_events && !config.ignore_eos => warn(&error.message),
+        Err(error) => return Err(error),
     }
     Ok(())
 }

@@ -38,7 +38,13 @@ pub(super) fn send(
     if plan.is_empty() {
         return Ok(());
     }
-    let options = dispatch::Options { threads: 1, ..options.clone() };
+    // What goes wrong here is not counted against the run, and ends it only below.
+    let options = dispatch::Options {
+        threads: 1,
+        max_errors: None,
+        stop: dispatch::Stop::new(),
+        ..options.clone()
+    };
     let records = dispatch::run(plan, endpoints, &options, &Progress::new())
         .map_err(|error| Error::new(Kind::System, "can not start the warm-up").because(error))?
         .records;

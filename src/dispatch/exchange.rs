@@ -250,6 +250,11 @@ impl Exchange {
         self.record.done.get_or_insert(now);
     }
 
+    /// When its round was taken up, at the first attempt.
+    pub(super) fn taken_up(&self) -> Duration {
+        self.taken_up
+    }
+
     /// When the server wants to be asked again, in its words.
     pub(super) fn retry_after(&self) -> Option<&str> {
         self.retry_after.as_deref()

@@ -358,12 +358,10 @@ impl Lane {
 
     /// Lets the run end: nothing more is sent, and what is in flight has until the grace is over.
     fn drain(&mut self) {
-        self.next = Claim::Over;
         self.send_no_more();
         let now = self.clock.now();
-        let options = &self.shared.options;
-        let until = *self.patience.get_or_insert(now + options.limits.grace);
-        if now < until && !options.stop.is_cancelled() {
+        let until = *self.patience.get_or_insert(now + self.shared.options.limits.grace);
+        if now < until {
             return;
         }
         let busy = |(key, link): (usize, &Link)| link.exchange.is_some().then_some(key);

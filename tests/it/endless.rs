@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::rbench::{RESULT, Rbench, Run};
+use crate::support::rbench::{Rbench, Run};
 use crate::support::server::{Answer, Request, Script};
 use crate::support::wire::{self, WORDS, Wire};
 
@@ -140,29 +140,12 @@ fn one_fails(request: &Request) -> Answer {
 /// A run against a server of its own.
 fn run_of_twelve(words: &[&str]) -> Run {
     let server = Script::new(one_fails).start();
-    Rbench::new([
-        "serve",
-        "--backend",
-        "vllm",
-        "--base-url",
-        &server.url(),
-        "--max-concurrency",
-        "1",
-    ])
-    .args([
-        "--tokenizer",
-        "rbench-bundled",
-        "--dataset-name",
-        "random-ids",
-        "--random-input-len",
-        "8",
-    ])
-    .args(["--random-output-len", "4", "--num-prompts", "12", "--warmup-requests", "0"])
-    .args(["--output-file", RESULT])
-    .args(words)
-    .run()
-    .exits(0)
-    .prints_a_table()
+    Rbench::plain_load("vllm", &server.url())
+        .args(["--num-prompts", "12", "--max-concurrency", "1"])
+        .args(words)
+        .run()
+        .exits(0)
+        .prints_a_table()
 }
 
 #[test]

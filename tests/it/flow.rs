@@ -400,6 +400,15 @@ fn a_run_that_can_not_fit_into_memory_is_refused_before_it_begins() {
     };
     let run = load().run().exits(1).prints_nothing();
     let _ = run.says(&["MiB for what it finds", "MiB are free", "--low-memory"]);
+    drop(server);
+    // Answers that may be shorter, or come as a whole, are not refused for what they could be.
+    for flag in ["--disable-ignore-eos", "--disable-stream"] {
+        let server = Script::new(wire::good).start();
+        let _ = Rbench::load("sglang", &server.url())
+            .args(["--num-prompts", "100", "--random-output-len", "4000000000", flag])
+            .run()
+            .exits(0);
+    }
 }
 
 #[test]

@@ -241,6 +241,20 @@ fn a_run_that_survives_on_paper_tells_why_it_ended() {
     assert_eq!(ledger(&run.result()), [5, 3, 2, 1, 2, 0]);
 }
 
+#[test]
+fn failures_of_the_warm_up_are_not_counted_against_the_run() {
+    let server = Script::new(|request| match request.nth {
+        1 => Answer::body("500 Oops", "text/plain", "broken"),
+        _ => wire::good(request),
+    })
+    .start();
+    let run = Rbench::load("sglang", &server.url())
+        .args(["--warmup-requests", "3", "--max-errors", "0"])
+        .run()
+        .exits(0);
+    assert_eq!(ledger(&run.result()), [3, 3, 0, 3, 0, 0]);
+}
+
 /// An answer that is never complete, made from an event.
 type Bad = fn(String) -> Answer;
 

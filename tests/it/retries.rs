@@ -60,6 +60,17 @@ fn only_so_often_and_only_what_may_go_well_then() {
 }
 
 #[test]
+fn nothing_is_kept_for_when_its_time_is_over() {
+    let server = Script::new(|_| busy("429 Too Many Requests", "600")).start();
+    let run = Rbench::load("sglang", &server.url())
+        .args(["--retries", "3", "--request-timeout", "5m"])
+        .run()
+        .exits(1);
+    assert_eq!(server.inference().len(), 3);
+    assert_eq!(run.result()["rbench"]["failures"][0]["kind"], "http_status");
+}
+
+#[test]
 fn refused_connections_are_tried_again() {
     let nobody = Refusing::new();
     let run = Rbench::load("sglang", &nobody.url())

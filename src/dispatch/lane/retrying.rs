@@ -19,7 +19,8 @@ const DOUBLINGS: u32 = 6;
 pub(super) type Waiting = (Box<Exchange>, Failure);
 
 impl Lane {
-    /// Keeps the request for another attempt, unless its failure is final; then it is given back.
+    /// Keeps the request for another attempt, unless its failure is final or its time would be over by then;
+    /// then it is given back.
     pub(super) fn keep_for_later(
         &mut self,
         mut exchange: Box<Exchange>,
@@ -37,9 +38,13 @@ impl Lane {
         // Attempts begin at 1.
         let doublings = (exchange.record.attempts - 1).min(DOUBLINGS);
         let wait = told.unwrap_or(FIRST_WAIT * 2_u32.pow(doublings)).min(LONGEST_WAIT);
+        let at = self.clock.now() + wait;
+        if options.limits.request.is_some_and(|limit| at > exchange.taken_up() + limit) {
+            return Some(exchange);
+        }
         exchange.again();
         self.shared.left(exchange.record.endpoint);
-        let key = (self.clock.now() + wait, exchange.record.index);
+        let key = (at, exchange.record.index);
         self.later.insert(key, (exchange, failure.clone()));
         None
     }

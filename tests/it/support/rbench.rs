@@ -81,12 +81,17 @@ impl Rbench {
     /// A small load of 3 requests with 8 tokens in and 4 out, without a warm-up, that leaves details in [`RESULT`].
     /// Flags that are added repeat those of before, of which the last counts.
     pub(crate) fn load(backend: &str, url: &str) -> Self {
+        Self::plain_load(backend, url).arg("--output-details")
+    }
+
+    /// The same load without details in the result.
+    pub(crate) fn plain_load(backend: &str, url: &str) -> Self {
         Self::new(["serve", "--backend", backend, "--base-url", url]).args(LOAD)
     }
 
     /// The same load, to be aimed by the caller.
     pub(crate) fn aimed<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
-        Self::new(["serve"]).args(words).args(LOAD)
+        Self::new(["serve"]).args(words).args(LOAD).arg("--output-details")
     }
 
     pub(crate) fn arg(mut self, word: impl AsRef<OsStr>) -> Self {
@@ -200,7 +205,6 @@ const LOAD: &[&str] = &[
     "0",
     "--output-file",
     RESULT,
-    "--output-details",
 ];
 
 /// What became of it.
