@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::health::{ClockSource, Health, LaneHealth};
 use crate::metric::lateness;
 use crate::model::{Outcome, RequestRecord};
-use crate::stats::Sorted;
+use crate::stats::Samples;
 
 /// Sends are late if the 99th percentile of their lateness is above this...
 const LATE: Duration = Duration::from_millis(1);
@@ -50,19 +50,20 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Counts `records`, which stand for `scheduled` requests without the `unfinished` ones.
-    pub fn new(records: &[RequestRecord], scheduled: u64, unfinished: u64) -> Self {
-        let mut ledger = Self { scheduled, unfinished, ..Self::default() };
-        for record in records {
-            match (&record.outcome, record.sent) {
-                (Outcome::NotSent, _) => ledger.never_sent += 1,
-                (Outcome::Completed, _) => ledger.completed += 1,
-                (Outcome::Failed(_), _) => ledger.failed += 1,
-                (Outcome::Cancelled(_), _) => ledger.cancelled += 1,
-            }
-            ledger.sent += u64::from(record.sent.is_some());
+    /// Counts `record`.
+    fn add(&mut self, record: &RequestRecord) {
+        match &record.outcome {
+            Outcome::NotSent => self.never_sent += 1,
+            Outcome::Completed => self.completed += 1,
+            Outcome::Failed(_) => self.failed += 1,
+            Outcome::Cancelled(_) => self.cancelled += 1,
         }
-        ledger
+        self.sent += u64::from(record.sent.is_some());
+    }
+
+    /// Requests that something is known of.
+    pub fn known(&self) -> u64 {
+        self.sent + self.never_sent
     }
 
     /// Whether nothing is missing and nothing is counted twice.
@@ -113,9 +114,22 @@ pub struct Audit {
     pub limits: Vec<Limit>,
 }
 
-/// What the checks need of the events of all records.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Streams {
+/// What is found out of requests, one after the other, for a run to be judged by.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// Requests that were added.
+    records: u64,
+    ledger: Ledger,
+    /// When first rounds were due.
+    due: Span,
+    /// When they were sent.
+    sent: Span,
+    /// Time that requests were in flight, in s.
+    spent: f64,
+    /// How late they were sent, in ms.
+    late: Samples,
+    /// In ms.
+    ttft: Samples,
     /// Events with output.
     events: u64,
     /// Records with one event alone.
@@ -128,18 +142,41 @@ pub struct Streams {
     short: u64,
 }
 
-impl Streams {
-    /// Those of `records`, which have their events and texts.
-    pub fn of(records: &[RequestRecord]) -> Self {
-        let mut streams = Self::default();
-        for record in records {
-            streams.add(record);
+impl Evidence {
+    /// None yet; `keeps` is that of [`Samples::new`].
+    pub fn new(keeps: bool) -> Self {
+        Self {
+            records: 0,
+            ledger: Ledger::default(),
+            due: Span::default(),
+            sent: Span::default(),
+            spent: 0.0,
+            late: Samples::new(keeps),
+            ttft: Samples::new(keeps),
+            events: 0,
+            single: 0,
+            text: 0,
+            disordered: 0,
+            short: 0,
         }
-        streams
     }
 
-    /// Adds those of `record`.
+    /// Adds that of `record`, which has its events and texts.
     pub fn add(&mut self, record: &RequestRecord) {
+        self.records += 1;
+        self.ledger.add(record);
+        if record.round == 0 {
+            self.due.add(Some(record.due));
+            self.sent.add(record.first_sent.or(record.sent));
+        }
+        self.spent += spent(record).unwrap_or_default().as_secs_f64();
+        let add = |samples: &mut Samples, time: Option<Duration>| {
+            if let Some(time) = time {
+                samples.add(ms(time));
+            }
+        };
+        add(&mut self.late, lateness(record));
+        add(&mut self.ttft, record.ttft());
         let events = record.events.len() as u64;
         let told: u64 = record.events.tokens.iter().map(|&k| u64::from(k)).sum();
         let short =
@@ -150,6 +187,50 @@ impl Streams {
         self.disordered += u64::from(!ordered(record));
         self.short += u64::from(short);
     }
+
+    /// Requests that were added.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Requests that were not sent, or given up.
+    pub fn unfinished(&self) -> u64 {
+        self.ledger.never_sent + self.ledger.cancelled
+    }
+}
+
+/// How many instants there were, and the first and the last of them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    n: u64,
+    ends: Option<(Duration, Duration)>,
+}
+
+impl Span {
+    fn add(&mut self, at: Option<Duration>) {
+        let Some(at) = at else { return };
+        self.n += 1;
+        let (first, last) = self.ends.unwrap_or((at, at));
+        self.ends = Some((first.min(at), last.max(at)));
+    }
+
+    /// Per second: their number without the first, over the time from the first to the last.
+    fn rate(self) -> Option<f64> {
+        let (first, last) = self.ends?;
+        let span = last.saturating_sub(first).as_secs_f64();
+        (self.n > 1 && span > 0.0).then(|| (self.n - 1) as f64 / span)
+    }
+}
+
+/// How long `record` was in flight, waits between attempts included.
+fn spent(record: &RequestRecord) -> Option<Duration> {
+    let last = record.sent?.saturating_sub(record.connect.unwrap_or_default());
+    let begun = record.first_sent.unwrap_or(last);
+    Some(record.done?.saturating_sub(begun))
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// Whether every instant of `record` comes after those before it.
@@ -170,25 +251,16 @@ fn ordered(record: &RequestRecord) -> bool {
 }
 
 impl Audit {
-    /// Judges a run of `scheduled` requests (rounds included) whose events add up to `streams`, and whose client did
-    /// as `health` says; `unfinished` of them have no record because the program died.
-    pub fn new(
-        records: &[RequestRecord],
-        streams: &Streams,
-        scheduled: u64,
-        unfinished: u64,
-        health: &Health,
-    ) -> Self {
-        let ledger = Ledger::new(records, scheduled, unfinished);
-        let first_rounds = || records.iter().filter(|record| record.round == 0);
+    /// Judges a run of `scheduled` requests (rounds included) by `evidence` and by what `health` says of its client;
+    /// `unfinished` of them have no record because the program died.
+    pub fn new(evidence: Evidence, scheduled: u64, unfinished: u64, health: &Health) -> Self {
+        let ledger = Ledger { scheduled, unfinished, ..evidence.ledger };
         Self {
             ledger,
-            offered_rate: rate(first_rounds().map(|record| record.due)),
-            achieved_rate: rate(
-                first_rounds().filter_map(|record| record.first_sent.or(record.sent)),
-            ),
-            checks: checks(records, streams, &ledger, health),
-            limits: limits(records, health),
+            offered_rate: evidence.due.rate(),
+            achieved_rate: evidence.sent.rate(),
+            checks: checks(&evidence, &ledger, health),
+            limits: limits(evidence, health),
         }
     }
 
@@ -205,24 +277,7 @@ impl Audit {
     }
 }
 
-/// Events per second of the instants `at`: their number without the first, over the time from the first to the last.
-fn rate(at: impl Iterator<Item = Duration>) -> Option<f64> {
-    let (mut n, mut first, mut last) = (0_u64, Duration::MAX, Duration::ZERO);
-    for at in at {
-        n += 1;
-        first = first.min(at);
-        last = last.max(at);
-    }
-    let span = last.saturating_sub(first).as_secs_f64();
-    (n > 1 && span > 0.0).then(|| (n - 1) as f64 / span)
-}
-
-fn checks(
-    records: &[RequestRecord],
-    streams: &Streams,
-    ledger: &Ledger,
-    health: &Health,
-) -> Vec<Check> {
+fn checks(evidence: &Evidence, ledger: &Ledger, health: &Health) -> Vec<Check> {
     let Ledger { scheduled, sent, never_sent, completed, failed, cancelled, unfinished } = ledger;
     let lost = if *unfinished > 0 { format!(" + {unfinished} unfinished") } else { String::new() };
     let mut checks = vec![
@@ -233,39 +288,34 @@ fn checks(
                 "{scheduled} scheduled = {sent} sent + {never_sent} never sent{lost}; {sent} sent = {completed} completed + {failed} failed + {cancelled} cancelled"
             ),
         },
-        order(records, streams),
+        order(evidence),
     ];
     if health.lanes.is_empty() {
         return checks;
     }
-    checks.push(little(records, health));
-    checks.push(events(streams, health));
-    checks.push(tokens(records, streams));
+    checks.push(little(evidence, health));
+    checks.push(events(evidence, health));
+    checks.push(tokens(evidence));
     checks
 }
 
 /// Every instant of a record comes after those before it.
-fn order(records: &[RequestRecord], streams: &Streams) -> Check {
-    let wrong = streams.disordered;
+fn order(evidence: &Evidence) -> Check {
+    let (wrong, records) = (evidence.disordered, evidence.records);
     Check {
         name: "order",
         passed: wrong == 0,
-        detail: format!("{wrong} of {} requests have instants out of order", records.len()),
+        detail: format!("{wrong} of {records} requests have instants out of order"),
     }
 }
 
 /// Little's law: the mean number in flight that the threads saw is what rate and durations give.
-fn little(records: &[RequestRecord], health: &Health) -> Check {
+fn little(evidence: &Evidence, health: &Health) -> Check {
     let seen: f64 = health.lanes.iter().map(|lane| lane.in_flight.as_secs_f64()).sum();
-    let spent = |record: &RequestRecord| {
-        let last = record.sent?.saturating_sub(record.connect.unwrap_or_default());
-        let begun = record.first_sent.unwrap_or(last);
-        Some(record.done?.saturating_sub(begun).as_secs_f64())
-    };
-    let told: f64 = records.iter().filter_map(spent).sum();
+    let told = evidence.spent;
     // A thread sees an end when it reads it, and a record has it when it arrived.
     let lag = Duration::from_nanos(health.lag().max_ns()) + Duration::from_millis(1);
-    let slack = told * CLOSE + records.len() as f64 * lag.as_secs_f64();
+    let slack = told * CLOSE + evidence.records as f64 * lag.as_secs_f64();
     Check {
         name: "little",
         passed: (seen - told).abs() <= slack,
@@ -274,9 +324,9 @@ fn little(records: &[RequestRecord], health: &Health) -> Check {
 }
 
 /// No event was lost between the sockets and the records.
-fn events(streams: &Streams, health: &Health) -> Check {
+fn events(evidence: &Evidence, health: &Health) -> Check {
     // Answers that are not streamed, or tell their tokens by the counter alone, are made events at their end.
-    let Streams { events: kept, single: ends, text, .. } = streams;
+    let Evidence { events: kept, single: ends, text, .. } = evidence;
     let read = health.sum(|lane| lane.events);
     let bytes = health.sum(|lane| lane.bytes);
     Check {
@@ -289,26 +339,24 @@ fn events(streams: &Streams, health: &Health) -> Check {
 }
 
 /// The server counts at least as many tokens as it sent events with output.
-fn tokens(records: &[RequestRecord], streams: &Streams) -> Check {
-    let wrong = streams.short;
+fn tokens(evidence: &Evidence) -> Check {
+    let (wrong, records) = (evidence.short, evidence.records);
     Check {
         name: "tokens",
         passed: wrong == 0,
         detail: format!(
-            "{wrong} of {} requests have fewer tokens by the server's count than events with output",
-            records.len()
+            "{wrong} of {records} requests have fewer tokens by the server's count than events with output"
         ),
     }
 }
 
-fn limits(records: &[RequestRecord], health: &Health) -> Vec<Limit> {
+fn limits(evidence: Evidence, health: &Health) -> Vec<Limit> {
     let mut limits = Vec::new();
     let mut limit = |evidence: String, advice| limits.push(Limit { evidence, advice });
-    let ms = |t: Duration| t.as_secs_f64() * 1e3;
-    let late = Sorted::new(records.iter().filter_map(lateness).map(ms).collect());
-    let ttft = Sorted::new(records.iter().filter_map(RequestRecord::ttft).map(ms).collect());
-    let allowed = ms(LATE).max(ttft.percentile(50.0).unwrap_or(0.0) * LATE_SHARE);
-    if let Some(p99) = late.percentile(99.0).filter(|&p99| p99 > allowed) {
+    let Evidence { late, ttft, .. } = evidence;
+    let ([late], [ttft]) = (late.percentiles([99.0]), ttft.percentiles([50.0]));
+    let allowed = ms(LATE).max(ttft.unwrap_or(0.0) * LATE_SHARE);
+    if let Some(p99) = late.filter(|&p99| p99 > allowed) {
         limit(
             format!("requests were sent late, p99 {p99:.2} ms"),
             "lower --request-rate or --max-concurrency, add --worker-threads, or use a machine with idle cores",

@@ -66,13 +66,8 @@ pub struct Headroom {
 }
 
 impl Headroom {
-    /// That of a run with these records under `ceiling`.
-    pub fn of(records: &[RequestRecord], ceiling: Option<Ceiling>) -> Self {
-        Self { events_per_s: busiest_second(records), ceiling }
-    }
-
-    /// As [`Self::of`], for a run whose events were not kept.
-    pub fn of_arrivals(arrivals: &Arrivals, ceiling: Option<Ceiling>) -> Self {
+    /// That of a run with these arrivals under `ceiling`.
+    pub fn of(arrivals: &Arrivals, ceiling: Option<Ceiling>) -> Self {
         Self { events_per_s: arrivals.busiest_second(), ceiling }
     }
 
@@ -82,21 +77,39 @@ impl Headroom {
     }
 }
 
-/// How many events came in each second since the start of a run.
-#[derive(Debug, Clone, Default)]
+/// How many events with output came in each second of a run.
+#[derive(Debug, Clone)]
 pub struct Arrivals {
+    /// When the first second begins, in ns since the start of the run.
+    origin: u64,
     seconds: Vec<u64>,
     /// The first and the last of them, in ns since the start of the run.
     ends: Option<(u64, u64)>,
 }
 
+/// In ns.
+const SECOND: u64 = 1_000_000_000;
+
 impl Arrivals {
+    /// None yet; seconds are counted from `origin`, in ns since the start of the run.
+    pub fn from(origin: u64) -> Self {
+        Self { origin, seconds: Vec::new(), ends: None }
+    }
+
+    /// When the first event of `records` came, in ns since the start of the run; 0 without events.
+    pub fn first(records: &[RequestRecord]) -> u64 {
+        let all = records.iter().flat_map(|record| record.events.at_ns.iter().copied());
+        all.min().unwrap_or(0)
+    }
+
     /// Adds those of `record`.
     pub fn add(&mut self, record: &RequestRecord) {
         for &at in &record.events.at_ns {
             let (first, last) = self.ends.unwrap_or((at, at));
             self.ends = Some((first.min(at), last.max(at)));
-            let Ok(second) = usize::try_from(at / SECOND) else { continue };
+            let Ok(second) = usize::try_from(at.saturating_sub(self.origin) / SECOND) else {
+                continue;
+            };
             if second >= self.seconds.len() {
                 self.seconds.resize(second + 1, 0);
             }
@@ -104,7 +117,7 @@ impl Arrivals {
         }
     }
 
-    /// As the function of that name, with seconds counted from the start of the run.
+    /// Events in the fullest second; where all took less than a second, their number over that time.
     fn busiest_second(&self) -> Option<f64> {
         let (first, last) = self.ends?;
         if last - first < SECOND {
@@ -113,26 +126,6 @@ impl Arrivals {
         }
         self.seconds.iter().copied().max().map(|most| most as f64)
     }
-}
-
-/// In ns.
-const SECOND: u64 = 1_000_000_000;
-
-/// Events in the fullest of the seconds counted from the first event;
-/// where all took less than a second, their number over that time.
-fn busiest_second(records: &[RequestRecord]) -> Option<f64> {
-    let events = || records.iter().flat_map(|record| record.events.at_ns.iter().copied());
-    let (first, last) = (events().min()?, events().max()?);
-    if last - first < SECOND {
-        let span = (last - first) as f64 / SECOND as f64;
-        return (span > 0.0).then(|| events().count() as f64 / span);
-    }
-    let mut seconds = vec![0_u64; usize::try_from((last - first) / SECOND).ok()? + 1];
-    for at in events() {
-        let second = usize::try_from((at - first) / SECOND).ok()?;
-        seconds[second] += 1;
-    }
-    seconds.into_iter().max().map(|most| most as f64)
 }
 
 /// The file that holds the ceiling, by the variables of the environment; `None` if they name no place.
@@ -222,10 +215,14 @@ mod tests {
             (&[&[500, 1600], &[1000, 1499, 2600]], Some(3.0)),
         ] {
             let records: Vec<RequestRecord> = records.iter().map(|at| record(at)).collect();
-            let headroom = Headroom::of(&records, Some(ceiling()));
+            let mut arrivals = Arrivals::from(Arrivals::first(&records));
+            for record in &records {
+                arrivals.add(record);
+            }
+            let headroom = Headroom::of(&arrivals, Some(ceiling()));
             assert_eq!(headroom.events_per_s, expected);
             assert_eq!(headroom.factor(), expected.map(|n| 50_000.0 / n));
-            assert_eq!(Headroom::of(&records, None).factor(), None);
+            assert_eq!(Headroom::of(&arrivals, None).factor(), None);
         }
     }
 

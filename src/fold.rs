@@ -1,64 +1,65 @@
-//! `--low-memory`: what is kept of a request that has ended does not grow with its tokens.
+//! `--low-memory`: of a request that has ended nothing is kept but what it adds to sums.
 //!
-//! A record gives its events and texts to sums, one after the other in the order in which requests end, and keeps what
-//! has a size known before. Everything that is a matter of requests, such as TTFT, is computed from these as always.
+//! Records come one after the other in the order in which requests end, and are gone then: what is needed of a run does
+//! not grow with its requests.
 
 use std::collections::HashMap;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
 
-use crate::audit::Streams;
-use crate::ceiling::Arrivals;
+use crate::account::Account;
 use crate::conversation::{self, Said};
-use crate::metric::Folded;
-use crate::model::{
-    Outcome, OutputTokens, PlannedRequest, RequestRecord, TokenEvents, TokenSource,
-};
-use crate::report::Failures;
+use crate::metric::{Ended, Gathering, Shares, Terms, asks_pieces};
+use crate::model::{OutputTokens, PlannedRequest, RequestRecord, TokenSource, VisionSource};
+use crate::secrets::Secrets;
 use crate::tokenizer::Tokenizer;
 
 /// How records are folded.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
-    /// What was planned, for what the rounds of conversations ask.
+    /// What was planned, for what the rounds of conversations ask, and for what will not have been sent.
     pub plan: &'a [PlannedRequest],
     /// Counts the texts.
     pub tokenizer: &'a Tokenizer,
+    /// What may be told nowhere.
+    pub secrets: &'a Secrets,
     /// Whether answers have tokens.
     pub generates: bool,
-    /// Whether gaps may be shared by retokenized pieces.
-    pub splits_itl: bool,
-    /// A gap longer than this is a stall.
-    pub stall_threshold: Duration,
+    /// What the metrics are to gather.
+    pub terms: Terms<'a>,
+    /// The servers that the load is spread over.
+    pub endpoints: &'a [String],
+    /// Where image tokens come from as far as is known, if there are images.
+    pub vision: Option<VisionSource>,
 }
 
 /// The sums.
 #[derive(Debug)]
 pub struct Sums {
-    /// For the figures of events.
-    pub figures: Folded,
-    /// For the checks.
-    pub streams: Streams,
-    /// For the headroom.
-    pub arrivals: Arrivals,
-    /// Why requests failed.
-    pub failures: Failures,
+    /// For the figures.
+    pub metrics: Gathering,
+    /// For the rest of the report.
+    pub account: Account,
+    /// Records of what was planned and never sent.
+    pub unsent: Vec<RequestRecord>,
 }
 
-/// Folds what comes until nothing can come any more; returns what is left of the records, in the order in which they
-/// came, and the sums.
-pub fn fold(records: &Receiver<RequestRecord>, rules: Rules<'_>) -> (Vec<RequestRecord>, Sums) {
+/// Folds what comes until nothing can come any more.
+pub fn fold(records: &Receiver<RequestRecord>, rules: Rules<'_>) -> Sums {
     let mut fold = Fold::new(rules);
-    let left = records.iter().map(|record| fold.take(record)).collect();
-    (left, fold.sums)
+    for record in records {
+        fold.take(record);
+    }
+    fold.finish()
 }
 
 /// Records on their way into sums.
 #[derive(Debug)]
 pub struct Fold<'a> {
     rules: Rules<'a>,
-    /// The sums.
-    pub sums: Sums,
+    metrics: Gathering,
+    account: Account,
+    /// Rounds of each request of the plan that have come.
+    rounds: Vec<usize>,
     /// What was said so far in the conversations that go on.
     said: HashMap<usize, Said>,
 }
@@ -66,29 +67,42 @@ pub struct Fold<'a> {
 impl<'a> Fold<'a> {
     /// Without a record yet.
     pub fn new(rules: Rules<'a>) -> Self {
-        let sums = Sums {
-            figures: Folded::new(rules.stall_threshold, rules.splits_itl),
-            streams: Streams::default(),
-            arrivals: Arrivals::default(),
-            failures: Failures::default(),
-        };
-        Self { rules, sums, said: HashMap::new() }
+        Self {
+            rules,
+            metrics: Gathering::new(&rules.terms),
+            account: Account::new(rules.endpoints, rules.vision),
+            rounds: vec![0; rules.plan.len()],
+            said: HashMap::new(),
+        }
     }
 
-    /// Adds `record` to the sums, and returns what is left of it. Rounds of a conversation come in their order.
-    pub fn take(&mut self, mut record: RequestRecord) -> RequestRecord {
-        let Rules { tokenizer, generates, .. } = self.rules;
+    /// Adds `record` to the sums. Rounds of a conversation come in their order.
+    pub fn take(&mut self, mut record: RequestRecord) {
+        let Rules { tokenizer, generates, terms, secrets, .. } = self.rules;
+        secrets.take_out_of_record(&mut record);
         self.set_prompt_length(&mut record);
-        let retokenized = retokenize(&mut record, tokenizer, generates);
-        let Sums { figures, streams, arrivals, failures } = &mut self.sums;
-        figures.add(&record, retokenized, |piece| tokenizer.count(piece));
-        streams.add(&record);
-        arrivals.add(&record);
-        if let Some(failure) = record.failure() {
-            failures.add(&failure);
+        if let Some(rounds) = self.rounds.get_mut(record.index) {
+            *rounds += 1;
         }
-        strip(&mut record);
-        record
+        let retokenized = retokenize(&mut record, tokenizer, generates);
+        let pieces = pieces(&record, terms.shares, tokenizer);
+        let ended = Ended { record: &record, retokenized, pieces: pieces.as_deref() };
+        self.metrics.add(&ended);
+        self.account.add(&record);
+    }
+
+    /// The sums of all that came and of what was never sent.
+    pub fn finish(mut self) -> Sums {
+        let mut unsent = Vec::new();
+        for (request, known) in self.rules.plan.iter().zip(std::mem::take(&mut self.rounds)) {
+            for round in known..request.rounds() {
+                unsent.push(RequestRecord { round, ..RequestRecord::unsent(request) });
+            }
+        }
+        for record in &unsent {
+            self.take(record.clone());
+        }
+        Sums { metrics: self.metrics, account: self.account, unsent }
     }
 
     /// As [`conversation::set_prompt_lengths`], for one round after the other.
@@ -113,30 +127,9 @@ pub fn retokenize(record: &mut RequestRecord, tokenizer: &Tokenizer, generates: 
     count
 }
 
-/// Leaves of the events the first, which is in the latencies of the request, and of the texts their number.
-fn strip(record: &mut RequestRecord) {
-    let first = record.events.at_ns.first();
-    record.events =
-        TokenEvents { at_ns: first.copied().into_iter().collect(), ..TokenEvents::default() };
-    record.text = String::new();
-    for text in &mut record.other_texts {
-        *text = String::new();
-    }
-    if let Outcome::Failed(failure) = &mut record.outcome {
-        failure.message = String::new();
-        failure.excerpt = None;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_kept_is_what_the_methodology_tells() {
-        // The record, and the least that an allocator gives for the arrival of the first event.
-        let kept = size_of::<RequestRecord>() + 32;
-        assert!(kept <= 600, "{kept}");
-        assert!(include_str!("../METHODOLOGY.md").contains("about 600 for a record"));
-    }
+/// Tokens of each piece of text of `record`, at least 1, if a metric asks for them.
+pub fn pieces(record: &RequestRecord, shares: Shares, tokenizer: &Tokenizer) -> Option<Vec<u32>> {
+    let is_asked = record.completed() && (shares != Shares::Never || asks_pieces(record));
+    let count = |piece: &str| u32::try_from(tokenizer.count(piece).max(1)).unwrap_or(u32::MAX);
+    is_asked.then(|| record.pieces().map(count).collect())
 }

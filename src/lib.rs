@@ -15,6 +15,7 @@
 //! Everything before and after "runs" is synchronous, pure and seeded.
 //! `ARCHITECTURE.md` has the whole map, `METHODOLOGY.md` the definition of every figure.
 
+pub mod account;
 mod app;
 pub mod arrival;
 pub mod audit;

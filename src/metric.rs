@@ -1,19 +1,22 @@
 //! Metrics: what is computed from records.
 //!
 //! A metric is one file and one line of [`ALL`]. Its definition stands in its module documentation.
+//! It sees one request after the other, so that a run of any length can be told of, and keeps its samples or counts them.
 
 mod cache;
 mod concurrency;
 mod due;
 mod e2e;
 mod endpoints;
-mod folded;
+mod event_itl;
 mod goodput;
 mod itl;
+mod latencies;
 mod lateness;
 mod over_time;
 mod peak;
 mod retries;
+mod seconds;
 mod stall;
 mod steady_state;
 mod throughput;
@@ -23,19 +26,18 @@ mod totals;
 mod tpot;
 mod ttft;
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::model::RequestRecord;
-use crate::stats::{self, Tally};
+use crate::stats::Samples;
 
-pub use self::endpoints::{PerEndpoint, per_endpoint};
-pub use folded::Folded;
-pub use goodput::{Latency, Slo};
-pub use itl::split as split_itl;
-pub use lateness::lateness;
-pub use over_time::{OverTime, over_time};
-pub use steady_state::{SteadyState, steady_state};
-pub use token_itl::event_tokens;
+pub use self::endpoints::{Endpoints, PerEndpoint};
+pub use self::goodput::{Latency, Slo};
+pub use self::lateness::lateness;
+pub use self::over_time::{OverTime, over_time};
+pub use self::steady_state::{SteadyState, steady_state};
+pub use self::token_itl::asks_pieces;
 
 /// Every metric, in the order of results.
 pub static ALL: &[Metric] = &[
@@ -46,6 +48,7 @@ pub static ALL: &[Metric] = &[
     ttft::METRIC,
     tpot::METRIC,
     itl::METRIC,
+    event_itl::METRIC,
     token_itl::METRIC,
     stall::METRIC,
     due::METRIC,
@@ -62,47 +65,184 @@ pub static ALL: &[Metric] = &[
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
-    /// Computes its figures.
-    pub stats: fn(&Run<'_>) -> Vec<Stat>,
+    /// Begins to gather what its figures need.
+    pub gather: fn(&Terms<'_>) -> Box<dyn Gather>,
 }
 
-/// What metrics are computed from.
+/// What a metric needs of requests, and the figures that come of it.
+///
+/// Requests come one after the other, and are gone then: what is kept of them is the gatherer's to say.
+pub trait Gather: fmt::Debug + Send {
+    /// Adds a request that has ended.
+    fn add(&mut self, request: &Ended<'_>);
+
+    /// The figures of all that were added.
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat>;
+}
+
+/// What is known before the first request is added.
 #[derive(Debug, Clone, Copy)]
-pub struct Run<'a> {
-    /// One record per request, in the order of the plan.
-    pub records: &'a [RequestRecord],
-    /// Tokens of each record's text by the local tokenizer, 0 where it failed; as long as `records`.
-    pub retokenized: &'a [u64],
-    /// Inter-token latencies in seconds with gaps shared by retokenized pieces, where the backend calls for it.
-    pub split_itl: Option<&'a [f64]>,
-    /// Tokens of each event of each record, where retokenizing had to tell them; as long as `records`, or empty.
-    pub event_tokens: &'a [Option<Vec<u32>>],
-    /// What was kept of the events in the place of `records`' own, whose events and texts are gone then.
-    pub folded: Option<&'a Folded>,
+pub struct Terms<'a> {
+    /// Whether samples are kept; if not, they are counted by size.
+    pub keeps: bool,
+    /// When the first second of peaks begins.
+    pub origin: Duration,
+    /// Whether the gaps of ITL are shared by retokenized pieces.
+    pub shares: Shares,
     /// A gap longer than this is a stall.
     pub stall_threshold: Duration,
     /// Latencies that requests are to keep within.
     pub slos: &'a [Slo],
     /// Whether the server's prefix cache is to be reported on.
     pub cache_report: bool,
+}
+
+impl Default for Terms<'_> {
+    /// Samples are kept, seconds count from the start of the run, a stall is longer than a second, and nothing is
+    /// asked for.
+    fn default() -> Self {
+        Self {
+            keeps: true,
+            origin: Duration::ZERO,
+            shares: Shares::Never,
+            stall_threshold: Duration::from_secs(1),
+            slos: &[],
+            cache_report: false,
+        }
+    }
+}
+
+impl Terms<'_> {
+    /// Samples, of which there are none yet.
+    fn samples(&self) -> Samples {
+        Samples::new(self.keeps)
+    }
+}
+
+/// Whether the gaps of ITL are shared by retokenized pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shares {
+    /// They are not.
+    Never,
+    /// They are.
+    Always,
+    /// They are if the server will tell an accept length.
+    Perhaps,
+}
+
+impl Shares {
+    /// Whether a backend that `may` share gaps does, where the server has told `accept_length`.
+    pub fn of(may: bool, accept_length: Option<f64>) -> Self {
+        if may && accept_length.is_some_and(|tokens| tokens > 0.0) {
+            Self::Always
+        } else {
+            Self::Never
+        }
+    }
+}
+
+/// A request that has ended, with what the local tokenizer found in its answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended<'a> {
+    /// The request.
+    pub record: &'a RequestRecord,
+    /// Tokens of its texts; 0 if it failed.
+    pub retokenized: u64,
+    /// Tokens of each event's piece of text, at least 1, in the order of the events; if they were counted.
+    pub pieces: Option<&'a [u32]>,
+}
+
+impl<'a> Ended<'a> {
+    /// The request if it completed.
+    fn completed(&self) -> Option<&'a RequestRecord> {
+        Some(self.record).filter(|record| record.completed())
+    }
+}
+
+/// What is known once all requests were added.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Run {
+    /// Requests that were added.
+    pub requests: u64,
+    /// Those that completed.
+    pub completed: u64,
+    /// From the start of the run to the last end of a request.
+    pub duration: Duration,
+    /// What only the end of a run tells.
+    pub close: Close,
+}
+
+/// What only the end of a run tells.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Close {
     /// What the server told of speculative decoding.
     pub accept_length: Option<f64>,
+    /// Prompt tokens for images of completed requests that only the totals of all requests tell.
+    pub vision_tokens: u64,
+    /// Most requests in flight as the threads saw it, for runs whose samples are not kept.
+    pub peak_in_flight: u64,
     /// The gap that the arrival process drew after the last request.
     pub last_gap: Duration,
     /// What stopping the profilers and asking the server for its state took after the run.
     pub server_info_time: Duration,
 }
 
-impl Run<'_> {
-    /// The records of requests that completed.
-    pub fn completed(&self) -> impl Iterator<Item = &RequestRecord> + '_ {
-        self.records.iter().filter(|record| record.completed())
+/// Metrics that gather.
+#[derive(Debug)]
+pub struct Gathering {
+    run: Run,
+    gathers: Vec<Box<dyn Gather>>,
+}
+
+impl Gathering {
+    /// All metrics at once.
+    pub fn new(terms: &Terms<'_>) -> Self {
+        Self::of(ALL, terms)
     }
 
-    /// From the start of the run to the last end of a request.
-    pub fn duration(&self) -> Duration {
-        self.records.iter().filter_map(|record| record.done).max().unwrap_or_default()
+    fn of(metrics: &[Metric], terms: &Terms<'_>) -> Self {
+        let gathers = metrics.iter().map(|metric| (metric.gather)(terms)).collect();
+        Self { run: Run::default(), gathers }
     }
+
+    /// Adds a request that has ended.
+    pub fn add(&mut self, request: &Ended<'_>) {
+        let record = request.record;
+        self.run.requests += 1;
+        self.run.completed += u64::from(record.completed());
+        self.run.duration = self.run.duration.max(record.done.unwrap_or_default());
+        for gather in &mut self.gathers {
+            gather.add(request);
+        }
+    }
+
+    /// The figures, in the order of the metrics.
+    pub fn stats(self, close: Close) -> Vec<Stat> {
+        let run = Run { close, ..self.run };
+        self.gathers.into_iter().flat_map(|gather| gather.stats(&run)).collect()
+    }
+}
+
+/// When the first of `records` that completed was sent; 0 if none did.
+pub fn first_send(records: &[RequestRecord]) -> Duration {
+    let completed = records.iter().filter(|record| record.completed());
+    completed.filter_map(|record| record.sent).min().unwrap_or_default()
+}
+
+/// All figures of all metrics over `requests`.
+///
+/// One metric after the other: in long runs their samples are what most memory is needed for.
+pub fn compute<'a>(
+    requests: &(impl Iterator<Item = Ended<'a>> + Clone),
+    terms: &Terms<'_>,
+    close: Close,
+) -> Vec<Stat> {
+    let of_one = |metric| {
+        let mut gathering = Gathering::of(std::slice::from_ref(metric), terms);
+        requests.clone().for_each(|request| gathering.add(&request));
+        gathering.stats(close)
+    };
+    ALL.iter().flat_map(of_one).collect()
 }
 
 /// A figure.
@@ -142,11 +282,6 @@ impl From<Option<f64>> for Figure {
     }
 }
 
-/// All figures of all metrics.
-pub fn compute(run: &Run<'_>) -> Vec<Stat> {
-    ALL.iter().flat_map(|metric| (metric.stats)(run)).collect()
-}
-
 /// A whole number under `key`.
 fn count(key: &str, value: u64) -> Stat {
     Stat { key: key.to_owned(), value: Figure::Count(value) }
@@ -157,32 +292,15 @@ fn real(key: &str, value: Option<f64>) -> Stat {
     Stat { key: key.to_owned(), value: value.into() }
 }
 
-/// Mean, median, deviation and upper percentiles of `seconds`, in ms.
+/// Mean, median, deviation and upper percentiles of `ms`.
 ///
 /// Without samples the figures are 0 if something completed, as that is what other clients print for
 /// latencies that do not exist (such as the inter-token latency of one token), and absent if nothing did.
-fn distribution(run: &Run<'_>, name: &str, seconds: Vec<f64>) -> Vec<Stat> {
-    let mut ms: Vec<f64> = seconds.into_iter().map(|s| s * 1e3).collect();
-    let (mean, std) = (stats::mean(&ms), stats::std(&ms));
-    // There can be as many samples as tokens.
-    let [median, p90, p95, p99, max] = stats::percentiles(&mut ms, [50.0, 90.0, 95.0, 99.0, 100.0]);
-    spread(run, name, [mean, std], [median, p90, p95, p99, max])
-}
-
-/// As [`distribution`], of samples in ms that were not kept.
-fn counted(run: &Run<'_>, name: &str, ms: &Tally) -> Vec<Stat> {
-    let percentiles = [50.0, 90.0, 95.0, 99.0, 100.0].map(|q| ms.percentile(q));
-    spread(run, name, [ms.mean(), ms.std()], percentiles)
-}
-
-fn spread(
-    run: &Run<'_>,
-    name: &str,
-    [mean, std]: [Option<f64>; 2],
-    [median, p90, p95, p99, max]: [Option<f64>; 5],
-) -> Vec<Stat> {
-    let none = run.completed().next().map(|_| 0.0);
+fn distribution(run: &Run, name: &str, ms: Samples) -> Vec<Stat> {
+    let none = (run.completed > 0).then_some(0.0);
     let stat = |what: &str, value: Option<f64>| real(&format!("{what}_{name}_ms"), value.or(none));
+    let (mean, std) = (ms.mean(), ms.std());
+    let [median, p90, p95, p99, max] = ms.percentiles([50.0, 90.0, 95.0, 99.0, 100.0]);
     vec![
         stat("mean", mean),
         stat("median", median),
@@ -192,6 +310,11 @@ fn spread(
         stat("p99", p99),
         stat("max", max),
     ]
+}
+
+/// `latency` in ms.
+fn ms(latency: Duration) -> f64 {
+    latency.as_secs_f64() * 1e3
 }
 
 #[cfg(test)]

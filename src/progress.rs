@@ -15,8 +15,10 @@ use crate::model::RequestRecord;
 /// What has happened so far.
 #[derive(Debug)]
 pub struct Progress {
-    sent: AtomicU64,
     done: AtomicU64,
+    in_flight: AtomicU64,
+    /// Most of them at one instant.
+    most_in_flight: AtomicU64,
     failed: AtomicU64,
     tokens: AtomicU64,
     /// TTFT of completed requests in µs.
@@ -29,8 +31,9 @@ impl Progress {
         // One hour at three digits; longer ones count as one hour.
         let ttft = Histogram::new_with_max(3_600_000_000, 3).ok();
         Arc::new(Self {
-            sent: AtomicU64::new(0),
             done: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            most_in_flight: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
             ttft: ttft.map(Mutex::new),
@@ -39,7 +42,8 @@ impl Progress {
 
     /// A request was sent.
     pub fn sent(&self) {
-        self.sent.fetch_add(1, Relaxed);
+        let in_flight = self.in_flight.fetch_add(1, Relaxed) + 1;
+        self.most_in_flight.fetch_max(in_flight, Relaxed);
     }
 
     /// Output tokens arrived.
@@ -59,12 +63,18 @@ impl Progress {
             self.failed.fetch_add(1, Relaxed);
         }
         self.done.fetch_add(1, Relaxed);
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Most requests at one instant that had been taken up and whose end had not been read.
+    pub fn most_in_flight(&self) -> u64 {
+        self.most_in_flight.load(Relaxed)
     }
 
     fn message(&self, elapsed: Duration) -> String {
         let seconds = elapsed.as_secs_f64().max(1e-3);
         let (done, failed) = (self.done.load(Relaxed), self.failed.load(Relaxed));
-        let in_flight = self.sent.load(Relaxed).saturating_sub(done);
+        let in_flight = self.in_flight.load(Relaxed);
         let mut text = format!(
             ", {failed} failed, {:.1} req/s, {:.0} tok/s",
             done as f64 / seconds,

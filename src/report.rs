@@ -32,7 +32,10 @@ pub struct Report<'a> {
     pub health: Health,
     /// How far it stayed below what it can do.
     pub headroom: Headroom,
+    /// What the server calls its storage of cached tokens, if tokens were taken from there.
+    pub storage_backend: Option<String>,
     /// One record per request, in the order of the plan; of a run that died, per request that ended.
+    /// None if they were not kept.
     pub records: &'a [RequestRecord],
 }
 
@@ -91,26 +94,12 @@ impl Report<'_> {
     pub fn figure(&self, key: &str) -> Figure {
         self.stats.iter().find(|stat| stat.key == key).map_or(Figure::Absent, |stat| stat.value)
     }
-
-    /// Requests that completed.
-    pub fn completed(&self) -> usize {
-        self.records.iter().filter(|record| record.completed()).count()
-    }
 }
 
 /// Reasons that are told apart by their messages; further ones are told apart by kind, phase and status alone.
 const REASONS: usize = 100;
 
-/// Groups the failures of `records` by kind, phase, status and message.
-pub fn failures(records: &[RequestRecord]) -> Vec<FailureGroup> {
-    let mut failures = Failures::default();
-    for failure in records.iter().filter_map(RequestRecord::failure) {
-        failures.add(&failure);
-    }
-    failures.groups()
-}
-
-/// Failures, while they are grouped.
+/// Failures, while they are grouped by kind, phase, status and message.
 #[derive(Debug, Clone, Default)]
 pub struct Failures {
     groups: Vec<FailureGroup>,
@@ -150,19 +139,8 @@ impl Failures {
     }
 }
 
-/// Counts completed requests by the source of their output token count.
-pub fn token_sources(records: &[RequestRecord]) -> Vec<(TokenSource, u64)> {
-    let mut sources = std::collections::BTreeMap::new();
-    for record in records.iter().filter(|record| record.completed()) {
-        if let Some(tokens) = record.output_tokens {
-            *sources.entry(tokens.source).or_insert(0) += 1;
-        }
-    }
-    sources.into_iter().collect()
-}
-
 /// Lines of a table of failures for people.
-pub fn failure_lines(groups: &[FailureGroup], total: usize) -> Vec<String> {
+pub fn failure_lines(groups: &[FailureGroup], total: u64) -> Vec<String> {
     const SHOWN: usize = 8;
     let failed: u64 = groups.iter().map(|group| group.count).sum();
     let cancelled = groups.iter().any(|group| group.kind == FailureKind::Cancelled);

@@ -1,7 +1,9 @@
 //! Statistics over samples; knows nothing of language models.
 
+mod samples;
 mod tally;
 
+pub use self::samples::Samples;
 pub use self::tally::Tally;
 
 /// Samples in rising order, for many questions at the cost of one sort.

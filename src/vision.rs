@@ -15,27 +15,71 @@ pub fn planned(rows: &[Row]) -> Option<VisionSource> {
     })
 }
 
-/// Sets the image tokens of completed requests that no rule gave: the server's count of the prompt without the
-/// tokens of the text. That holds for all of them or for none, so that totals have one meaning.
-pub fn settle(records: &mut [RequestRecord], planned: VisionSource) -> VisionSource {
-    if planned != VisionSource::Unknown {
-        return planned;
+/// Whether the server told what no rule gave, while requests are added.
+///
+/// That holds for all completed requests or for none, so that totals have one meaning.
+#[derive(Debug, Clone, Copy)]
+pub struct Settling {
+    planned: VisionSource,
+    completed: u64,
+    /// Whether every completed request has a count of the server's that can be.
+    all_told: bool,
+    /// Their tokens beyond those of the text.
+    tokens: u64,
+}
+
+impl Settling {
+    /// Nothing yet; `planned` is what was known before the run.
+    pub fn new(planned: VisionSource) -> Self {
+        Self { planned, completed: 0, all_told: true, tokens: 0 }
     }
-    let told = |record: &RequestRecord| {
-        let told = usize::try_from(record.server_prompt_tokens?).ok()?;
-        (told >= record.prompt_len).then_some(told)
-    };
-    let mut completed = records.iter().filter(|record| record.completed()).peekable();
-    if completed.peek().is_none() || !completed.all(|record| told(record).is_some()) {
-        return VisionSource::Unknown;
-    }
-    for record in records {
-        if let Some(told) = told(record) {
-            record.vision_len = told - record.prompt_len;
-            record.prompt_len = told;
+
+    /// Adds `record`.
+    pub fn add(&mut self, record: &RequestRecord) {
+        if record.completed() {
+            self.completed += 1;
+            match told(record) {
+                Some(told) => self.tokens += (told - record.prompt_len) as u64,
+                None => self.all_told = false,
+            }
         }
     }
-    VisionSource::Server
+
+    /// Where the image tokens come from, and how many of them only the server has told.
+    pub fn settle(self) -> (VisionSource, u64) {
+        if self.planned != VisionSource::Unknown {
+            (self.planned, 0)
+        } else if self.completed > 0 && self.all_told {
+            (VisionSource::Server, self.tokens)
+        } else {
+            (VisionSource::Unknown, 0)
+        }
+    }
+}
+
+/// The server's count of the prompt, if it is one that can be.
+fn told(record: &RequestRecord) -> Option<usize> {
+    let told = usize::try_from(record.server_prompt_tokens?).ok()?;
+    (told >= record.prompt_len).then_some(told)
+}
+
+/// Sets the image tokens of `records` that no rule gave: the server's count of the prompt without the tokens of the
+/// text, if [`Settling`] finds it told.
+pub fn settle(records: &mut [RequestRecord], planned: VisionSource) -> VisionSource {
+    let mut settling = Settling::new(planned);
+    for record in records.iter() {
+        settling.add(record);
+    }
+    let (source, _) = settling.settle();
+    if planned == VisionSource::Unknown && source == VisionSource::Server {
+        for record in records {
+            if let Some(told) = told(record) {
+                record.vision_len = told - record.prompt_len;
+                record.prompt_len = told;
+            }
+        }
+    }
+    source
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rbench::backend::{self, Protocol};
 use rbench::batch;
-use rbench::metric::{self, Figure, Run};
+use rbench::metric::{self, Close, Ended, Figure, Terms};
 use rbench::model::{Failure, MAX_TOKENS, Outcome, Phase, PlannedRequest, RequestRecord};
 use rbench::response::{Collector, Expect, Framing};
 use rbench::sse::{self, TooLong};
@@ -180,21 +180,17 @@ pub fn collector(data: &[u8]) {
 
 /// Computes all figures of `records`, which have to be numbers.
 pub(crate) fn figures(records: &[RequestRecord]) {
-    let stats = metric::compute(&Run {
-        records,
-        retokenized: &vec![1; records.len()],
-        split_itl: None,
-        event_tokens: &[],
-        folded: None,
-        stall_threshold: Duration::from_secs(1),
-        slos: &[],
-        cache_report: true,
-        accept_length: None,
-        last_gap: Duration::ZERO,
-        server_info_time: Duration::ZERO,
-    });
-    for stat in stats {
-        assert!(!matches!(stat.value, Figure::Real(value) if !value.is_finite()), "{stat:?}");
+    for keeps in [true, false] {
+        let terms = Terms {
+            keeps,
+            origin: metric::first_send(records),
+            cache_report: true,
+            ..Terms::default()
+        };
+        let requests = records.iter().map(|record| Ended { record, retokenized: 1, pieces: None });
+        for stat in metric::compute(&requests, &terms, Close::default()) {
+            assert!(!matches!(stat.value, Figure::Real(value) if !value.is_finite()), "{stat:?}");
+        }
     }
 }
 

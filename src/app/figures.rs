@@ -1,18 +1,21 @@
-//! From records to a report: what the end of a run and `rbench report` have in common.
+//! From requests to a report: what the end of a run and `rbench report` have in common.
+
+use std::time::Duration;
 
 use rayon::prelude::*;
 
-use crate::audit::{Audit, Streams};
+use crate::account::Account;
+use crate::audit::Audit;
 use crate::backend::{Backend, CacheTelling};
 use crate::ceiling::Headroom;
 use crate::conversation;
 use crate::fold::{self, Sums};
 use crate::health::Health;
 use crate::journal::{End, Header};
-use crate::metric::{self, Run, SteadyState, event_tokens, per_endpoint, split_itl, steady_state};
+use crate::metric::{self, Close, Ended, Shares, Stat, SteadyState, Terms, steady_state};
 use crate::model::{RequestRecord, VisionSource};
 use crate::probe;
-use crate::report::{self, Facts, Report};
+use crate::report::{Facts, Report};
 use crate::tokenizer::Tokenizer;
 use crate::ui::Ui;
 use crate::vision;
@@ -26,104 +29,141 @@ pub(super) struct Figures<'a> {
 
 /// The figures of `records`, which are in the order of the plan and as the run left them.
 ///
-/// `end` is what only the end of a run tells; without it what has no record did not end, and `partial` says why.
-/// With `sums`, which their events and texts were added to, they have none any more.
+/// `end` is what only the end of a run tells; without it what has no record did not end, and the error says why.
 /// `asked` gives the texts that the round of a record added to its conversation, if it is part of one.
-pub(super) fn figures<'a, 'b>(
+pub(super) fn of_records<'a, 'b>(
     header: &Header,
     end: Result<End, String>,
     records: &'a mut [RequestRecord],
-    sums: Option<Sums>,
     asked: impl Fn(&RequestRecord) -> Option<Vec<&'b str>> + Sync,
     tokenizer: &Tokenizer,
     ui: Ui,
 ) -> Figures<'a> {
-    let Header { facts, backend, requests, vision: planned, .. } = header;
-    let (unfinished, end) = match end {
-        Ok(end) => (0, end),
-        Err(partial) => {
+    let Header { backend, vision: planned, .. } = header;
+    let (end, unfinished) = end.map_or_else(
+        |why| {
             let health = Health { clock: header.clock, lanes: Vec::new() };
-            let unfinished = requests.map_or(0, |n| n.saturating_sub(records.len() as u64));
-            (unfinished, End { health, partial: Some(partial), ..End::default() })
-        }
-    };
-    let End { health, server_info, server_info_time, partial } = end;
-    if sums.is_none() {
-        conversation::set_prompt_lengths(records, tokenizer, asked);
-    }
-    let vision_source = planned.map(|planned| vision::settle(records, planned));
-    if vision_source == Some(VisionSource::Unknown) {
-        ui.warn("the tokens of the images are not known: the model's files have no rule that rbench knows, and the server did not count the prompts");
-    }
+            let known = records.len() as u64;
+            let unfinished = header.requests.map_or(0, |n| n.saturating_sub(known));
+            (End { health, partial: Some(why), ..End::default() }, unfinished)
+        },
+        |end| (end, 0),
+    );
+    conversation::set_prompt_lengths(records, tokenizer, asked);
     let generates = backend.protocol.generates();
-    let retokenized =
-        if sums.is_some() { Vec::new() } else { retokenize(records, tokenizer, generates) };
-    let records = &*records;
-    let accept_length =
-        server_info.as_ref().filter(|_| backend.is_sglang()).and_then(probe::accept_length);
-    let whole = sums.is_none();
-    let splits = whole && backend.splits_itl && accept_length.is_some_and(|a| a > 0.0);
-    let split: Option<Vec<f64>> = splits.then(|| {
-        records
-            .par_iter()
-            .filter(|record| record.completed())
-            .flat_map_iter(|record| split_itl(record, |piece| tokenizer.count(piece)))
-            .collect()
-    });
-    let counted = if whole { records } else { &[] };
-    let event_tokens: Vec<Option<Vec<u32>>> = counted
-        .par_iter()
-        .map(|record| event_tokens(record, |piece| tokenizer.count(piece)))
+    let retokenized: Vec<u64> = records
+        .par_iter_mut()
+        .map(|record| fold::retokenize(record, tokenizer, generates))
         .collect();
-    let stats = metric::compute(&Run {
-        records,
-        retokenized: &retokenized,
-        split_itl: split.as_deref(),
-        event_tokens: &event_tokens,
-        folded: sums.as_ref().map(|sums| &sums.figures),
-        stall_threshold: header.stall_threshold,
-        slos: &facts.slos,
-        cache_report: facts.cache_report,
-        accept_length,
-        last_gap: header.last_gap,
-        server_info_time,
-    });
-    if facts.cache_report {
-        warn_of_silent_cache(backend, records, ui);
+    let account = Account::of(records, &header.endpoints, *planned);
+    if let Some(planned) = *planned {
+        vision::settle(records, planned);
     }
-    let ceiling = header.ceiling.clone();
-    let (streams, headroom, failures) = match sums {
-        Some(Sums { streams, arrivals, failures, .. }) => {
-            (streams, Headroom::of_arrivals(&arrivals, ceiling), failures.groups())
-        }
-        None => (Streams::of(records), Headroom::of(records, ceiling), report::failures(records)),
-    };
-    let scheduled = requests.unwrap_or(records.len() as u64);
-    let report = Report {
-        facts: Facts { vision_source, ..facts.clone() },
-        stats,
-        failures,
-        token_sources: report::token_sources(records),
-        server_info,
-        audit: Audit::new(records, &streams, scheduled, unfinished, &health),
-        health,
-        headroom,
-        partial,
-        endpoints: per_endpoint(records, &header.endpoints),
-        records,
-    };
+    let records = &*records;
+    let accept_length = accept_length(backend, &end);
+    let shares = Shares::of(backend.splits_itl, accept_length);
+    let pieces: Vec<Option<Vec<u32>>> =
+        records.par_iter().map(|record| fold::pieces(record, shares, tokenizer)).collect();
+    let requests =
+        records.iter().zip(&retokenized).zip(&pieces).map(|((record, &retokenized), pieces)| {
+            Ended { record, retokenized, pieces: pieces.as_deref() }
+        });
+    let origin = metric::first_send(records);
+    let terms = Terms { origin, shares, ..terms(header, true) };
+    let stats = metric::compute(&requests, &terms, close(header, &end, accept_length));
     let steady = header.steady_state.and_then(|ratio| steady_state(records, &retokenized, ratio));
     if header.steady_state.is_some() && steady.is_none() {
         ui.warn("there is no steady state to report: no request completed");
     }
-    Figures { report, steady }
+    Figures { report: report(header, end, unfinished, stats, account, records, ui), steady }
 }
 
-/// Warns if a report on the prefix cache is asked for and the server told nothing of it.
-fn warn_of_silent_cache(backend: &Backend, records: &[RequestRecord], ui: Ui) {
-    if records.iter().any(|record| record.completed() && record.cached.is_some()) {
-        return;
+/// The figures of requests that were added to sums.
+pub(super) fn of_sums(
+    header: &Header,
+    end: End,
+    sums: Sums,
+    peak_in_flight: u64,
+    ui: Ui,
+) -> Figures<'static> {
+    let Sums { metrics, account, unsent: _ } = sums;
+    let settled = account.vision.map(vision::Settling::settle);
+    let accept_length = accept_length(header.backend, &end);
+    let stats = metrics.stats(Close {
+        peak_in_flight,
+        vision_tokens: settled.map_or(0, |(_, tokens)| tokens),
+        ..close(header, &end, accept_length)
+    });
+    Figures { report: report(header, end, 0, stats, account, &[], ui), steady: None }
+}
+
+/// What metrics are to gather of a run; `keeps` says whether they keep their samples.
+pub(super) fn terms(header: &Header, keeps: bool) -> Terms<'_> {
+    Terms {
+        keeps,
+        origin: Duration::ZERO,
+        shares: if header.backend.splits_itl { Shares::Perhaps } else { Shares::Never },
+        stall_threshold: header.stall_threshold,
+        slos: &header.facts.slos,
+        cache_report: header.facts.cache_report,
     }
+}
+
+fn close(header: &Header, end: &End, accept_length: Option<f64>) -> Close {
+    Close {
+        accept_length,
+        vision_tokens: 0,
+        peak_in_flight: 0,
+        last_gap: header.last_gap,
+        server_info_time: end.server_info_time,
+    }
+}
+
+/// What the server told of speculative decoding.
+fn accept_length(backend: &Backend, end: &End) -> Option<f64> {
+    end.server_info.as_ref().filter(|_| backend.is_sglang()).and_then(probe::accept_length)
+}
+
+/// The report of a run, of whose requests `unfinished` have no record because the program died.
+fn report<'a>(
+    header: &Header,
+    end: End,
+    unfinished: u64,
+    stats: Vec<Stat>,
+    account: Account,
+    records: &'a [RequestRecord],
+    ui: Ui,
+) -> Report<'a> {
+    let Header { facts, backend, requests, .. } = header;
+    let End { health, server_info, server_info_time: _, partial } = end;
+    let token_sources = account.token_sources();
+    let Account { evidence, arrivals, failures, endpoints, vision, .. } = account;
+    let vision_source = vision.map(|settling| settling.settle().0);
+    if vision_source == Some(VisionSource::Unknown) {
+        ui.warn("the tokens of the images are not known: the model's files have no rule that rbench knows, and the server did not count the prompts");
+    }
+    if facts.cache_report && !account.tells_cache {
+        warn_of_silent_cache(backend, ui);
+    }
+    let scheduled = requests.unwrap_or_else(|| evidence.records());
+    Report {
+        facts: Facts { vision_source, ..facts.clone() },
+        stats,
+        failures: failures.groups(),
+        token_sources,
+        server_info,
+        audit: Audit::new(evidence, scheduled, unfinished, &health),
+        health,
+        headroom: Headroom::of(&arrivals, header.ceiling.clone()),
+        partial,
+        endpoints: endpoints.figures(),
+        storage_backend: account.storage_backend,
+        records,
+    }
+}
+
+/// Warns that a report on the prefix cache is asked for and the server told nothing of it.
+fn warn_of_silent_cache(backend: &Backend, ui: Ui) {
     let name = backend.name;
     let advice = match backend.cache {
         CacheTelling::Never => "its endpoint has no word for it",
@@ -135,11 +175,6 @@ fn warn_of_silent_cache(backend: &Backend, records: &[RequestRecord], ui: Ui) {
     ui.warn(&format!(
         "--cache-report: --backend {name} told no cached prompt tokens, which the result counts as 0: {advice}"
     ));
-}
-
-/// As [`fold::retokenize`], for all `records`.
-fn retokenize(records: &mut [RequestRecord], tokenizer: &Tokenizer, generates: bool) -> Vec<u64> {
-    records.par_iter_mut().map(|record| fold::retokenize(record, tokenizer, generates)).collect()
 }
 
 #[cfg(test)]
@@ -156,10 +191,9 @@ mod tests {
     use crate::health::ClockSource;
     use crate::hub::Hub;
     use crate::journal::Command;
-    use crate::metric::{Figure, Stat};
-    use crate::model::{
-        Failure, FailureKind, Outcome, OutputTokens, Phase, TokenEvents, TokenSource,
-    };
+    use crate::metric::{Figure, PerEndpoint};
+    use crate::model::{Failure, FailureKind, Outcome, OutputTokens, Phase, TokenSource};
+    use crate::secrets::Secrets;
     use crate::stats::Tally;
 
     const THRESHOLD: Duration = Duration::from_millis(500);
@@ -259,6 +293,17 @@ mod tests {
         }
     }
 
+    /// Whether the figures `b` of a server, of counted samples, are its figures `a`, of all of them.
+    fn near(a: &PerEndpoint, b: &PerEndpoint) -> bool {
+        let latencies = |one: &PerEndpoint| [one.ttft_ms, one.e2e_ms].concat();
+        let close = |(x, y): (Option<f64>, Option<f64>)| match (x, y) {
+            (Some(x), Some(y)) => (x - y).abs() <= (x * Tally::ERROR).max(Tally::STEP),
+            (x, y) => x == y,
+        };
+        let exact = PerEndpoint { ttft_ms: a.ttft_ms, e2e_ms: a.e2e_ms, ..b.clone() };
+        exact == *a && latencies(a).into_iter().zip(latencies(b)).all(close)
+    }
+
     fn seeds() -> impl Strategy<Value = Vec<Seed>> {
         let piece = prop_oneof![Just(""), Just(" a"), Just(" some words of text"), Just("漢字")];
         let event = (1_u64..800_000, piece.prop_map(str::to_owned), 0_u16..3);
@@ -289,21 +334,24 @@ mod tests {
                 health: Health { clock: ClockSource::Kernel, lanes: vec![lane.clone()] },
                 ..End::default()
             };
+            let secrets = Secrets::default();
             let mut fold = Fold::new(Rules {
                 plan: &[],
                 tokenizer: &tokenizer,
+                secrets: &secrets,
                 generates: true,
-                splits_itl: backend.splits_itl,
-                stall_threshold: THRESHOLD,
+                terms: terms(&header, false),
+                endpoints: &header.endpoints,
+                vision: header.vision,
             });
-            let mut left: Vec<RequestRecord> =
-                records.iter().map(|record| fold.take(record.clone())).collect();
+            for record in &records { fold.take(record.clone()); }
+            let sums = fold.finish();
+            prop_assert!(sums.unsent.is_empty());
             let none = |_: &RequestRecord| None;
             let whole =
-                figures(&header, Ok(end()), &mut records, None, none, &tokenizer, Ui::new()).report;
-            let sums = Some(fold.sums);
-            let folded =
-                figures(&header, Ok(end()), &mut left, sums, none, &tokenizer, Ui::new()).report;
+                of_records(&header, Ok(end()), &mut records, none, &tokenizer, Ui::new()).report;
+            let Figure::Count(peak) = whole.figure("max_concurrent_requests") else { panic!() };
+            let folded = of_sums(&header, end(), sums, peak, Ui::new()).report;
             prop_assert_eq!(whole.stats.len(), folded.stats.len());
             for (a, b) in whole.stats.iter().zip(&folded.stats) {
                 prop_assert_eq!(&a.key, &b.key);
@@ -311,17 +359,17 @@ mod tests {
             }
             prop_assert_eq!(whole.failures, folded.failures);
             prop_assert_eq!(whole.token_sources, folded.token_sources);
-            prop_assert_eq!(whole.endpoints, folded.endpoints);
+            prop_assert_eq!(whole.endpoints.len(), folded.endpoints.len());
+            for (a, b) in whole.endpoints.iter().zip(&folded.endpoints) {
+                prop_assert!(near(a, b), "{:?} {:?}", a, b);
+            }
             prop_assert_eq!(whole.audit.checks, folded.audit.checks);
             prop_assert_eq!(whole.audit.ledger, folded.audit.ledger);
             prop_assert_eq!(whole.headroom.events_per_s, folded.headroom.events_per_s);
-            for record in folded.records {
-                let TokenEvents { at_ns, tokens, text_ends, completion, counted } = &record.events;
-                prop_assert_eq!((at_ns.capacity(), tokens.capacity()), (1, 0));
-                prop_assert_eq!((text_ends.capacity(), completion.capacity()), (0, 0));
-                prop_assert_eq!(counted.capacity(), 0);
-                prop_assert!(record.texts().all(str::is_empty));
-            }
+            prop_assert_eq!(whole.audit.offered_rate, folded.audit.offered_rate);
+            prop_assert_eq!(whole.audit.achieved_rate, folded.audit.achieved_rate);
+            prop_assert_eq!(whole.facts.vision_source, folded.facts.vision_source);
+            prop_assert_eq!(whole.storage_backend, folded.storage_backend);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::mpsc;
 use std::thread;
 
-use crate::dispatch::{self, Options, Ran};
+use crate::dispatch::{Options, Ran};
 use crate::fold::{Rules, Sums, fold};
 
 /// Runs `run`, whose records are folded by `rules` as its requests end, or left alone without rules.
@@ -27,11 +27,9 @@ pub(super) fn run(
         // The thread ends with the last who could send.
         options.sink = None;
         let folded = folding.join();
-        let mut ran = ran?;
-        let (mut records, sums) =
+        let ran = ran?;
+        let sums =
             folded.map_err(|_| io::Error::other("the thread that folds records has a defect"))?;
-        dispatch::complete(&mut records, rules.plan);
-        ran.records = records;
         Ok((ran, Some(sums)))
     })
 }

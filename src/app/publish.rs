@@ -87,7 +87,7 @@ pub(super) fn none_completed(report: &Report<'_>) -> Result<(), Error> {
             ledger.failed, ledger.cancelled, ledger.never_sent
         )
     } else {
-        format!("all {} requests failed", report.records.len())
+        format!("all {} requests failed", ledger.known())
     };
     Err(Error::new(Kind::AllFailed, message))
 }
@@ -124,7 +124,7 @@ pub(super) fn partial_mark(report: &Report<'_>) -> String {
 /// Tells which requests failed, and why.
 pub(super) fn tell_failures(report: &Report<'_>, ui: Ui) {
     if !report.failures.is_empty() {
-        for line in report::failure_lines(&report.failures, report.records.len()) {
+        for line in report::failure_lines(&report.failures, report.audit.ledger.known()) {
             ui.status(&line);
         }
     }

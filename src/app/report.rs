@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::figures::figures;
+use super::figures;
 use super::offline::publish_throughput;
 use super::publish::{Outputs, publish};
 use super::save;
@@ -66,7 +66,7 @@ fn one(mut run: Recorded, args: &ReportArgs, ui: Ui) -> Result<(), Error> {
         append_failed(path, &records, &header.facts.date, ui)?;
     }
     let asked = |record: &RequestRecord| asked.of(record);
-    let figures = figures(&header, end, &mut records, None, asked, &tokenizer, ui);
+    let figures = figures::of_records(&header, end, &mut records, asked, &tokenizer, ui);
     match header.command {
         Command::Serve => publish(&figures, &outputs, ui),
         Command::Offline => {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::cycles::{self, Around};
 use super::engine::Engine;
-use super::figures::figures;
+use super::figures;
 use super::folding;
 use super::launch::Launched;
 use super::load;
@@ -343,13 +343,16 @@ impl Session {
             options.records = Some(records);
             recording
         });
+        let secrets = &config.target.secrets;
         let rules = config.low_memory.then(|| Rules {
             // What goes around has no last request, and no conversations.
             plan: if config.duration.is_some() { &[] } else { &plan },
             tokenizer,
+            secrets,
             generates: config.backend.protocol.generates(),
-            splits_itl: config.backend.splits_itl,
-            stall_threshold: config.client.stall_threshold,
+            terms: figures::terms(&header, false),
+            endpoints: &header.endpoints,
+            vision: header.vision,
         });
         let ran = folding::run(rules, &mut options, |options| {
             if let Some(lasts) = config.duration {
@@ -376,7 +379,6 @@ impl Session {
         let server_info_time = if config.backend.is_sglang() { ended.elapsed() } else { stopped };
 
         // What a server has said again of the keys that it was shown; the files of the run are without it already.
-        let secrets = &config.target.secrets;
         if !secrets.is_empty() {
             records.par_iter_mut().for_each(|record| secrets.take_out_of_record(record));
         }
@@ -385,13 +387,21 @@ impl Session {
             info
         });
         // What was done is all there was, if nothing is left; of a time something always is.
-        let is_cut = config.duration.is_some() || records.iter().any(RequestRecord::unfinished);
+        let is_left = match &sums {
+            Some(sums) => sums.account.evidence.unfinished() > 0,
+            None => records.iter().any(RequestRecord::unfinished),
+        };
+        let is_cut = config.duration.is_some() || is_left;
         let partial = ended_early.clone().filter(|_| is_cut);
         let end = End { health, server_info, server_info_time, partial };
         let beside = recording.as_ref().and_then(|recording| recording.beside.clone());
-        let recorded = recording.map_or(Ok(()), |recording| recording.finish(&records, &end));
+        let unsent = sums.as_ref().map_or(&records, |sums| &sums.unsent);
+        let recorded = recording.map_or(Ok(()), |recording| recording.finish(unsent, &end));
         let asked = |record: &RequestRecord| conversation::asked(&plan, record);
-        let figures = figures(&header, Ok(end), &mut records, sums, asked, tokenizer, ui);
+        let figures = match sums {
+            Some(sums) => figures::of_sums(&header, end, sums, progress.most_in_flight(), ui),
+            None => figures::of_records(&header, Ok(end), &mut records, asked, tokenizer, ui),
+        };
         let published = match job {
             Job::Serve => publish(&figures, &outputs(config, result, beside), ui),
             Job::Offline(offline) => offline.publish(&figures.report, config, ui),

@@ -47,8 +47,16 @@ fn failed(mut record: RequestRecord) -> RequestRecord {
     record
 }
 
+fn evidence(records: &[RequestRecord]) -> Evidence {
+    let mut evidence = Evidence::new(true);
+    for record in records {
+        evidence.add(record);
+    }
+    evidence
+}
+
 fn audit_of(records: &[RequestRecord], health: &Health) -> Audit {
-    Audit::new(records, &Streams::of(records), records.len() as u64, 0, health)
+    Audit::new(evidence(records), records.len() as u64, 0, health)
 }
 
 #[test]
@@ -65,7 +73,9 @@ fn ledgers() {
     let mut unsent = record(0, &[], &[]);
     (unsent.outcome, unsent.sent) = (Outcome::NotSent, None);
     let three = [record(0, &[5], &["a"]), failed(record(0, &[5], &["a"])), unsent];
-    let ledger = Ledger::new(&three, 3, 0);
+    let evidence = evidence(&three);
+    assert_eq!(evidence.unfinished(), 1);
+    let ledger = Ledger { scheduled: 3, ..evidence.ledger };
     let want = Ledger {
         scheduled: 3,
         sent: 2,
@@ -77,8 +87,11 @@ fn ledgers() {
     };
     assert_eq!(ledger, want);
     assert!(ledger.balances());
-    assert!(!Ledger::new(&three, 4, 0).balances(), "one is missing");
-    assert!(Ledger::new(&three, 4, 1).balances(), "it is known that one is missing");
+    assert!(!Ledger { scheduled: 4, ..ledger }.balances(), "one is missing");
+    assert!(
+        Ledger { scheduled: 4, unfinished: 1, ..ledger }.balances(),
+        "it is known that one is missing"
+    );
 }
 
 /// The names of the checks that fail.

@@ -8,47 +8,68 @@
 //! - `device_cached_tokens`, `host_cached_tokens`, `storage_cached_tokens`: where they lay, absent if no request tells.
 //! - `cache_reported_requests`: completed requests for which the server told its cached tokens.
 
-use super::{Metric, Run, Stat, count, real};
-use crate::model::CacheTiers;
+use super::{Ended, Gather, Metric, Run, Stat, count, real};
 
-pub(super) const METRIC: Metric = Metric { name: "cache", stats };
+pub(super) const METRIC: Metric = Metric {
+    name: "cache",
+    gather: |terms| Box::new(Cache { is_wanted: terms.cache_report, ..Cache::default() }),
+};
 
-fn stats(run: &Run<'_>) -> Vec<Stat> {
-    if !run.cache_report {
-        return Vec::new();
-    }
-    let prompt: u64 = run
-        .completed()
-        .map(|record| record.server_prompt_tokens.unwrap_or(record.prompt_len as u64))
-        .sum();
-    let told = || run.completed().filter_map(|record| record.cached.as_ref());
-    let cached: u64 = told().map(|cached| cached.total).sum();
-    let rate = if prompt > 0 { cached as f64 / prompt as f64 * 1e2 } else { 0.0 };
-    let tiers: Vec<&CacheTiers> = told().filter_map(|cached| cached.tiers.as_ref()).collect();
-    let tier = |key: &str, tokens: fn(&CacheTiers) -> u64| {
-        if tiers.is_empty() {
-            real(key, None)
-        } else {
-            count(key, tiers.iter().map(|tiers| tokens(tiers)).sum())
+/// Sums over completed requests, in tokens.
+#[derive(Debug, Default)]
+struct Cache {
+    is_wanted: bool,
+    prompt: u64,
+    cached: u64,
+    /// Device, host and storage, if a request told of them.
+    tiers: Option<[u64; 3]>,
+    reported: u64,
+}
+
+impl Gather for Cache {
+    fn add(&mut self, request: &Ended<'_>) {
+        let Some(record) = request.completed() else { return };
+        self.prompt += record.server_prompt_tokens.unwrap_or(record.prompt_len as u64);
+        let Some(cached) = &record.cached else { return };
+        self.reported += 1;
+        self.cached += cached.total;
+        if let Some(tiers) = &cached.tiers {
+            let sums = self.tiers.get_or_insert_default();
+            for (sum, tokens) in sums.iter_mut().zip([tiers.device, tiers.host, tiers.storage]) {
+                *sum += tokens;
+            }
         }
-    };
-    vec![
-        count("cache_prompt_tokens", prompt),
-        count("total_cached_tokens", cached),
-        real("cache_hit_rate_pct", Some(rate)),
-        tier("device_cached_tokens", |tiers| tiers.device),
-        tier("host_cached_tokens", |tiers| tiers.host),
-        tier("storage_cached_tokens", |tiers| tiers.storage),
-        count("cache_reported_requests", told().count() as u64),
-    ]
+    }
+
+    fn stats(self: Box<Self>, _: &Run) -> Vec<Stat> {
+        let Self { is_wanted, prompt, cached, tiers, reported } = *self;
+        if !is_wanted {
+            return Vec::new();
+        }
+        let rate = if prompt > 0 { cached as f64 / prompt as f64 * 1e2 } else { 0.0 };
+        let tier = |key: &str, i: usize| match tiers {
+            None => real(key, None),
+            Some(sums) => count(key, sums[i]),
+        };
+        vec![
+            count("cache_prompt_tokens", prompt),
+            count("total_cached_tokens", cached),
+            real("cache_hit_rate_pct", Some(rate)),
+            tier("device_cached_tokens", 0),
+            tier("host_cached_tokens", 1),
+            tier("storage_cached_tokens", 2),
+            count("cache_reported_requests", reported),
+        ]
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::metric::Figure::{self, Absent, Count, Real};
-    use crate::metric::testing::{record, run};
-    use crate::model::{CachedTokens, Outcome, RequestRecord};
+    use crate::metric::testing::{ended, record, stats, stats_of};
+    use crate::metric::{Close, Terms};
+    use crate::model::{CacheTiers, CachedTokens, Outcome, RequestRecord};
 
     fn cached(total: u64, tiers: Option<CacheTiers>, prompt: Option<u64>) -> RequestRecord {
         RequestRecord {
@@ -59,8 +80,9 @@ mod tests {
     }
 
     fn figures(records: &[RequestRecord]) -> Vec<Figure> {
-        let run = Run { cache_report: true, ..run(records) };
-        stats(&run).iter().map(|stat| stat.value).collect()
+        let terms = Terms { cache_report: true, ..Terms::default() };
+        let stats = stats(&METRIC, ended(records), &terms, Close::default());
+        stats.iter().map(|stat| stat.value).collect()
     }
 
     #[test]
@@ -85,6 +107,6 @@ mod tests {
         let want = [Count(5), Count(0), Real(0.0), Absent, Absent, Absent, Count(0)];
         assert_eq!(figures(&silent), want);
         assert_eq!(figures(&[])[2], Real(0.0));
-        assert!(stats(&run(&silent)).is_empty());
+        assert!(stats_of(&METRIC, &silent).is_empty());
     }
 }

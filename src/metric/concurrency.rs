@@ -3,17 +3,28 @@
 
 use std::time::Duration;
 
-use super::{Metric, Run, Stat, real};
+use super::{Ended, Gather, Metric, Run, Stat, real};
 use crate::model::RequestRecord;
 
-pub(super) const METRIC: Metric = Metric { name: "concurrency", stats };
+pub(super) const METRIC: Metric =
+    Metric { name: "concurrency", gather: |_| Box::new(Concurrency::default()) };
 
-fn stats(run: &Run<'_>) -> Vec<Stat> {
-    let seconds = run.duration().as_secs_f64();
+#[derive(Debug, Default)]
+struct Concurrency {
     // Of nothing, a sum of floats is -0.
-    let busy: Duration = run.completed().filter_map(RequestRecord::e2e).sum();
-    vec![
-        real("concurrency", (seconds > 0.0).then(|| busy.as_secs_f64() / seconds)),
-        real("accept_length", run.accept_length),
-    ]
+    busy: Duration,
+}
+
+impl Gather for Concurrency {
+    fn add(&mut self, request: &Ended<'_>) {
+        self.busy += request.completed().and_then(RequestRecord::e2e).unwrap_or_default();
+    }
+
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+        let seconds = run.duration.as_secs_f64();
+        vec![
+            real("concurrency", (seconds > 0.0).then(|| self.busy.as_secs_f64() / seconds)),
+            real("accept_length", run.close.accept_length),
+        ]
+    }
 }

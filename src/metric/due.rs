@@ -6,16 +6,36 @@
 //! Both over completed requests. Beside TTFT and E2E latency they contain the time under the cap on requests in flight,
 //! the client's own lateness, and the opening of connections: nothing of the load is left out because it was late.
 
-use super::{Metric, Run, Stat, distribution};
+use super::latencies::Latencies;
+use super::{Ended, Gather, Metric, Run, Stat, Terms, ms};
+use crate::model::RequestRecord;
 
-pub(super) const METRIC: Metric = Metric { name: "due", stats };
+pub(super) const METRIC: Metric = Metric { name: "due", gather: |terms| Box::new(Due::new(terms)) };
 
-fn stats(run: &Run<'_>) -> Vec<Stat> {
-    let ttft = run.completed().filter_map(|r| Some(r.first_token()?.saturating_sub(r.due)));
-    let e2e = run.completed().filter_map(|r| Some(r.done?.saturating_sub(r.due)));
-    let mut stats = distribution(run, "ttft_from_due", ttft.map(|t| t.as_secs_f64()).collect());
-    stats.extend(distribution(run, "e2e_from_due", e2e.map(|t| t.as_secs_f64()).collect()));
-    stats
+#[derive(Debug)]
+struct Due(Latencies, Latencies);
+
+impl Due {
+    fn new(terms: &Terms<'_>) -> Self {
+        let ttft = |r: &RequestRecord| Some(ms(r.first_token()?.saturating_sub(r.due)));
+        let e2e = |r: &RequestRecord| Some(ms(r.done?.saturating_sub(r.due)));
+        Self(
+            Latencies::new(terms, "ttft_from_due", ttft),
+            Latencies::new(terms, "e2e_from_due", e2e),
+        )
+    }
+}
+
+impl Gather for Due {
+    fn add(&mut self, request: &Ended<'_>) {
+        self.0.add(request);
+        self.1.add(request);
+    }
+
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+        let Self(ttft, e2e) = *self;
+        [ttft.into_stats(run), e2e.into_stats(run)].concat()
+    }
 }
 
 #[cfg(test)]
@@ -24,16 +44,15 @@ mod tests {
 
     use super::*;
     use crate::metric::Figure;
-    use crate::metric::testing::{record, run};
+    use crate::metric::testing::{figure, record, stats_of};
 
     #[test]
     fn waiting_counts() {
         let mut late = record(500, &[700, 900], &["a", "b"]);
         late.due = Duration::from_millis(100);
         let records = [late];
-        let stats = stats(&run(&records));
-        let figure = |key: &str| stats.iter().find(|stat| stat.key == key).unwrap().value;
-        assert_eq!(figure("mean_ttft_from_due_ms"), Figure::Real(600.0));
-        assert_eq!(figure("mean_e2e_from_due_ms"), Figure::Real(800.0));
+        let stats = stats_of(&METRIC, &records);
+        assert_eq!(figure(&stats, "mean_ttft_from_due_ms"), Figure::Real(600.0));
+        assert_eq!(figure(&stats, "mean_e2e_from_due_ms"), Figure::Real(800.0));
     }
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::ms;
 use crate::model::{Outcome, RequestRecord};
-use crate::stats::Sorted;
+use crate::stats::Samples;
 
-/// What one server did. Latencies are those of [`super::compute`], over its completed requests, in ms.
+/// What one server did. Latencies are those of the metrics, over its completed requests, in ms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PerEndpoint {
     /// The URL without a password, or the name of the socket.
@@ -24,31 +25,69 @@ pub struct PerEndpoint {
     pub e2e_ms: [Option<f64>; 2],
 }
 
-/// The figures of the servers called `names`, in their order; none if there is one alone.
-pub fn per_endpoint(records: &[RequestRecord], names: &[String]) -> Vec<PerEndpoint> {
-    if names.len() < 2 {
-        return Vec::new();
-    }
-    let figures = |(at, name): (usize, &String)| {
-        let sent = || records.iter().filter(move |r| r.endpoint == at && r.sent.is_some());
-        let completed = || sent().filter(|record| record.completed());
-        let latency = |of: fn(&RequestRecord) -> Option<Duration>| {
-            let ms =
-                Sorted::new(completed().filter_map(of).map(|t| t.as_secs_f64() * 1e3).collect());
-            [50.0, 99.0].map(|q| ms.percentile(q))
+/// What each of several servers did, while requests are added.
+#[derive(Debug)]
+pub struct Endpoints(Vec<Endpoint>);
+
+#[derive(Debug)]
+struct Endpoint {
+    figures: PerEndpoint,
+    ttft_ms: Samples,
+    e2e_ms: Samples,
+}
+
+impl Endpoints {
+    /// Of the servers called `names`, in their order; of one alone nothing is gathered. `keeps` is that of
+    /// [`Samples::new`].
+    pub fn new(names: &[String], keeps: bool) -> Self {
+        let of_one = |name: &String| Endpoint {
+            figures: PerEndpoint {
+                name: name.clone(),
+                sent: 0,
+                completed: 0,
+                failed: 0,
+                output_tokens: 0,
+                ttft_ms: [None; 2],
+                e2e_ms: [None; 2],
+            },
+            ttft_ms: Samples::new(keeps),
+            e2e_ms: Samples::new(keeps),
         };
-        let failed = |record: &&RequestRecord| matches!(record.outcome, Outcome::Failed(_));
-        PerEndpoint {
-            name: name.clone(),
-            sent: sent().count() as u64,
-            completed: completed().count() as u64,
-            failed: sent().filter(failed).count() as u64,
-            output_tokens: completed().map(RequestRecord::output_count).sum(),
-            ttft_ms: latency(RequestRecord::ttft),
-            e2e_ms: latency(RequestRecord::e2e),
+        Self(if names.len() < 2 { Vec::new() } else { names.iter().map(of_one).collect() })
+    }
+
+    /// Adds `record` to its server's.
+    pub fn add(&mut self, record: &RequestRecord) {
+        let Some(Endpoint { figures, ttft_ms, e2e_ms }) = self.0.get_mut(record.endpoint) else {
+            return;
+        };
+        if record.sent.is_none() {
+            return;
         }
-    };
-    names.iter().enumerate().map(figures).collect()
+        figures.sent += 1;
+        figures.failed += u64::from(matches!(record.outcome, Outcome::Failed(_)));
+        if record.completed() {
+            figures.completed += 1;
+            figures.output_tokens += record.output_count();
+            let add = |to: &mut Samples, latency: Option<Duration>| {
+                if let Some(latency) = latency {
+                    to.add(ms(latency));
+                }
+            };
+            add(ttft_ms, record.ttft());
+            add(e2e_ms, record.e2e());
+        }
+    }
+
+    /// Their figures.
+    pub fn figures(self) -> Vec<PerEndpoint> {
+        let of_one = |Endpoint { figures, ttft_ms, e2e_ms }: Endpoint| PerEndpoint {
+            ttft_ms: ttft_ms.percentiles([50.0, 99.0]),
+            e2e_ms: e2e_ms.percentiles([50.0, 99.0]),
+            ..figures
+        };
+        self.0.into_iter().map(of_one).collect()
+    }
 }
 
 #[cfg(test)]
@@ -62,10 +101,17 @@ mod tests {
         slow.endpoint = 1;
         let records = [record(0, &[100, 200], &["a", "b"]), slow];
         let names = ["a", "b", "c"].map(str::to_owned);
-        let all = per_endpoint(&records, &names);
+        let figures = |names: &[String]| {
+            let mut endpoints = Endpoints::new(names, true);
+            for record in &records {
+                endpoints.add(record);
+            }
+            endpoints.figures()
+        };
+        let all = figures(&names);
         let ttft: Vec<_> = all.iter().map(|one| (one.sent, one.ttft_ms[0])).collect();
         assert_eq!(ttft, [(1, Some(100.0)), (1, Some(400.0)), (0, None)]);
         assert_eq!(all[1].e2e_ms, [Some(500.0); 2]);
-        assert!(per_endpoint(&records, &names[..1]).is_empty());
+        assert!(figures(&names[..1]).is_empty());
     }
 }

@@ -14,10 +14,16 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{Metric, Run, Stat, real};
+use super::{Ended, Gather, Metric, Run, Stat, real};
 use crate::model::RequestRecord;
 
-pub(super) const METRIC: Metric = Metric { name: "goodput", stats };
+pub(super) const METRIC: Metric = Metric {
+    name: "goodput",
+    gather: |terms| {
+        let each = terms.slos.iter().map(|&slo| (slo, 0)).collect();
+        Box::new(Goodput { good: 0, each })
+    },
+};
 
 /// A latency that an objective can be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,34 +117,57 @@ impl Serialize for Slo {
     }
 }
 
-fn stats(run: &Run<'_>) -> Vec<Stat> {
-    if run.slos.is_empty() {
-        return Vec::new();
+/// How many completed requests met the objectives.
+#[derive(Debug)]
+struct Goodput {
+    /// All of them.
+    good: u64,
+    /// Each, in the order in which they were given.
+    each: Vec<(Slo, u64)>,
+}
+
+impl Gather for Goodput {
+    fn add(&mut self, request: &Ended<'_>) {
+        let Some(record) = request.completed() else { return };
+        let mut is_good = true;
+        for (slo, met) in &mut self.each {
+            let meets = slo.met_by(record);
+            *met += u64::from(meets);
+            is_good &= meets;
+        }
+        self.good += u64::from(is_good);
     }
-    let share = |n: usize| (!run.records.is_empty()).then(|| n as f64 / run.records.len() as f64);
-    let good =
-        run.completed().filter(|record| run.slos.iter().all(|slo| slo.met_by(record))).count();
-    let seconds = run.duration().as_secs_f64();
-    let mut stats = vec![
-        real("request_goodput", (seconds > 0.0).then(|| good as f64 / seconds)),
-        real("slo_attainment", share(good)),
-    ];
-    stats.extend(run.slos.iter().map(|slo| {
-        let met = run.completed().filter(|record| slo.met_by(record)).count();
-        real(slo.key(), share(met))
-    }));
-    stats
+
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+        if self.each.is_empty() {
+            return Vec::new();
+        }
+        let share = |n: u64| (run.requests > 0).then(|| n as f64 / run.requests as f64);
+        let seconds = run.duration.as_secs_f64();
+        let mut stats = vec![
+            real("request_goodput", (seconds > 0.0).then(|| self.good as f64 / seconds)),
+            real("slo_attainment", share(self.good)),
+        ];
+        stats.extend(self.each.iter().map(|(slo, met)| real(slo.key(), share(*met))));
+        stats
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::Figure;
-    use crate::metric::testing::{record, run};
+    use crate::metric::testing::{ended, record, stats};
+    use crate::metric::{Close, Figure, Terms};
     use crate::model::Outcome;
 
     fn slos(texts: &[&str]) -> Vec<Slo> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn figures(slos: &[Slo], records: &[RequestRecord]) -> Vec<Figure> {
+        let terms = Terms { slos, ..Terms::default() };
+        let stats = stats(&METRIC, ended(records), &terms, Close::default());
+        stats.iter().map(|stat| stat.value).collect()
     }
 
     #[test]
@@ -173,9 +202,8 @@ mod tests {
             (&[], &[]),
         ] {
             let slos = slos(texts);
-            let run = Run { slos: &slos, ..run(&records) };
             let got: Vec<f64> =
-                stats(&run).iter().map(|stat| stat.value.number().unwrap()).collect();
+                figures(&slos, &records).iter().map(|value| value.number().unwrap()).collect();
             assert_eq!(got, want, "{texts:?}");
         }
     }
@@ -195,7 +223,6 @@ mod tests {
     #[test]
     fn without_requests_there_is_no_share() {
         let slos = slos(&["ttft:1"]);
-        let run = Run { slos: &slos, ..run(&[]) };
-        assert!(stats(&run).iter().all(|stat| stat.value == Figure::Absent));
+        assert!(figures(&slos, &[]).iter().all(|&value| value == Figure::Absent));
     }
 }

@@ -4,60 +4,103 @@
 //! On other endpoints an event is one gap, however many tokens it holds, unless the server reports an accept length
 //! to a backend that asks for it: then each gap is shared among the tokens that retokenizing finds in its piece.
 
-use super::{Metric, Run, Stat, counted, distribution};
-use crate::model::RequestRecord;
+use super::{Ended, Gather, Metric, Run, Shares, Stat, Terms, distribution};
+use crate::stats::Samples;
 
-pub(super) const METRIC: Metric = Metric { name: "itl", stats };
+pub(super) const METRIC: Metric = Metric { name: "itl", gather: |terms| Box::new(Itl::new(terms)) };
 
-fn stats(run: &Run<'_>) -> Vec<Stat> {
-    if let Some(folded) = run.folded {
-        return counted(run, "itl", folded.itl(run.accept_length));
-    }
-    let seconds = match run.split_itl {
-        Some(split) => split.to_vec(),
-        None => run.completed().flat_map(RequestRecord::itl).collect(),
-    };
-    distribution(run, "itl", seconds)
+/// In ms.
+#[derive(Debug)]
+struct Itl {
+    /// By the running counts; not where gaps are sure to be shared by pieces.
+    plain: Option<Samples>,
+    /// By the pieces; only where gaps may be shared by them.
+    shared: Option<Samples>,
 }
 
-/// The gaps of `record` in seconds, each shared among the tokens that `count` finds in its piece.
-/// A piece without a token keeps its gap whole.
-///
-/// # Example
-/// Gaps of 0.3 s and 0.6 s whose pieces hold 3 and 2 tokens give 0.1 three times and 0.3 twice.
-pub fn split(record: &RequestRecord, count: impl Fn(&str) -> usize) -> Vec<f64> {
-    let pieces: Vec<&str> = record.pieces().collect();
-    let gaps = record.events.gaps();
-    gaps.flat_map(|gap| {
-        let tokens = pieces.get(gap.event).map_or(1, |piece| count(piece).max(1));
-        std::iter::repeat_n(gap.length().as_secs_f64() / tokens as f64, tokens)
-    })
-    .collect()
+impl Itl {
+    fn new(terms: &Terms<'_>) -> Self {
+        let samples = |is_wanted: bool| is_wanted.then(|| terms.samples());
+        Self {
+            plain: samples(terms.shares != Shares::Always),
+            shared: samples(terms.shares != Shares::Never),
+        }
+    }
+}
+
+impl Gather for Itl {
+    fn add(&mut self, request: &Ended<'_>) {
+        let Some(record) = request.completed() else { return };
+        for gap in record.events.gaps() {
+            let seconds = gap.length().as_secs_f64();
+            if let Some(plain) = &mut self.plain {
+                let each = seconds / f64::from(gap.tokens.max(1));
+                plain.add_times(each * 1e3, gap.tokens.into());
+            }
+            if let Some(shared) = &mut self.shared {
+                // A piece without a token keeps its gap whole.
+                let pieces = request.pieces.unwrap_or_default();
+                let tokens = pieces.get(gap.event).map_or(1, |&tokens| tokens.max(1));
+                shared.add_times(seconds / f64::from(tokens) * 1e3, tokens.into());
+            }
+        }
+    }
+
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+        let shares = Shares::of(true, run.close.accept_length) == Shares::Always;
+        let samples = match (self.plain, self.shared) {
+            (Some(plain), Some(shared)) => Some(if shares { shared } else { plain }),
+            (plain, shared) => plain.or(shared),
+        };
+        samples.map(|samples| distribution(run, "itl", samples)).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::Figure;
-    use crate::metric::testing::{record, run};
+    use crate::metric::testing::{ended, record, stats};
+    use crate::metric::{Close, Terms};
+    use crate::model::RequestRecord;
+
+    fn words(piece: &str) -> u32 {
+        piece.split_whitespace().map(|_| 1).sum()
+    }
+
+    /// The figures of ITL where gaps are shared as `shares` says, and the server tells `accept_length`.
+    fn figures(records: &[RequestRecord], shares: Shares, accept_length: Option<f64>) -> Vec<f64> {
+        let pieces: Vec<Vec<u32>> =
+            records.iter().map(|record| record.pieces().map(words).collect()).collect();
+        let counted = ended(records).zip(&pieces);
+        let requests = counted.map(|(ended, pieces)| Ended { pieces: Some(pieces), ..ended });
+        let close = Close { accept_length, ..Close::default() };
+        let stats = stats(&METRIC, requests, &Terms { shares, ..Terms::default() }, close);
+        stats.iter().map(|stat| stat.value.number().unwrap()).collect()
+    }
+
+    fn close(got: &[f64], want: &[f64]) -> bool {
+        got.len() == want.len()
+            && got.iter().zip(want).all(|(a, b)| b.is_nan() || (a - b).abs() < 1e-6)
+    }
 
     #[test]
     fn gaps_are_shared_by_retokenized_pieces() {
-        let words = |piece: &str| piece.split_whitespace().count();
         let records = [
             record(0, &[0, 300, 900], &["a", " b c d", " e f"]),
             record(0, &[0, 1000], &["a", " b"]),
         ];
-        let split: Vec<f64> = records.iter().flat_map(|record| split(record, words)).collect();
-        let mut run = run(&records);
-        let plain = (METRIC.stats)(&run);
-        assert_eq!(plain[0].value, Figure::Real(1900.0 / 3.0));
-        run.split_itl = Some(&split);
-        let figures: Vec<f64> =
-            (METRIC.stats)(&run).iter().map(|stat| stat.value.number().unwrap()).collect();
-        let want = [1900.0 / 6.0, 200.0, f64::NAN, 650.0, 825.0, 965.0, 1000.0];
-        for (got, want) in figures.iter().zip(want) {
-            assert!(want.is_nan() || (got - want).abs() < 1e-6, "{figures:?}");
+        let any = f64::NAN;
+        let plain = [1900.0 / 3.0, 600.0, any, any, any, any, 1000.0];
+        let shared = [1900.0 / 6.0, 200.0, any, 650.0, 825.0, 965.0, 1000.0];
+        for (shares, accept_length, want) in [
+            (Shares::Never, None, &plain),
+            (Shares::Perhaps, None, &plain),
+            (Shares::Perhaps, Some(0.0), &plain),
+            (Shares::Perhaps, Some(2.5), &shared),
+            (Shares::Always, Some(2.5), &shared),
+        ] {
+            let got = figures(&records, shares, accept_length);
+            assert!(close(&got, want), "{shares:?} {accept_length:?} {got:?}");
         }
     }
 
@@ -69,11 +112,9 @@ mod tests {
         record.text = first.to_owned();
         record.other_texts = vec![other.to_owned()];
         record.events.text_ends = vec![1, 4, first.len(), other.len()];
-        let close = |got: Vec<f64>, want: &[f64]| {
-            got.len() == want.len() && got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-9)
-        };
-        assert!(close(record.itl().collect(), &[0.2, 0.3]));
-        let words = |piece: &str| piece.split_whitespace().count();
-        assert!(close(split(&record, words), &[0.2, 0.1, 0.1, 0.1]));
+        assert!(close(&record.itl().collect::<Vec<_>>(), &[0.2, 0.3]));
+        // 200 and three parts of 300.
+        let mean = figures(&[record], Shares::Always, Some(2.0))[0];
+        assert!((mean - 125.0).abs() < 1e-6, "{mean}");
     }
 }

@@ -8,25 +8,54 @@
 
 use std::time::Duration;
 
-use super::{Metric, Run, Stat, count, real};
+use super::{Ended, Gather, Metric, Run, Stat, Terms, count, ms, real};
 use crate::model::RequestRecord;
-use crate::stats::Sorted;
+use crate::stats::Samples;
 
-pub(super) const METRIC: Metric = Metric { name: "lateness", stats };
+pub(super) const METRIC: Metric =
+    Metric { name: "lateness", gather: |terms| Box::new(Waits::new(terms)) };
 
-fn stats(run: &Run<'_>) -> Vec<Stat> {
-    let sent = || run.records.iter().filter(|record| record.sent.is_some());
-    let mut stats = waits("send_lateness", sent().filter_map(lateness));
-    let queued = |record: &RequestRecord| record.released.saturating_sub(record.due);
-    if sent().any(|record| !queued(record).is_zero()) {
-        stats.extend(waits("queue_time", sent().map(queued)));
+/// In ms.
+#[derive(Debug)]
+struct Waits {
+    late: Samples,
+    queued: Samples,
+    connects: Samples,
+    /// Whether the cap held a request back.
+    is_capped: bool,
+}
+
+impl Waits {
+    fn new(terms: &Terms<'_>) -> Self {
+        let [late, queued, connects] = [(); 3].map(|()| terms.samples());
+        Self { late, queued, connects, is_capped: false }
     }
-    let connects: Vec<Duration> = sent().filter_map(|record| record.connect).collect();
-    if !connects.is_empty() {
-        stats.push(count("waited_for_connection", connects.len() as u64));
-        stats.extend(waits("connect_time", connects.into_iter()));
+}
+
+impl Gather for Waits {
+    fn add(&mut self, request: &Ended<'_>) {
+        let record = request.record;
+        let Some(late) = lateness(record) else { return };
+        let queued = record.released.saturating_sub(record.due);
+        self.is_capped |= !queued.is_zero();
+        self.late.add(ms(late));
+        self.queued.add(ms(queued));
+        if let Some(connect) = record.connect {
+            self.connects.add(ms(connect));
+        }
     }
-    stats
+
+    fn stats(self: Box<Self>, _: &Run) -> Vec<Stat> {
+        let mut stats = waits("send_lateness", self.late);
+        if self.is_capped {
+            stats.extend(waits("queue_time", self.queued));
+        }
+        if !self.connects.is_empty() {
+            stats.push(count("waited_for_connection", self.connects.len()));
+            stats.extend(waits("connect_time", self.connects));
+        }
+        stats
+    }
 }
 
 /// From when `record` could have been sent until the client took it up; `None` if it never was.
@@ -36,13 +65,13 @@ pub fn lateness(record: &RequestRecord) -> Option<Duration> {
     Some(taken.saturating_sub(record.released))
 }
 
-/// Median, 99th percentile and maximum of `waits`, in ms.
-fn waits(name: &str, waits: impl Iterator<Item = Duration>) -> Vec<Stat> {
-    let ms = Sorted::new(waits.map(|wait| wait.as_secs_f64() * 1e3).collect());
+/// Median, 99th percentile and maximum of `ms`.
+fn waits(name: &str, ms: Samples) -> Vec<Stat> {
+    let [median, p99, max] = ms.percentiles([50.0, 99.0, 100.0]);
     vec![
-        real(&format!("median_{name}_ms"), ms.percentile(50.0)),
-        real(&format!("p99_{name}_ms"), ms.percentile(99.0)),
-        real(&format!("max_{name}_ms"), ms.max()),
+        real(&format!("median_{name}_ms"), median),
+        real(&format!("p99_{name}_ms"), p99),
+        real(&format!("max_{name}_ms"), max),
     ]
 }
 
@@ -50,7 +79,7 @@ fn waits(name: &str, waits: impl Iterator<Item = Duration>) -> Vec<Stat> {
 mod tests {
     use super::*;
     use crate::metric::Figure;
-    use crate::metric::testing::{record, run};
+    use crate::metric::testing::{figure, record, stats_of};
 
     #[test]
     fn three_waits_make_the_delay() {
@@ -58,13 +87,12 @@ mod tests {
         let mut late = record(1000, &[1100], &["a"]);
         (late.due, late.released, late.connect) = (ms(100), ms(700), Some(ms(250)));
         let records = [late, record(5, &[10], &["b"])];
-        let stats = stats(&run(&records));
-        let figure = |key: &str| stats.iter().find(|stat| stat.key == key).unwrap().value;
-        assert_eq!(figure("max_send_lateness_ms"), Figure::Real(50.0));
-        assert_eq!(figure("max_queue_time_ms"), Figure::Real(600.0));
-        assert_eq!(figure("waited_for_connection"), Figure::Count(1));
-        assert_eq!(figure("max_connect_time_ms"), Figure::Real(250.0));
+        let stats = stats_of(&METRIC, &records);
+        assert_eq!(figure(&stats, "max_send_lateness_ms"), Figure::Real(50.0));
+        assert_eq!(figure(&stats, "max_queue_time_ms"), Figure::Real(600.0));
+        assert_eq!(figure(&stats, "waited_for_connection"), Figure::Count(1));
+        assert_eq!(figure(&stats, "max_connect_time_ms"), Figure::Real(250.0));
         let calm = [record(5, &[10], &["b"])];
-        assert_eq!(super::stats(&run(&calm)).len(), 3);
+        assert_eq!(stats_of(&METRIC, &calm).len(), 3);
     }
 }

@@ -9,52 +9,63 @@
 
 use std::time::Duration;
 
-use super::{Metric, Run, Stat, count, real};
+use super::seconds::{BySecond, Touching};
+use super::{Ended, Gather, Metric, Run, Stat, Terms, count, real};
 use crate::model::RequestRecord;
 use crate::stats::peak_overlap;
 
-pub(super) const METRIC: Metric = Metric { name: "peak", stats };
+pub(super) const METRIC: Metric =
+    Metric { name: "peak", gather: |terms| Box::new(Peaks::new(terms)) };
 
-fn stats(run: &Run<'_>) -> Vec<Stat> {
-    let in_flight: Vec<(u64, u64)> = run
-        .records
-        .iter()
-        .filter_map(|record| Some((nanos(record.sent?), nanos(record.done?))))
-        .collect();
-    let (tokens, touching) = per_second(run);
-    let tokens = run.folded.map_or(tokens, |folded| folded.tokens_by_second.most() as f64);
-    vec![
-        real("max_output_tokens_per_s", Some(tokens)),
-        count("max_concurrent_requests", peak_overlap(&in_flight) as u64),
-        count("reference_max_concurrent_requests", touching),
-    ]
+#[derive(Debug)]
+struct Peaks {
+    origin: Duration,
+    tokens: BySecond,
+    touching: Touching,
+    /// When requests were in flight, in ns; where that is not kept, the threads have seen how many were.
+    in_flight: Option<Vec<(u64, u64)>>,
 }
 
-/// Most tokens in one second, and most requests that touch one second.
-fn per_second(run: &Run<'_>) -> (f64, u64) {
-    let spans = || run.completed().filter_map(|r| Some((r, r.sent?, r.done?)));
-    let Some(start) = spans().map(|(_, sent, _)| sent).min() else { return (0.0, 0) };
-    let end = spans().map(|(_, _, done)| done).max().unwrap_or(start);
-    let whole = |t: Duration| usize::try_from(t.as_secs()).unwrap_or(usize::MAX);
-    let seconds = whole(end.saturating_sub(start)) + 2;
-    let (mut tokens, mut touching) = (vec![0_u64; seconds], vec![0_u64; seconds]);
-    let origin = start.as_secs_f64();
-    for (record, sent, done) in spans() {
-        let span = whole(sent.saturating_sub(start))..=whole(done.saturating_sub(start));
-        // None where it ended before it was sent, which the checks of the measurement tell.
-        for slot in touching.get_mut(span).into_iter().flatten() {
-            *slot += 1;
-        }
-        for at in token_times(record) {
-            // Offsets within the run are small and not negative.
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
-            if let Some(slot) = tokens.get_mut((at - origin) as usize) {
-                *slot += 1;
-            }
+impl Peaks {
+    fn new(terms: &Terms<'_>) -> Self {
+        Self {
+            origin: terms.origin,
+            tokens: BySecond::default(),
+            touching: Touching::default(),
+            in_flight: terms.keeps.then(Vec::new),
         }
     }
-    let most = |slots: &[u64]| slots.iter().copied().max().unwrap_or(0);
-    (most(&tokens) as f64, most(&touching))
+}
+
+impl Gather for Peaks {
+    fn add(&mut self, request: &Ended<'_>) {
+        let record = request.record;
+        let (Some(sent), Some(done)) = (record.sent, record.done) else { return };
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.push((nanos(sent), nanos(done)));
+        }
+        if !record.completed() {
+            return;
+        }
+        let second = |at: Duration| at.saturating_sub(self.origin).as_secs();
+        // None where it ended before it was sent, which the checks of the measurement tell.
+        self.touching.add(second(sent), second(done));
+        let origin = self.origin.as_secs_f64();
+        for at in token_times(record) {
+            // Offsets within the run are small, and what is negative becomes 0.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
+            self.tokens.add((at - origin) as u64, 1);
+        }
+    }
+
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+        let in_flight = self.in_flight.map(|spans| peak_overlap(&spans) as u64);
+        vec![
+            real("max_output_tokens_per_s", Some(self.tokens.most() as f64)),
+            count("max_concurrent_requests", in_flight.unwrap_or(run.close.peak_in_flight)),
+            count("reference_max_concurrent_requests", self.touching.most()),
+        ]
+    }
 }
 
 /// When the tokens of `record` came, in s from the start of the run, in no order.
@@ -78,13 +89,13 @@ fn nanos(t: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::metric::Figure;
-    use crate::metric::testing::{record, run};
+    use crate::metric::testing::{record, stats_of};
 
     #[test]
     fn touching_a_second_is_not_being_in_flight() {
         // One after the other, both within the first second.
         let records = [record(0, &[100, 200], &["a", "b"]), record(300, &[400, 500], &["a", "b"])];
-        let stats = stats(&run(&records));
+        let stats = stats_of(&METRIC, &records);
         let values: Vec<Figure> = stats.iter().map(|stat| stat.value).collect();
         assert_eq!(values, [Figure::Real(4.0), Figure::Count(1), Figure::Count(2)]);
     }
@@ -93,7 +104,7 @@ mod tests {
     fn an_end_before_the_beginning_counts_in_no_second() {
         let mut records = [record(0, &[100], &["a"]), record(9000, &[9100], &["a"])];
         records[1].done = Some(Duration::from_secs(1));
-        assert_eq!(stats(&run(&records))[2].value, Figure::Count(1));
+        assert_eq!(stats_of(&METRIC, &records)[2].value, Figure::Count(1));
     }
 
     #[test]
@@ -102,7 +113,7 @@ mod tests {
             record(0, &[100, 400, 1000], &["a", " b c d", " e f"]),
             record(0, &[100, 1100], &["a", " b"]),
         ];
-        let stats = stats(&run(&records));
+        let stats = stats_of(&METRIC, &records);
         assert_eq!(stats[0].value, Figure::Real(3.0));
         assert_eq!(stats[2].value, Figure::Count(2));
     }

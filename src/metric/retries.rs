@@ -8,32 +8,57 @@
 //! The last two are what a user waits. Where nothing was sent again they equal E2E latency and TTFT,
 //! which begin with the last attempt, and are left out.
 
-use super::{Metric, Run, Stat, count, distribution};
+use super::latencies::Latencies;
+use super::{Ended, Gather, Metric, Run, Stat, Terms, count, ms};
+use crate::model::RequestRecord;
 
-pub(super) const METRIC: Metric = Metric { name: "retries", stats };
+pub(super) const METRIC: Metric =
+    Metric { name: "retries", gather: |terms| Box::new(Retries::new(terms)) };
 
-fn stats(run: &Run<'_>) -> Vec<Stat> {
-    let again = |attempts: u32| u64::from(attempts.saturating_sub(1));
-    let attempts: u64 = run.records.iter().map(|record| again(record.attempts)).sum();
-    let retried = run.records.iter().filter(|record| record.attempts > 1).count() as u64;
-    let mut stats = vec![count("retried_requests", retried), count("retry_attempts", attempts)];
-    if retried > 0 {
-        let seconds = |until: fn(&crate::model::RequestRecord) -> Option<std::time::Duration>| {
-            let waits = run.completed().filter_map(move |record| {
-                Some(
-                    until(record)?.saturating_sub(record.first_sent.or(record.sent)?).as_secs_f64(),
-                )
-            });
-            waits.collect::<Vec<f64>>()
-        };
-        stats.extend(distribution(
-            run,
-            "ttft_with_retries",
-            seconds(crate::model::RequestRecord::first_token),
-        ));
-        stats.extend(distribution(run, "e2e_with_retries", seconds(|r| r.done)));
+#[derive(Debug)]
+struct Retries {
+    retried: u64,
+    attempts: u64,
+    ttft: Latencies,
+    e2e: Latencies,
+}
+
+impl Retries {
+    fn new(terms: &Terms<'_>) -> Self {
+        let ttft = |r: &RequestRecord| Some(ms(r.first_token()?.saturating_sub(begun(r)?)));
+        let e2e = |r: &RequestRecord| Some(ms(r.done?.saturating_sub(begun(r)?)));
+        Self {
+            retried: 0,
+            attempts: 0,
+            ttft: Latencies::new(terms, "ttft_with_retries", ttft),
+            e2e: Latencies::new(terms, "e2e_with_retries", e2e),
+        }
     }
-    stats
+}
+
+/// When `record` was sent for the first time.
+fn begun(record: &RequestRecord) -> Option<std::time::Duration> {
+    record.first_sent.or(record.sent)
+}
+
+impl Gather for Retries {
+    fn add(&mut self, request: &Ended<'_>) {
+        let again = request.record.attempts.saturating_sub(1);
+        self.retried += u64::from(again > 0);
+        self.attempts += u64::from(again);
+        self.ttft.add(request);
+        self.e2e.add(request);
+    }
+
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+        let mut stats =
+            vec![count("retried_requests", self.retried), count("retry_attempts", self.attempts)];
+        if self.retried > 0 {
+            stats.extend(self.ttft.into_stats(run));
+            stats.extend(self.e2e.into_stats(run));
+        }
+        stats
+    }
 }
 
 #[cfg(test)]
@@ -42,7 +67,7 @@ mod tests {
 
     use super::*;
     use crate::metric::Figure;
-    use crate::metric::testing::{record, run};
+    use crate::metric::testing::{figure, record, stats_of};
 
     #[test]
     fn users_wait_from_the_first_attempt() {
@@ -50,11 +75,10 @@ mod tests {
         again.attempts = 3;
         again.first_sent = Some(Duration::from_millis(100));
         let records = [again, record(0, &[100], &["a"])];
-        let stats = stats(&run(&records));
-        let figure = |key: &str| stats.iter().find(|stat| stat.key == key).unwrap().value;
-        assert_eq!(figure("retried_requests"), Figure::Count(1));
-        assert_eq!(figure("retry_attempts"), Figure::Count(2));
-        assert_eq!(figure("mean_ttft_with_retries_ms"), Figure::Real(350.0));
-        assert_eq!(figure("max_e2e_with_retries_ms"), Figure::Real(800.0));
+        let stats = stats_of(&METRIC, &records);
+        assert_eq!(figure(&stats, "retried_requests"), Figure::Count(1));
+        assert_eq!(figure(&stats, "retry_attempts"), Figure::Count(2));
+        assert_eq!(figure(&stats, "mean_ttft_with_retries_ms"), Figure::Real(350.0));
+        assert_eq!(figure(&stats, "max_e2e_with_retries_ms"), Figure::Real(800.0));
     }
 }

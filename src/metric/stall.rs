@@ -5,36 +5,46 @@
 
 use std::time::Duration;
 
-use super::{Metric, Run, Stat, counted, distribution, real};
-use crate::model::RequestRecord;
+use super::{Ended, Gather, Metric, Run, Stat, distribution, ms, real};
+use crate::stats::Samples;
 
-pub(super) const METRIC: Metric = Metric { name: "stall", stats };
+pub(super) const METRIC: Metric = Metric {
+    name: "stall",
+    gather: |terms| {
+        let threshold = terms.stall_threshold;
+        Box::new(Stalls { threshold, worst_ms: terms.samples(), stalled: 0 })
+    },
+};
 
-fn stats(run: &Run<'_>) -> Vec<Stat> {
-    let completed = run.completed().count();
-    let (mut stats, stalled) = if let Some(folded) = run.folded {
-        (counted(run, "worst_gap", &folded.worst_gap), folded.stalled)
-    } else {
-        let worst: Vec<Duration> = run.completed().filter_map(worst_gap).collect();
-        let stalled = worst.iter().filter(|&&gap| gap > run.stall_threshold).count();
-        let seconds = worst.into_iter().map(|gap| gap.as_secs_f64()).collect();
-        (distribution(run, "worst_gap", seconds), stalled as u64)
-    };
-    let share = (completed > 0).then(|| stalled as f64 / completed as f64);
-    stats.push(real("stalled_share", share));
-    stats
+#[derive(Debug)]
+struct Stalls {
+    threshold: Duration,
+    worst_ms: Samples,
+    stalled: u64,
 }
 
-/// The longest gap of `record`.
-pub(super) fn worst_gap(record: &RequestRecord) -> Option<Duration> {
-    record.events.gaps().map(|gap| gap.length()).max()
+impl Gather for Stalls {
+    fn add(&mut self, request: &Ended<'_>) {
+        let gaps = request.completed().into_iter().flat_map(|record| record.events.gaps());
+        if let Some(worst) = gaps.map(|gap| gap.length()).max() {
+            self.worst_ms.add(ms(worst));
+            self.stalled += u64::from(worst > self.threshold);
+        }
+    }
+
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+        let mut stats = distribution(run, "worst_gap", self.worst_ms);
+        let share = (run.completed > 0).then(|| self.stalled as f64 / run.completed as f64);
+        stats.push(real("stalled_share", share));
+        stats
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::metric::Figure;
-    use crate::metric::testing::{record, run};
+    use crate::metric::testing::{figure, record, stats_of};
 
     #[test]
     fn the_longest_gap_of_each_request() {
@@ -44,10 +54,9 @@ mod tests {
             record(0, &[10], &["a"]),
             record(0, &[10, 30], &["a", "b"]),
         ];
-        let stats = stats(&run(&records));
-        let figure = |key: &str| stats.iter().find(|stat| stat.key == key).unwrap().value;
-        assert_eq!(figure("max_worst_gap_ms"), Figure::Real(1180.0));
-        assert_eq!(figure("median_worst_gap_ms"), Figure::Real(50.0));
-        assert_eq!(figure("stalled_share"), Figure::Real(0.25));
+        let stats = stats_of(&METRIC, &records);
+        assert_eq!(figure(&stats, "max_worst_gap_ms"), Figure::Real(1180.0));
+        assert_eq!(figure(&stats, "median_worst_gap_ms"), Figure::Real(50.0));
+        assert_eq!(figure(&stats, "stalled_share"), Figure::Real(0.25));
     }
 }

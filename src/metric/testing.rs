@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Run;
+use super::{Close, Ended, Figure, Gathering, Metric, Stat, Terms};
 use crate::model::{
     Outcome, OutputTokens, PlannedRequest, RequestRecord, TokenEvents, TokenSource,
 };
@@ -55,19 +55,29 @@ pub(crate) fn records(spans: &[(u64, Vec<u64>)]) -> Vec<RequestRecord> {
     spans.iter().map(one).collect()
 }
 
-/// A run of `records`.
-pub(crate) fn run(records: &[RequestRecord]) -> Run<'_> {
-    Run {
-        records,
-        retokenized: &[],
-        split_itl: None,
-        event_tokens: &[],
-        folded: None,
-        stall_threshold: Duration::from_secs(1),
-        slos: &[],
-        cache_report: false,
-        accept_length: None,
-        last_gap: Duration::ZERO,
-        server_info_time: Duration::ZERO,
-    }
+/// Each of `records` without the local tokenizer's counts.
+pub(crate) fn ended(records: &[RequestRecord]) -> impl Iterator<Item = Ended<'_>> {
+    records.iter().map(|record| Ended { record, retokenized: 0, pieces: None })
+}
+
+/// The figures that `metric` gives of `requests`.
+pub(crate) fn stats<'a>(
+    metric: &Metric,
+    requests: impl IntoIterator<Item = Ended<'a>>,
+    terms: &Terms<'_>,
+    close: Close,
+) -> Vec<Stat> {
+    let mut gathering = Gathering::of(std::slice::from_ref(metric), terms);
+    requests.into_iter().for_each(|request| gathering.add(&request));
+    gathering.stats(close)
+}
+
+/// As [`stats`], of plain `records` alone.
+pub(crate) fn stats_of(metric: &Metric, records: &[RequestRecord]) -> Vec<Stat> {
+    stats(metric, ended(records), &Terms::default(), Close::default())
+}
+
+/// The figure called `key`.
+pub(crate) fn figure(stats: &[Stat], key: &str) -> Figure {
+    stats.iter().find(|stat| stat.key == key).unwrap().value
 }

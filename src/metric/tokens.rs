@@ -5,30 +5,60 @@
 //! - `total_output_tokens_retokenized`: tokens of the received text by the local tokenizer, without special tokens.
 //! - `server_input_tokens`: prompt tokens as the server counted them, absent if it told none.
 
-use super::{Metric, Run, Stat, count, real};
+use super::{Ended, Gather, Metric, Run, Stat, count, real};
 
-pub(super) const METRIC: Metric = Metric { name: "tokens", stats };
+pub(super) const METRIC: Metric =
+    Metric { name: "tokens", gather: |_| Box::new(Tokens::default()) };
 
-fn stats(run: &Run<'_>) -> Vec<Stat> {
-    let input: u64 = run.completed().map(|record| record.prompt_len as u64).sum();
-    let vision: u64 = run.completed().map(|record| record.vision_len as u64).sum();
-    let counted = run.records.iter().zip(run.retokenized);
-    let counted = counted.filter(|(record, _)| record.completed()).map(|(_, tokens)| tokens);
-    let retokenized = run.folded.map_or_else(|| counted.sum(), |folded| folded.retokenized);
-    let told: Vec<u64> = run.completed().filter_map(|record| record.server_prompt_tokens).collect();
-    let server = (!told.is_empty()).then(|| told.iter().sum::<u64>());
-    vec![
-        count("total_input_tokens", input),
-        count("total_input_text_tokens", input.saturating_sub(vision)),
-        count("total_input_vision_tokens", vision),
-        count("total_output_tokens", total_output(run)),
-        count("total_output_tokens_retokenized", retokenized),
-        server
-            .map_or_else(|| real("server_input_tokens", None), |n| count("server_input_tokens", n)),
-    ]
+/// Sums over completed requests.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    input: u64,
+    vision: u64,
+    output: u64,
+    retokenized: u64,
+    server_input: Option<u64>,
 }
 
-/// Output tokens of completed requests.
-pub(super) fn total_output(run: &Run<'_>) -> u64 {
-    run.completed().map(crate::model::RequestRecord::output_count).sum()
+impl Tokens {
+    /// Prompt tokens, images included.
+    pub(super) fn input(&self, run: &Run) -> u64 {
+        self.input + run.close.vision_tokens
+    }
+
+    /// Output tokens.
+    pub(super) fn output(&self) -> u64 {
+        self.output
+    }
+
+    /// Adds those of `request`, if it completed.
+    pub(super) fn add(&mut self, request: &Ended<'_>) {
+        let Some(record) = request.completed() else { return };
+        self.input += record.prompt_len as u64;
+        self.vision += record.vision_len as u64;
+        self.output += record.output_count();
+        self.retokenized += request.retokenized;
+        if let Some(told) = record.server_prompt_tokens {
+            *self.server_input.get_or_insert(0) += told;
+        }
+    }
+}
+
+impl Gather for Tokens {
+    fn add(&mut self, request: &Ended<'_>) {
+        Self::add(self, request);
+    }
+
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+        let (input, vision) = (self.input(run), self.vision + run.close.vision_tokens);
+        let server = self.server_input.map(|n| count("server_input_tokens", n));
+        vec![
+            count("total_input_tokens", input),
+            count("total_input_text_tokens", input.saturating_sub(vision)),
+            count("total_input_vision_tokens", vision),
+            count("total_output_tokens", self.output),
+            count("total_output_tokens_retokenized", self.retokenized),
+            server.unwrap_or_else(|| real("server_input_tokens", None)),
+        ]
+    }
 }

@@ -5,16 +5,29 @@
 //! - `reference_duration`: what SGLang's client would report: it also waits out the gap that the arrival process
 //!   draws after the last request, the stop of the profiler, and the question for the server's state.
 
-use super::{Metric, Run, Stat, count, real};
+use std::time::Duration;
 
-pub(super) const METRIC: Metric = Metric { name: "totals", stats };
+use super::{Ended, Gather, Metric, Run, Stat, count, real};
 
-fn stats(run: &Run<'_>) -> Vec<Stat> {
-    let last_due = run.records.last().map(|record| record.due).unwrap_or_default();
-    let waited = run.duration().max(last_due + run.last_gap);
-    vec![
-        count("completed", run.completed().count() as u64),
-        real("duration", Some(run.duration().as_secs_f64())),
-        real("reference_duration", Some((waited + run.server_info_time).as_secs_f64())),
-    ]
+pub(super) const METRIC: Metric =
+    Metric { name: "totals", gather: |_| Box::new(Totals::default()) };
+
+#[derive(Debug, Default)]
+struct Totals {
+    last_due: Duration,
+}
+
+impl Gather for Totals {
+    fn add(&mut self, request: &Ended<'_>) {
+        self.last_due = self.last_due.max(request.record.due);
+    }
+
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+        let waited = run.duration.max(self.last_due + run.close.last_gap);
+        vec![
+            count("completed", run.completed),
+            real("duration", Some(run.duration.as_secs_f64())),
+            real("reference_duration", Some((waited + run.close.server_info_time).as_secs_f64())),
+        ]
+    }
 }

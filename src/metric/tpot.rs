@@ -1,15 +1,15 @@
 //! TPOT: (E2E latency − TTFT) / (output tokens per completion − 1), over completed requests where that divisor is
 //! above 0. Output tokens per completion is the mean over the completions of the request, nearly always one.
 
-use super::{Metric, Run, Stat, distribution};
+use super::Metric;
+use super::latencies::Latencies;
+use crate::model::RequestRecord;
 
-pub(super) const METRIC: Metric = Metric { name: "tpot", stats };
+pub(super) const METRIC: Metric =
+    Metric { name: "tpot", gather: |terms| Latencies::boxed(terms, "tpot", tpot) };
 
-fn stats(run: &Run<'_>) -> Vec<Stat> {
-    let seconds = run.completed().filter_map(|record| {
-        let steps = record.steps()?;
-        let after_first = record.e2e()?.saturating_sub(record.ttft()?);
-        Some(after_first.as_secs_f64() / steps)
-    });
-    distribution(run, "tpot", seconds.collect())
+fn tpot(record: &RequestRecord) -> Option<f64> {
+    let steps = record.steps()?;
+    let after_first = record.e2e()?.saturating_sub(record.ttft()?);
+    Some(after_first.as_secs_f64() / steps * 1e3)
 }

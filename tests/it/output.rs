@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use expect_test::expect_file;
+use rbench::account::Account;
 use rbench::arrival::Rate;
-use rbench::audit::{Audit, Streams};
+use rbench::audit::Audit;
 use rbench::ceiling::Headroom;
 use rbench::health::Health;
-use rbench::metric::{self, Figure, Run, Slo, Stat, split_itl};
+use rbench::metric::{self, Close, Ended, Figure, Shares, Slo, Stat, Terms};
 use rbench::model::{
     CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest,
     RequestRecord, TokenEvents, TokenSource, VisionSource,
 };
 use rbench::output::Choice;
-use rbench::report::{self, Facts, Report};
+use rbench::report::{Facts, Report};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -272,20 +273,26 @@ fn words(text: &str) -> usize {
 impl Case {
     fn stats(&self) -> Vec<Stat> {
         let retokenized: Vec<u64> = self.records.iter().map(|r| words(&r.text) as u64).collect();
-        let split: Vec<f64> = self.records.iter().flat_map(|r| split_itl(r, words)).collect();
-        metric::compute(&Run {
-            records: &self.records,
-            retokenized: &retokenized,
-            split_itl: self.splits.then_some(&split),
-            event_tokens: &[],
-            folded: None,
-            stall_threshold: Duration::from_secs(1),
+        let count = |piece| u32::try_from(words(piece)).unwrap();
+        let of_pieces = |r: &RequestRecord| r.pieces().map(count).collect();
+        let pieces: Vec<Vec<u32>> = self.records.iter().map(of_pieces).collect();
+        let terms = Terms {
+            origin: metric::first_send(&self.records),
+            shares: Shares::of(self.splits, self.accept_length),
             slos: &self.slos,
             cache_report: self.cache_report,
+            ..Terms::default()
+        };
+        let close = Close {
             accept_length: self.accept_length,
             last_gap: ms(500),
             server_info_time: ms(25),
-        })
+            ..Close::default()
+        };
+        let requests = self.records.iter().zip(&retokenized).zip(&pieces).map(
+            |((record, &retokenized), pieces)| Ended { record, retokenized, pieces: Some(pieces) },
+        );
+        metric::compute(&requests, &terms, close)
     }
 
     fn report(&self) -> Report<'_> {
@@ -299,6 +306,7 @@ impl Case {
         let server_info = self
             .accept_length
             .map(|length| json!({"internal_states": [{"avg_spec_accept_length": length}]}));
+        let account = Account::of(&self.records, &[], None);
         Report {
             facts: Facts {
                 backend: self.backend,
@@ -317,18 +325,13 @@ impl Case {
                 config,
             },
             stats: self.stats(),
-            failures: report::failures(&self.records),
-            token_sources: report::token_sources(&self.records),
+            failures: account.failures.clone().groups(),
+            token_sources: account.token_sources(),
             server_info,
             partial: None,
             endpoints: Vec::new(),
-            audit: Audit::new(
-                &self.records,
-                &Streams::of(&self.records),
-                self.records.len() as u64,
-                0,
-                &Health::default(),
-            ),
+            storage_backend: account.storage_backend.clone(),
+            audit: Audit::new(account.evidence, self.records.len() as u64, 0, &Health::default()),
             health: Health::default(),
             headroom: Headroom::default(),
             records: &self.records,
@@ -1065,19 +1068,9 @@ fn the_deviation_is_that_of_a_population() {
 #[test]
 fn the_gap_after_the_last_arrival_is_no_part_of_the_duration() {
     let records = [streamed(0, 0, &[(13, "x")])];
-    let stats = metric::compute(&Run {
-        records: &records,
-        retokenized: &[1],
-        split_itl: None,
-        event_tokens: &[],
-        folded: None,
-        stall_threshold: std::time::Duration::from_secs(1),
-        slos: &[],
-        cache_report: false,
-        accept_length: None,
-        last_gap: ms(1840),
-        server_info_time: ms(2),
-    });
+    let requests = records.iter().map(|record| Ended { record, retokenized: 1, pieces: None });
+    let close = Close { last_gap: ms(1840), server_info_time: ms(2), ..Close::default() };
+    let stats = metric::compute(&requests, &Terms::default(), close);
     assert!((figure(&stats, "duration") - 0.013).abs() < 1e-12);
     assert!((figure(&stats, "reference_duration") - 1.842).abs() < 1e-12);
     assert!((figure(&stats, "request_throughput") - 1.0 / 0.013).abs() < 1e-9);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rbench::backend::Backend;
-use rbench::metric::{self, Run};
+use rbench::metric::{self, Close, Ended, Terms};
 use rbench::model::{
     CacheTiers, CachedTokens, FailureKind, Outcome, Phase, PlannedRequest, RequestRecord,
     TokenSource::{self, Events, Server},
@@ -400,19 +400,8 @@ fn near(got: f64, want: f64) -> bool {
 
 /// A figure of a run that has one record.
 fn figure(record: &RequestRecord, key: &str) -> f64 {
-    let stats = metric::compute(&Run {
-        records: std::slice::from_ref(record),
-        retokenized: &[0],
-        split_itl: None,
-        event_tokens: &[],
-        folded: None,
-        stall_threshold: std::time::Duration::from_secs(1),
-        slos: &[],
-        cache_report: false,
-        accept_length: None,
-        last_gap: Duration::ZERO,
-        server_info_time: Duration::ZERO,
-    });
+    let request = Ended { record, retokenized: 0, pieces: None };
+    let stats = metric::compute(&[request].into_iter(), &Terms::default(), Close::default());
     stats.iter().find(|stat| stat.key == key).and_then(|stat| stat.value.number()).unwrap()
 }
 

@@ -87,6 +87,7 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
         audit: Audit::default(),
         health: Health::default(),
         headroom: Headroom::default(),
+        storage_backend: None,
         records: &[],
     }
 }

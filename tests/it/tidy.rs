@@ -8,6 +8,17 @@ use rbench::{backend, dataset, metric, output};
 /// What each module may use of ours, beside what lies in its own folder.
 /// An entry with `::` allows that item of the module alone.
 const MAY_USE: &[(&str, &[&str])] = &[
+    (
+        "account",
+        &[
+            "audit::Evidence",
+            "ceiling::Arrivals",
+            "metric::Endpoints",
+            "model",
+            "report::Failures",
+            "vision::Settling",
+        ],
+    ),
     ("arrival", &["rng"]),
     ("audit", &["health", "metric", "model", "stats"]),
     ("backend", &["model"]),
@@ -30,18 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dispatch", &["health", "model", "progress", "request_log", "response", "transport"]),
     ("download", &["error", "transport"]),
     ("error", &[]),
-    (
-        "fold",
-        &[
-            "audit::Streams",
-            "ceiling::Arrivals",
-            "conversation",
-            "metric::Folded",
-            "model",
-            "report::Failures",
-            "tokenizer",
-        ],
-    ),
+    ("fold", &["account", "conversation", "metric", "model", "secrets", "tokenizer"]),
     ("health", &[]),
     ("hub", &["download", "error"]),
     (
@@ -500,18 +500,7 @@ fn registered_names_are_words_and_unique() {
 
 #[test]
 fn no_two_metrics_give_the_same_figure() {
-    let stats = metric::compute(&metric::Run {
-        records: &[],
-        retokenized: &[],
-        split_itl: None,
-        event_tokens: &[],
-        folded: None,
-        stall_threshold: std::time::Duration::from_secs(1),
-        slos: &[],
-        cache_report: false,
-        accept_length: None,
-        last_gap: std::time::Duration::ZERO,
-        server_info_time: std::time::Duration::ZERO,
-    });
+    let close = metric::Close::default();
+    let stats = metric::compute(&std::iter::empty(), &metric::Terms::default(), close);
     unique_words("figure", stats.iter().map(|stat| stat.key.as_str()));
 }

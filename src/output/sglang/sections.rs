@@ -58,7 +58,9 @@ pub(super) fn cache(report: &Report<'_>) -> String {
         tiers.push(("  Device:".to_owned(), figure("device_cached_tokens")));
         tiers.push(("  Host:".to_owned(), figure("host_cached_tokens")));
         if some("storage_cached_tokens") {
-            let label = storage_backend(report)
+            let label = report
+                .storage_backend
+                .as_ref()
                 .map_or_else(|| "  Storage:".to_owned(), |name| format!("  Storage ({name}):"));
             tiers.push((label, figure("storage_cached_tokens")));
         }
@@ -77,15 +79,6 @@ pub(super) fn cache(report: &Report<'_>) -> String {
     out
 }
 
-/// What the server calls its storage, as the last request that took tokens from there says it.
-fn storage_backend<'a>(report: &Report<'a>) -> Option<&'a str> {
-    let mut tiers =
-        report.records.iter().filter(|record| record.completed()).filter_map(|record| {
-            record.cached.as_ref()?.tiers.as_ref().filter(|tiers| tiers.storage > 0)
-        });
-    tiers.next_back()?.storage_backend.as_deref()
-}
-
 /// The object `cache_report` of the line, if it is asked for.
 pub(super) fn cache_report(report: &Report<'_>) -> Option<Value> {
     let figure = |key: &str| number(report.figure(key));
@@ -99,7 +92,7 @@ pub(super) fn cache_report(report: &Report<'_>) -> Option<Value> {
             "device_cached_tokens": figure("device_cached_tokens"),
             "host_cached_tokens": figure("host_cached_tokens"),
             "storage_cached_tokens": stored,
-            "storage_backend": storage_backend(report),
+            "storage_backend": report.storage_backend,
         })
     })
 }
