@@ -192,7 +192,9 @@ mod tests {
     use crate::hub::Hub;
     use crate::journal::Command;
     use crate::metric::{Figure, PerEndpoint};
-    use crate::model::{Failure, FailureKind, Outcome, OutputTokens, Phase, TokenSource};
+    use crate::model::{
+        CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase, TokenSource,
+    };
     use crate::secrets::Secrets;
     use crate::stats::Tally;
 
@@ -252,6 +254,21 @@ mod tests {
             // The server's running count of each event.
             record.events.counted = events.iter().map(|(gap, ..)| (gap % 4) as u32).collect();
         }
+        if index % 3 == 1 {
+            // Sent again, over a connection that had to be opened.
+            record.attempts = 2;
+            record.due = Duration::from_nanos(sent_ns / 2);
+            record.released = record.due;
+            record.first_sent = Some(record.due);
+            record.connect = Some(Duration::from_nanos(sent_ns / 4));
+        }
+        if *end > 2 {
+            let storage_backend = Some(format!("storage of {index}"));
+            let tiers = CacheTiers { device: 1, host: 0, storage: *sent % 2, storage_backend };
+            record.cached = Some(CachedTokens { total: 3, tiers: Some(tiers) });
+        }
+        // The server counts images, which no rule tells, and for one of many it may tell nothing.
+        record.server_prompt_tokens = (*sent < 2900).then_some(5 + sent % 7);
         record.text = texts.remove(0);
         if events.iter().any(|(.., completion)| *completion > 0) {
             record.other_texts = texts;
@@ -315,14 +332,15 @@ mod tests {
 
         /// Forall records: the report of sums is that of records, percentiles of events within the stated bound.
         #[test]
-        fn sums_tell_what_records_tell(seeds in seeds(), splits: bool) {
+        fn sums_tell_what_records_tell(seeds in seeds(), splits: bool, images: bool) {
             let tokenizer =
                 Tokenizer::load(&[bundled::NAME.to_owned()], &Hub::from_env(false)).unwrap();
             let backend = Backend::find(if splits { "sglang-oai" } else { "vllm" }).unwrap();
             prop_assert_eq!(backend.splits_itl, splits);
             let mut records: Vec<RequestRecord> =
                 seeds.iter().enumerate().map(|(i, seed)| record(i, seed)).collect();
-            let header = header(backend, records.len());
+            let vision = images.then_some(VisionSource::Unknown);
+            let header = Header { vision, ..header(backend, records.len()) };
             let info = json!({"internal_states": [{"avg_spec_accept_length": 2.5}]});
             let lane = crate::health::LaneHealth {
                 events: records.iter().map(|record| record.events.len() as u64).sum(),

@@ -181,7 +181,8 @@ struct Writer {
     failed: Option<Appender>,
     /// What the rounds of conversations ask.
     plan: Arc<[PlannedRequest]>,
-    /// Rounds of each request that were written; they end one after the other.
+    /// Rounds of each request of the plan that were written; they end one after the other. What goes around has no last
+    /// request, and of it nothing is left at the end.
     rounds: Vec<u32>,
     rows: u64,
     secrets: Secrets,
@@ -203,10 +204,6 @@ impl Writer {
         }
         if let Some(file) = self.failed.as_mut().filter(|_| failed::belongs(record)) {
             file.add(|out| failed::push(out, record, &self.date), &self.warn);
-        }
-        if record.index >= self.rounds.len() {
-            // A plan that goes around has no last request.
-            self.rounds.resize(record.index + 1, 0);
         }
         if let Some(rounds) = self.rounds.get_mut(record.index) {
             *rounds += 1;
@@ -334,7 +331,7 @@ impl Journal {
         };
         let written = std::mem::take(&mut writer.rounds);
         let is_new = |record: &&RequestRecord| {
-            written.get(record.index).is_none_or(|&rounds| record.round >= rounds as usize)
+            written.get(record.index).is_some_and(|&rounds| record.round >= rounds as usize)
         };
         for record in records.iter().filter(is_new) {
             writer.take(record);

@@ -96,7 +96,7 @@ mod tests {
     fn gaps_are_shared_where_events_hold_several_tokens() {
         let mut several = record(0, &[100, 400, 1000], &["a", " b c d", " e f"]);
         assert!(!asks_pieces(&several), "as many tokens as events");
-        assert_eq!(figures(several.clone(), &[1, 3, 2]), (450.0, Figure::Real(3.0)));
+        assert_eq!(figures(several.clone(), &[1, 3, 2]), (450.0, Figure::Real(2.0)));
         several.output_tokens = Some(counted(6));
         assert!(asks_pieces(&several));
         assert_eq!(figures(several, &[1, 3, 2]), (180.0, Figure::Real(4.0)));

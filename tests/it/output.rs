@@ -273,7 +273,7 @@ fn words(text: &str) -> usize {
 impl Case {
     fn stats(&self) -> Vec<Stat> {
         let retokenized: Vec<u64> = self.records.iter().map(|r| words(&r.text) as u64).collect();
-        let count = |piece| u32::try_from(words(piece)).unwrap();
+        let count = |piece: &str| u32::try_from(words(piece)).unwrap();
         let of_pieces = |r: &RequestRecord| r.pieces().map(count).collect();
         let pieces: Vec<Vec<u32>> = self.records.iter().map(of_pieces).collect();
         let terms = Terms {

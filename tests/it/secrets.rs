@@ -47,7 +47,7 @@ fn check(what: &str, run: &Run, files: &[&str]) {
 
 /// A run with a key in a file, a password in the URL, and a secret header.
 fn run(backend: &str, port: u16, words: &[&str]) -> Run {
-    Rbench::load(backend, &format!("http://me:{PASSWORD_IN_URL}@127.0.0.1:{port}"))
+    Rbench::plain_load(backend, &format!("http://me:{PASSWORD_IN_URL}@127.0.0.1:{port}"))
         .args(["--api-key-file", "key.txt", "--header", &format!("X-Secret={VALUE}")])
         .args(words)
         .file("key.txt", format!("{KEY}\n"))
@@ -57,59 +57,71 @@ fn run(backend: &str, port: u16, words: &[&str]) -> Run {
 #[test]
 fn a_server_that_says_again_what_it_was_sent() {
     let wire = Wire::Chat;
-    let server = Script::new(move |request| {
-        // Both at once can not be sent: the key wins over what the URL has.
-        assert_eq!(request.header("authorization"), Some(&*format!("Bearer {KEY}")));
-        let said = format!("{PASSWORD} {PASSWORD_IN_URL} {}", echo(request));
-        let cut = |at: usize| format!("{}{KEY}", "x".repeat(at - 8));
-        let with = |text: &str| event(&wire.token(&[text, " two"], 0));
-        match request.nth {
-            0 => Answer::body("401 Unauthorized", "text/plain", &said),
-            1 => Answer::body(
-                "422 Unprocessable",
-                "application/json",
-                &json!({"error": said}).to_string(),
-            ),
-            2 => Answer::stream([event(&json!({"error": {"message": said}}))]),
-            3 => Answer::stream([format!("data: {said}\n\n")]),
-            4 => Answer::head(
-                &format!("302 {KEY}"),
-                &[&format!("location: http://{KEY}@h/{KEY}?{KEY}"), "content-length: 0"],
-            ),
-            5 => Answer::stream([format!("event: error\ndata: {said}\n\n")]),
-            6 => {
-                Answer::body("200 OK", "application/json", &wire.whole(&said, Some(4)).to_string())
+    let start = || {
+        Script::new(move |request| {
+            // Both at once can not be sent: the key wins over what the URL has.
+            assert_eq!(request.header("authorization"), Some(&*format!("Bearer {KEY}")));
+            let said = format!("{PASSWORD} {PASSWORD_IN_URL} {}", echo(request));
+            let cut = |at: usize| format!("{}{KEY}", "x".repeat(at - 8));
+            let with = |text: &str| event(&wire.token(&[text, " two"], 0));
+            match request.nth {
+                0 => Answer::body("401 Unauthorized", "text/plain", &said),
+                1 => Answer::body(
+                    "422 Unprocessable",
+                    "application/json",
+                    &json!({"error": said}).to_string(),
+                ),
+                2 => Answer::stream([event(&json!({"error": {"message": said}}))]),
+                3 => Answer::stream([format!("data: {said}\n\n")]),
+                4 => Answer::head(
+                    &format!("302 {KEY}"),
+                    &[&format!("location: http://{KEY}@h/{KEY}?{KEY}"), "content-length: 0"],
+                ),
+                5 => Answer::stream([format!("event: error\ndata: {said}\n\n")]),
+                6 => Answer::body(
+                    "200 OK",
+                    "application/json",
+                    &wire.whole(&said, Some(4)).to_string(),
+                ),
+                // Over several events, so that no event has it whole.
+                7 => Answer::stream([
+                    with("sk-of-the"),
+                    with("-test-1"),
+                    event(&wire.closing(WORDS)[0]),
+                    DONE.to_owned(),
+                ]),
+                8 => Answer::head("200 OK", &[&format!("content-encoding: {VALUE}")]),
+                // Where texts are cut a part of a key is left.
+                9 => Answer::body("500 No", "text/plain", &cut(1024)),
+                10 => Answer::stream([format!("data: {}\n\n", cut(120))]),
+                11 => Answer::stream([
+                    with(&cut(200)),
+                    event(&wire.closing(WORDS)[0]),
+                    DONE.to_owned(),
+                ]),
+                12 => Answer::stream([event(&json!({"error": cut(1007)}))]),
+                _ => Answer::stream([with(&said), event(&wire.closing(WORDS)[0]), DONE.to_owned()]),
             }
-            // Over several events, so that no event has it whole.
-            7 => Answer::stream([
-                with("sk-of-the"),
-                with("-test-1"),
-                event(&wire.closing(WORDS)[0]),
-                DONE.to_owned(),
-            ]),
-            8 => Answer::head("200 OK", &[&format!("content-encoding: {VALUE}")]),
-            // Where texts are cut a part of a key is left.
-            9 => Answer::body("500 No", "text/plain", &cut(1024)),
-            10 => Answer::stream([format!("data: {}\n\n", cut(120))]),
-            11 => {
-                Answer::stream([with(&cut(200)), event(&wire.closing(WORDS)[0]), DONE.to_owned()])
-            }
-            12 => Answer::stream([event(&json!({"error": cut(1007)}))]),
-            _ => Answer::stream([with(&said), event(&wire.closing(WORDS)[0]), DONE.to_owned()]),
-        }
-    })
-    .on("/v1/models", |request| {
-        let key = request.header("authorization").unwrap().to_owned();
-        Answer::json(&json!({"data": [{"id": format!("tiny {key}"), "root": key}]}))
-    })
-    .on("/server_info", |request| Answer::json(&json!({"said": echo(request), KEY: [KEY]})))
-    .on("/start_profile", |request| Answer::body("500 No", "text/plain", &echo(request)))
-    .on("/stop_profile", |request| Answer::body("500 No", "text/plain", &echo(request)))
-    .start();
+        })
+        .on("/v1/models", |request| {
+            let key = request.header("authorization").unwrap().to_owned();
+            Answer::json(&json!({"data": [{"id": format!("tiny {key}"), "root": key}]}))
+        })
+        .on("/server_info", |request| Answer::json(&json!({"said": echo(request), KEY: [KEY]})))
+        .on("/start_profile", |request| Answer::body("500 No", "text/plain", &echo(request)))
+        .on("/stop_profile", |request| Answer::body("500 No", "text/plain", &echo(request)))
+        .start()
+    };
+    let little = ["--num-prompts", "15", "--max-concurrency", "1", "--low-memory"];
+    let of_sums = run("sglang-oai-chat", start().port(), &little).exits(0);
+    check("a run that keeps nothing", &of_sums, &["key.txt"]);
+    assert_eq!(of_sums.result()["completed"], 5, "{:#}", of_sums.result());
+    let server = start();
     let run = run(
         "sglang-oai-chat",
         server.port(),
         &[
+            "--output-details",
             "--num-prompts",
             "15",
             "--max-concurrency",
