@@ -309,9 +309,9 @@ impl Seen {
         }
         self.last = Some(at);
         if event.kind.is_empty()
-            && let Some(part) = self.repeated.part(data)
+            && let Some(delta) = self.repeated.delta(data)
         {
-            return self.part(&part, at);
+            return self.delta(delta, at);
         }
         if data == b"[DONE]" {
             self.finished.get_or_insert(at);

@@ -44,7 +44,7 @@ pub(super) struct Row<'a> {
     counted_tokens: Option<Vec<u32>>,
     /// Bytes that each event added to the text of its completion; absent where the protocol repeats the whole text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    piece_bytes: Option<Vec<i64>>,
+    piece_bytes: Option<Vec<usize>>,
     /// The completion of each event; absent if all are of the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     completions: Option<Vec<u16>>,
@@ -158,9 +158,9 @@ impl<'a> Row<'a> {
         let mut ends = PerCompletion::<usize>::default();
         let piece = |(event, &end): (usize, &usize)| {
             let before = std::mem::replace(ends.entry(events.completion_of(event)), end);
-            (end as u64).wrapping_sub(before as u64).cast_signed()
+            end.saturating_sub(before)
         };
-        let pieces: Vec<i64> = events.text_ends.iter().enumerate().map(piece).collect();
+        let pieces: Vec<usize> = events.text_ends.iter().enumerate().map(piece).collect();
         Self {
             index: record.index,
             round: record.round,
@@ -336,7 +336,7 @@ fn events(
     gaps: Vec<i64>,
     tokens: Option<Vec<u32>>,
     counted: Option<Vec<u32>>,
-    pieces: Option<Vec<i64>>,
+    pieces: Option<Vec<usize>>,
     completions: Option<Vec<u16>>,
 ) -> Option<TokenEvents> {
     let n = gaps.len();
@@ -363,7 +363,7 @@ fn events(
     let mut ends = PerCompletion::<usize>::default();
     for (event, piece) in pieces.into_iter().flatten().enumerate() {
         let end = ends.entry(events.completion_of(event));
-        *end = end.checked_add_signed(isize::try_from(piece).ok()?)?;
+        *end = end.checked_add(piece)?;
         events.text_ends.push(*end);
     }
     Some(events)

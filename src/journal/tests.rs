@@ -327,11 +327,14 @@ prop_compose! {
         columns in proptest::collection::vec((0..=1_u64 << 53, 0..1_u32 << 20, any::<usize>(), any::<u16>()), 0..8),
         ones in any::<bool>(), pieces in any::<bool>(), several in any::<bool>(), counted in any::<bool>(),
     ) -> TokenEvents {
+        // Texts only grow, and are shorter than half of the memory.
+        let mut text_ends: Vec<usize> =
+            columns.iter().filter(|_| pieces).map(|c| c.2 / 2).collect();
+        text_ends.sort_unstable();
         TokenEvents {
             at_ns: columns.iter().map(|c| c.0 / 2).collect(),
             tokens: columns.iter().map(|c| if ones { 1 } else { c.1 }).collect(),
-            // Texts are shorter than half of the memory.
-            text_ends: columns.iter().filter(|_| pieces).map(|c| c.2 / 2).collect(),
+            text_ends,
             completion: columns.iter().filter(|_| several).map(|c| c.3).collect(),
             counted: columns.iter().filter(|_| counted).map(|c| c.1).collect(),
         }
