@@ -327,7 +327,7 @@ pub struct ServeArgs {
     /// File to append the record of each request to as soon as it has ended: JSON lines, from which rbench report makes table and result
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub records: Option<PathBuf>,
-    /// Keep neither events nor texts of requests that have ended: figures of events are counted as they end, their percentiles to 0.1 %
+    /// Keep nothing of requests that have ended: what figures need is added up as they end, percentiles to 0.1 %
     #[arg(long, help_heading = OUTPUT)]
     pub low_memory: bool,
     /// JSONL file to append each failed request to as soon as it has failed

@@ -130,7 +130,7 @@ pub fn check_memory(need: u64, free: Option<u64>) -> Result<Option<String>, Erro
     );
     if need > free {
         return Err(Error::new(Kind::System, what)
-            .hint("--low-memory keeps little of each request; --records has the details on disk")
+            .hint("--low-memory keeps nothing of requests that have ended; --records has them on disk")
             .hint("or send fewer requests, or ask for fewer tokens"));
     }
     Ok((need > free / 2).then_some(what))

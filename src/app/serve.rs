@@ -139,17 +139,17 @@ fn check_limits(config: &Serve, ui: Ui) -> Result<(), Error> {
 
 /// Checks that what `plan` finds can be kept.
 fn check_memory(config: &Serve, plan: &[PlannedRequest], ui: Ui) -> Result<(), Error> {
-    if config.duration.is_some() {
-        // How much will be sent is not known.
+    if config.duration.is_some() || config.low_memory {
+        // How much will be sent is not known, or nothing of it will be kept.
         return Ok(());
     }
     let requests: u64 = plan.iter().map(|request| request.rounds() as u64).sum();
     let tokens = |request: &PlannedRequest| request.rounds() as u64 * request.output_len as u64;
-    let has_events = config.backend.protocol.generates() && config.stream && !config.low_memory;
+    let has_events = config.backend.protocol.generates() && config.stream;
     let events: u64 = if has_events { plan.iter().map(tokens).sum() } else { 0 };
     // A token has about four bytes of text.
     let need = requests * REQUEST_BYTES as u64 + events * (EVENT_BYTES as u64 + 4);
-    let warn = |note: &str| ui.warn(&format!("{note}: --low-memory needs less"));
+    let warn = |note: &str| ui.warn(&format!("{note}: --low-memory needs hardly any"));
     match limits::check_memory(need, limits::free_memory()) {
         Ok(None) => {}
         Ok(Some(note)) => warn(&note),

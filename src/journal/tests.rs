@@ -245,6 +245,10 @@ fn what_is_no_record_is_told_with_its_line() {
             "line 2: the columns of events do not fit together",
         ),
         (
+            with(2, &row.replace("\"piece_bytes\":[", "\"piece_bytes\":[-")),
+            "line 2: invalid value: integer `-",
+        ),
+        (
             with(2, &row.replace("\"input_tokens\":", "\"input_tokens\":99999999")),
             "input_tokens has 99999999",
         ),
