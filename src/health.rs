@@ -60,6 +60,8 @@ pub struct LaneHealth {
     pub connections_ahead: u64,
     /// Connections opened in the run.
     pub connections: u64,
+    /// Those of both that speak HTTP/2, once they were open.
+    pub http2_connections: u64,
     /// How long each of all connections took to stand, the way through a proxy included.
     pub connecting: Times,
     /// How long the handshake of TLS took on each, after that.

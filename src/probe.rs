@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::backend::{Backend, Flush};
 use crate::error::{Error, Kind};
-use crate::transport::{Route, USER_AGENT, http1, innermost, tls};
+use crate::transport::{Route, USER_AGENT, Version, innermost, message, tls};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,6 +45,8 @@ pub struct Probe {
     base: String,
     /// Whether there is a key, which wins over user and password of a URL, as it does for the load.
     keyed: bool,
+    /// The version of HTTP that is spoken whatever the server offers.
+    version: Option<Version>,
 }
 
 impl std::fmt::Debug for Probe {
@@ -70,7 +72,7 @@ impl Probe {
             Error::new(Kind::System, "can not make an HTTP client").because(error)
         })?;
         let base = if keyed { anonymous(base) } else { base.to_owned() };
-        Ok(Self { client, base, keyed })
+        Ok(Self { client, base, keyed, version: route.version })
     }
 
     /// Waits until the server answers, for at most `patience`; returns what its model list says, if that was asked.
@@ -89,23 +91,34 @@ impl Probe {
         let start = Instant::now();
         let mut waiting = Some(waiting);
         loop {
-            let reason = match self.look(backend).await {
+            let (reason, broken) = match self.look(backend).await {
                 Ok(list) => return Ok(list),
                 Err(Answer::Refused(error)) => return Err(error),
-                Err(Answer::NotYet(reason)) => reason,
+                Err(Answer::NotYet(reason)) => (reason, false),
+                Err(Answer::Broken(reason)) => (reason, true),
             };
             if let Some(waiting) = waiting.take() {
                 waiting(&reason);
             }
             let left = patience.saturating_sub(start.elapsed());
             if left.is_zero() {
-                return Err(Error::new(
+                let error = Error::new(
                     Kind::Unreachable,
                     format!(
                         "{shown} did not become ready within {} s: {reason}",
                         patience.as_secs_f64()
                     ),
-                )
+                );
+                let error = match self.version {
+                    Some(Version::Http2) if broken => {
+                        error.hint("if it does not speak HTTP/2, leave --http-version 2 out")
+                    }
+                    _ if broken => {
+                        error.hint("if it speaks HTTP/2 alone, say so with --http-version 2")
+                    }
+                    _ => error,
+                };
+                return Err(error
                 .hint("check --host and --port or --base-url, which is the part before /v1")
                 .hint(
                     "--ready-check-timeout-sec sets how long to wait; 0 goes ahead without a check",
@@ -126,6 +139,10 @@ impl Probe {
                     // Certificates do not get better by waiting.
                     Some(trouble) if trouble.lasting => {
                         Answer::Refused(Error::new(Kind::Unreachable, trouble.message))
+                    }
+                    // It was reached, and what it said is not HTTP as it was asked for.
+                    _ if error.is_request() && !error.is_connect() && !error.is_timeout() => {
+                        Answer::Broken(innermost(&error))
                     }
                     _ => Answer::NotYet(innermost(&error)),
                 });
@@ -253,7 +270,7 @@ fn said(response: &Response) -> String {
     let place = response.headers().get(LOCATION).filter(|_| status.is_redirection());
     match place {
         Some(place) => {
-            let place = http1::shown(&String::from_utf8_lossy(place.as_bytes()));
+            let place = message::shown(&String::from_utf8_lossy(place.as_bytes()));
             format!("{status}, which leads to {place} and is not followed")
         }
         None => status.to_string(),
@@ -286,6 +303,8 @@ async fn beginning(mut response: Response) -> String {
 /// Why a look did not succeed.
 enum Answer {
     NotYet(String),
+    /// The server was reached and gave no answer.
+    Broken(String),
     Refused(Error),
 }
 

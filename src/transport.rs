@@ -5,6 +5,8 @@
 pub mod clock;
 pub mod connection;
 pub mod http1;
+pub mod http2;
+pub mod message;
 pub mod proxy;
 pub mod socket;
 pub mod tls;
@@ -14,9 +16,15 @@ use std::io::Write as _;
 use std::net::ToSocketAddrs as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use http::request::Request;
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderName, Method};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION,
+};
 use rustls::pki_types::ServerName;
 
 use self::connection::Tls;
@@ -35,6 +43,29 @@ pub const USER_AGENT: &str = concat!("rbench/", env!("CARGO_PKG_VERSION"));
 /// The header that tells a router which requests belong together.
 const ROUTING_KEY: &str = "x-smg-routing-key";
 
+/// Fields of a request that are about one connection of HTTP/1.1, and have no place in HTTP/2.
+const OF_CONNECTIONS: &[&str] =
+    &["connection", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
+
+/// A version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Version {
+    /// Its name in the handshake of TLS.
+    fn alpn(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+        }
+    }
+}
+
 /// How servers are reached, by the load and by control calls alike.
 #[derive(Debug, Clone, Default)]
 pub struct Route {
@@ -44,6 +75,9 @@ pub struct Route {
     pub proxies: bool,
     /// Whom TLS trusts.
     pub trust: Trust,
+    /// The version of HTTP that is spoken whatever the server offers. If it is `None`, the load speaks HTTP/2 with servers
+    /// alone that refuse HTTP/1.1 in the handshake of TLS, and control calls leave the choice to the server there.
+    pub version: Option<Version>,
 }
 
 impl Route {
@@ -56,8 +90,17 @@ impl Route {
         mut client: reqwest::ClientBuilder,
     ) -> Result<reqwest::ClientBuilder, Error> {
         if !self.trust.is_default() {
-            client = client.tls_backend_preconfigured(self.trust.config(&["h2", "http/1.1"])?);
+            let offers: &[&str] = match self.version {
+                None => &["h2", "http/1.1"],
+                Some(version) => &[version.alpn()],
+            };
+            client = client.tls_backend_preconfigured(self.trust.config(offers)?);
         }
+        client = match self.version {
+            None => client,
+            Some(Version::Http1) => client.http1_only(),
+            Some(Version::Http2) => client.http2_prior_knowledge(),
+        };
         if !self.proxies {
             client = client.no_proxy();
         }
@@ -72,7 +115,24 @@ impl Route {
     /// # Errors
     /// If it is of a kind through which the load can not go.
     pub fn proxy(&self, url: &reqwest::Url) -> Result<Option<Proxy>, Error> {
-        if self.proxies && self.socket.is_none() { Proxy::from_env(url) } else { Ok(None) }
+        if !self.proxies || self.socket.is_some() {
+            return Ok(None);
+        }
+        let proxy = Proxy::from_env(url)?;
+        match &proxy {
+            Some(proxy) if self.version == Some(Version::Http2) && url.scheme() == "http" => {
+                Err(Error::new(
+                    Kind::Usage,
+                    format!(
+                        "--http-version 2 does not apply to requests without TLS that go through a proxy ({}), which speaks HTTP/1.1",
+                        proxy.shown
+                    ),
+                )
+                .hint("--no-proxy ignores the proxies of the environment")
+                .hint("to an https URL a proxy opens a way, through which HTTP/2 goes"))
+            }
+            _ => Ok(proxy),
+        }
     }
 }
 
@@ -83,15 +143,21 @@ pub struct Endpoint {
     /// The way through a proxy, if there is one that does not see the requests.
     pub tunnel: Option<Tunnel>,
     /// How to speak TLS with it, if it does.
-    pub tls: Option<Tls>,
+    pub(crate) tls: Option<Tls>,
     /// The proxy that the requests go through.
     pub proxy: Option<Proxy>,
     /// The wire protocol.
     pub protocol: &'static dyn Protocol,
     /// Whether an answer is to be streamed.
     pub streams: bool,
-    /// The head of each request up to the fields that differ.
+    /// The head of each request of HTTP/1.1 up to the fields that differ.
     head: Vec<u8>,
+    /// The same for HTTP/2.
+    request: Request<()>,
+    /// The version of HTTP that is spoken whatever the server offers.
+    version: Option<Version>,
+    /// Whether the server has refused HTTP/1.1.
+    refused: AtomicBool,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -133,8 +199,27 @@ impl Endpoint {
             protocol,
             streams,
             head: head(&url, headers, proxy.as_ref().filter(|_| !is_encrypted)),
+            request: request(&url, headers).ok_or_else(refuse)?,
+            version: route.version,
+            refused: AtomicBool::new(false),
             proxy,
         })
+    }
+
+    /// The version of HTTP that new connections speak.
+    pub fn version(&self) -> Version {
+        self.version.unwrap_or_else(|| {
+            if self.refused.load(Ordering::Relaxed) { Version::Http2 } else { Version::Http1 }
+        })
+    }
+
+    /// Notes that the server refused `version` in the handshake of TLS; whether another one is left to try.
+    pub fn refuses(&self, version: Version) -> bool {
+        let other = self.version.is_none() && version == Version::Http1;
+        if other {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        other
     }
 
     /// Whether the kernel can say when data of this server arrived; it does so for TCP alone.
@@ -152,7 +237,7 @@ impl Endpoint {
         Self::new(url, &HeaderMap::new(), protocol, true, &Route::default())
     }
 
-    /// The head of `request`.
+    /// The head of `request`, as HTTP/1.1 has it.
     pub fn head(&self, request: &PlannedRequest) -> Vec<u8> {
         let mut head = Vec::with_capacity(self.head.len() + 128);
         head.extend_from_slice(&self.head);
@@ -163,6 +248,17 @@ impl Endpoint {
             let _ = write!(head, "{ROUTING_KEY}: {key}\r\n");
         }
         let _ = write!(head, "content-length: {}\r\n\r\n", request.body.len());
+        head
+    }
+
+    /// The head of `request`, as HTTP/2 has it.
+    pub fn request(&self, request: &PlannedRequest) -> Request<()> {
+        let mut head = self.request.clone();
+        let key = request.routing_key.as_deref().and_then(|key| HeaderValue::from_str(key).ok());
+        if let Some(key) = key {
+            head.headers_mut().append(ROUTING_KEY, key);
+        }
+        head.headers_mut().insert(CONTENT_LENGTH, request.body.len().into());
         head
     }
 }
@@ -177,30 +273,74 @@ fn resolve(what: &str, host: &str, port: u16) -> Result<Vec<Address>, String> {
 /// The request line and the fields that all requests have; `proxy` is one that reads them.
 fn head(url: &reqwest::Url, headers: &HeaderMap, proxy: Option<&Proxy>) -> Vec<u8> {
     let mut head = Vec::new();
-    let mut line = |name: &str, value: &[u8]| {
+    let mut line = |name: &str, between: &str, value: &[u8]| {
         head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(between.as_bytes());
         head.extend_from_slice(value);
         head.extend_from_slice(b"\r\n");
     };
-    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let host = format!("{}{port}", url.host_str().unwrap_or(""));
+    let host = authority(url);
     // A proxy is told the whole URL.
     let origin = proxy.map(|_| format!("{}://{host}", url.scheme())).unwrap_or_default();
-    line("POST ", format!("{origin}{}{query} HTTP/1.1", url.path()).as_bytes());
-    if !headers.contains_key("host") {
-        line("host: ", host.as_bytes());
+    line("POST", " ", format!("{origin}{} HTTP/1.1", path(url)).as_bytes());
+    if !headers.contains_key(HOST) {
+        line("host", ": ", host.as_bytes());
     }
     if let Some(value) = proxy.and_then(|proxy| proxy.authorization.as_ref())
         && !headers.contains_key(PROXY_AUTHORIZATION)
     {
-        line("proxy-authorization: ", value.as_bytes());
+        line("proxy-authorization", ": ", value.as_bytes());
     }
+    for (name, value) in fields(url, headers) {
+        line(name, ": ", &value);
+    }
+    head
+}
+
+/// The same for HTTP/2, unless the URL can not be told in it.
+fn request(url: &reqwest::Url, headers: &HeaderMap) -> Option<Request<()>> {
+    let named = headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let uri = Uri::builder()
+        .scheme(Scheme::try_from(url.scheme()).ok()?)
+        .authority(named.or_else(|| Authority::try_from(authority(url)).ok())?)
+        .path_and_query(PathAndQuery::try_from(path(url)).ok()?)
+        .build()
+        .ok()?;
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri;
+    for (name, value) in fields(url, headers) {
+        if OF_CONNECTIONS.contains(&name) {
+            continue;
+        }
+        let mut value = HeaderValue::from_bytes(&value).ok()?;
+        // Not to be kept in the tables of those between.
+        value.set_sensitive(headers.get(name).is_none_or(HeaderValue::is_sensitive));
+        request.headers_mut().append(HeaderName::from_bytes(name.as_bytes()).ok()?, value);
+    }
+    Some(request)
+}
+
+/// Host and port of `url`, the port unless it is the usual one.
+fn authority(url: &reqwest::Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}", url.host_str().unwrap_or(""))
+}
+
+/// Path and query of `url`.
+fn path(url: &reqwest::Url) -> String {
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{}{query}", url.path())
+}
+
+/// The fields that all requests have, whichever version of HTTP they are sent in.
+fn fields<'a>(url: &reqwest::Url, headers: &'a HeaderMap) -> Vec<(&'a str, Vec<u8>)> {
+    let mut fields: Vec<(&str, Vec<u8>)> = Vec::new();
     if !headers.contains_key("user-agent") {
-        line("user-agent: ", USER_AGENT.as_bytes());
+        fields.push(("user-agent", USER_AGENT.into()));
     }
     if !headers.contains_key("accept") {
-        line("accept: ", b"*/*");
+        fields.push(("accept", b"*/*".into()));
     }
     if !url.username().is_empty() && !headers.contains_key(AUTHORIZATION) {
         let plain = |text: &str| {
@@ -208,15 +348,13 @@ fn head(url: &reqwest::Url, headers: &HeaderMap, proxy: Option<&Proxy>) -> Vec<u
         };
         let pair = format!("{}:{}", plain(url.username()), plain(url.password().unwrap_or("")));
         let pair = base64::engine::general_purpose::STANDARD.encode(pair);
-        line("authorization: Basic ", pair.as_bytes());
+        fields.push(("authorization", format!("Basic {pair}").into()));
     }
-    for (name, value) in headers {
-        // How long the body is, and how it comes, is not the user's to say.
-        if !matches!(name.as_str(), "content-length" | "transfer-encoding" | "connection") {
-            line(&format!("{name}: "), value.as_bytes());
-        }
-    }
-    head
+    // How long the body is, and how it comes, is not the user's to say.
+    let ours = |name: &str| matches!(name, "content-length" | "transfer-encoding" | "connection");
+    let given = headers.iter().filter(|(name, _)| !ours(name.as_str()));
+    fields.extend(given.map(|(name, value)| (name.as_str(), value.as_bytes().to_vec())));
+    fields
 }
 
 fn encrypted(host: &str, trust: &Trust) -> Result<Tls, Error> {
@@ -224,7 +362,8 @@ fn encrypted(host: &str, trust: &Trust) -> Result<Tls, Error> {
         Error::new(Kind::System, "can not speak TLS: the host can not have a certificate")
             .because(error)
     })?;
-    Ok(Tls { config: Arc::new(trust.config(&["http/1.1"])?), name })
+    let config = |version: Version| trust.config(&[version.alpn()]).map(Arc::new);
+    Ok(Tls { configs: [config(Version::Http1)?, config(Version::Http2)?], name })
 }
 
 /// The cause chain without its URLs, which may hold user names and keys.

@@ -9,7 +9,8 @@ use rbench::metric::{self, Close, Ended, Figure, Terms};
 use rbench::model::{Failure, MAX_TOKENS, Outcome, Phase, PlannedRequest, RequestRecord};
 use rbench::response::{Collector, Expect, Framing};
 use rbench::sse::{self, TooLong};
-use rbench::transport::http1::{self, Malformed, Part};
+use rbench::transport::http1;
+use rbench::transport::message::{self, Malformed, Part};
 use rbench::transport::proxy;
 
 use crate::{choices, pieces};
@@ -17,7 +18,7 @@ use crate::{choices, pieces};
 /// The parts of responses, with the pieces of bodies joined, and whether they ended well.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Read {
-    heads: Vec<http1::Head>,
+    heads: Vec<message::Head>,
     bodies: Vec<Vec<u8>>,
     ends: usize,
     broken: bool,
@@ -45,7 +46,7 @@ fn read_http(pieces: &[&[u8]]) -> Read {
                 return read;
             };
             assert!(0 < took && took <= rest.len(), "{took} of {}", rest.len());
-            assert!(reader.held() <= http1::MAX_HEAD, "{} held", reader.held());
+            assert!(reader.held() <= message::MAX_HEAD, "{} held", reader.held());
             rest = &rest[took..];
         }
     }

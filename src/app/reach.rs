@@ -1,9 +1,10 @@
 //! How the server is reached: certificates, proxies, sockets.
 
+use crate::cli::reach::HttpVersion;
 use crate::config::{Place, Serve};
 use crate::error::Error;
-use crate::transport::Route;
 use crate::transport::tls::Trust;
+use crate::transport::{Route, Version};
 use crate::ui::Ui;
 
 /// Whether `NO_PROXY` names every host. The rules know hosts by that, and not addresses.
@@ -26,6 +27,11 @@ pub(super) fn reach(config: &Serve, ui: Ui) -> Result<Route, Error> {
         // A proxy would look for the engine of --mock on its own machine.
         proxies: !args.no_proxy && !config.target.own && !no_proxy_at_all(),
         trust: Trust::load(args.cacert.as_deref(), identity, args.insecure)?,
+        version: args.http_version.and_then(|version| match version {
+            HttpVersion::Auto => None,
+            HttpVersion::One => Some(Version::Http1),
+            HttpVersion::Two => Some(Version::Http2),
+        }),
     };
     if args.insecure {
         ui.warn(

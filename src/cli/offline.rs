@@ -30,6 +30,7 @@ const TAKES: &[&str] = &[
     "key",
     "insecure",
     "no_proxy",
+    "http_version",
     "ready_check_timeout_sec",
     "num_prompts",
     "max_concurrency",

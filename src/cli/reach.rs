@@ -2,10 +2,26 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::TARGET;
+
+/// A version of HTTP, or how one is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+pub enum HttpVersion {
+    /// HTTP/1.1, and HTTP/2 for servers that refuse it in the handshake of TLS
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1.1
+    #[value(name = "1.1")]
+    #[serde(rename = "1.1")]
+    One,
+    /// HTTP/2, without asking
+    #[value(name = "2")]
+    #[serde(rename = "2")]
+    Two,
+}
 
 /// The flags.
 #[derive(Debug, Clone, Default, Args, Serialize)]
@@ -29,4 +45,8 @@ pub struct ReachArgs {
     /// Ignore the proxies that the environment names
     #[arg(long, help_heading = TARGET)]
     pub no_proxy: bool,
+    /// Version of HTTP: auto, 1.1, or 2 for servers that speak only that. auto finds out where there is TLS, and is 1.1 elsewhere [default: auto]
+    #[arg(long, value_name = "VERSION", hide_possible_values = true, help_heading = TARGET)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_version: Option<HttpVersion>,
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Target, keys, profile, usage};
 use crate::cli::ServeArgs;
 use crate::cli::client::ClockChoice;
+use crate::cli::reach::HttpVersion;
 use crate::error::Error;
 
 /// What a base URL that names a Unix socket begins with.
@@ -45,6 +46,12 @@ pub(super) fn check(
     {
         return Err(usage(format!("{flag} does not apply to {}, which has no TLS", target.shown))
             .hint("leave it out, or name an https URL with --base-url"));
+    }
+    if target.own && reach.http_version == Some(HttpVersion::Two) {
+        return Err(usage(
+            "--http-version 2 does not apply to --mock, whose engine speaks HTTP/1.1".to_owned(),
+        )
+        .hint("leave it out"));
     }
     let mut notes: Vec<String> =
         reach.api_key_file.as_deref().and_then(keys::note).into_iter().collect();

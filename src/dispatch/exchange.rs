@@ -8,7 +8,7 @@ use super::limits::Waiting;
 use crate::model::{Failure, FailureKind, Outcome, Phase, PlannedRequest, RequestRecord};
 use crate::response::{Collector, Expect, Framing};
 use crate::transport::Endpoint;
-use crate::transport::http1::{Head, Malformed, Part};
+use crate::transport::message::{Head, Malformed, Part};
 
 /// A request and what has arrived of its response; with the rounds before it, if it is part of a conversation.
 #[derive(Debug)]

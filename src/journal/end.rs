@@ -30,6 +30,9 @@ struct Lane {
     bytes: u64,
     connections_ahead: u64,
     connections: u64,
+    /// Absent where all speak HTTP/1.1.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    http2_connections: u64,
     window_ns: Ns,
     naps: u64,
     in_flight_ns: Ns,
@@ -79,6 +82,11 @@ impl EndLine {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands on references")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 fn lane(health: &LaneHealth) -> Lane {
     // Every field is named, so that a new one is not forgotten here.
     let LaneHealth {
@@ -90,6 +98,7 @@ fn lane(health: &LaneHealth) -> Lane {
         bytes,
         connections_ahead,
         connections,
+        http2_connections,
         connecting,
         tls,
         window,
@@ -112,6 +121,7 @@ fn lane(health: &LaneHealth) -> Lane {
         bytes: *bytes,
         connections_ahead: *connections_ahead,
         connections: *connections,
+        http2_connections: *http2_connections,
         window_ns: (*window).into(),
         naps: *naps,
         in_flight_ns: (*in_flight).into(),
@@ -144,6 +154,7 @@ fn health(lane: Lane) -> LaneHealth {
         bytes: lane.bytes,
         connections_ahead: lane.connections_ahead,
         connections: lane.connections,
+        http2_connections: lane.http2_connections,
         connecting: Times::from_counts(&lane.connecting),
         tls: Times::from_counts(&lane.tls),
         window: lane.window_ns.into(),

@@ -1,6 +1,8 @@
 //! One connection: opening it, sending a request over it, and the bytes that come back, with or without TLS.
 
-use std::io::{self, IoSlice, Read, Write};
+mod records;
+
+use std::io::{self, IoSlice, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,15 +11,22 @@ use mio::{Registry, Token};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-use super::http1;
+use self::records::{Wire, decrypt, is_wait, shake_hands};
+use super::http2::Fed;
+use super::message::{Malformed, Part};
 use super::proxy::Tunnel;
 use super::socket::{Address, CONTROL, Received, Socket};
+use super::{Endpoint, Version, http1, http2};
+use crate::model::PlannedRequest;
+
+/// Room for what arrives while HTTP/2 is agreed on, in bytes.
+const SETTLING: usize = 64 * 1024;
 
 /// How to speak TLS with a server.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// Roots, certificates and protocols.
-    pub config: Arc<ClientConfig>,
+    /// Roots, certificates and protocols, for HTTP/1.1 and for HTTP/2.
+    pub configs: [Arc<ClientConfig>; 2],
     /// The name that the server's certificate must have.
     pub name: ServerName<'static>,
 }
@@ -35,8 +44,23 @@ pub struct Connection {
     outgoing: Outgoing,
     /// What the next read is to find, known from the one before.
     next: Option<io::Result<Arrived>>,
-    /// Reads the responses.
-    pub http: http1::Reader,
+    http: Http,
+}
+
+/// Reads the responses, and for HTTP/2 makes the requests.
+#[derive(Debug)]
+enum Http {
+    One(http1::Reader),
+    Two(Box<http2::Client>),
+}
+
+/// The head of a request.
+#[derive(Debug)]
+pub enum RequestHead {
+    /// As bytes.
+    Http1(Vec<u8>),
+    /// As fields.
+    Http2(Box<http::Request<()>>),
 }
 
 /// How long opening a connection took.
@@ -55,16 +79,35 @@ enum Stage {
     Tunnelling,
     /// Shaking hands over TLS.
     Greeting,
+    /// Waiting for the settings of HTTP/2.
+    Settling,
     Open,
 }
 
 /// What is left to send.
 #[derive(Debug, Default)]
 struct Outgoing {
+    /// The head of a request of HTTP/1.1, or frames of HTTP/2.
     head: Vec<u8>,
     body: Bytes,
     /// Bytes of both that were taken.
     taken: usize,
+}
+
+impl Outgoing {
+    fn left(&self) -> usize {
+        self.head.len() + self.body.len() - self.taken
+    }
+
+    /// Adds frames, which are never together with a body.
+    fn add(&mut self, frames: Vec<u8>) {
+        if self.left() == 0 {
+            *self = Self { head: frames, ..Self::default() };
+        } else {
+            self.head.drain(..std::mem::take(&mut self.taken));
+            self.head.extend(frames);
+        }
+    }
 }
 
 /// How far opening a connection has come.
@@ -98,20 +141,24 @@ pub enum Arrived {
 }
 
 impl Connection {
-    /// Begins to connect to `address`, through the tunnel of a proxy if there is one.
+    /// Begins to connect to `address`, one of those of `endpoint`, through the tunnel of a proxy if there is one.
     ///
     /// # Errors
     /// If no socket can be had, or there is no way to the address.
     pub fn open(
         address: &Address,
-        tunnel: Option<&Tunnel>,
-        tls: Option<&Tls>,
+        endpoint: &Endpoint,
         stamps: bool,
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
-        let tls = tls
-            .map(|tls| ClientConnection::new(tls.config.clone(), tls.name.clone()))
+        let version = endpoint.version();
+        let tls = endpoint
+            .tls
+            .as_ref()
+            .map(|tls| {
+                ClientConnection::new(tls.configs[version as usize].clone(), tls.name.clone())
+            })
             .transpose()
             .map_err(io::Error::other)?
             .map(|mut tls| {
@@ -119,26 +166,35 @@ impl Connection {
                 tls.set_buffer_limit(None);
                 Box::new(tls)
             });
+        let mut outgoing = Outgoing::default();
+        let http = match version {
+            Version::Http1 => Http::One(http1::Reader::default()),
+            Version::Http2 => {
+                let mut client = Box::new(http2::Client::new()?);
+                outgoing.add(client.take_outgoing());
+                Http::Two(client)
+            }
+        };
         let begun = Instant::now();
         let mut socket = Socket::connect(address, stamps)?;
         socket.register(registry, token)?;
         Ok(Self {
             socket,
             tls,
-            tunnel: tunnel.cloned().map(Box::new),
+            tunnel: endpoint.tunnel.clone().map(Box::new),
             stage: Stage::Connecting,
             begun,
             took: Took::default(),
-            outgoing: Outgoing::default(),
+            outgoing,
             next: None,
-            http: http1::Reader::default(),
+            http,
         })
     }
 
     /// Goes on opening.
     ///
     /// # Errors
-    /// If the server can not be reached, or TLS fails.
+    /// If the server can not be reached, TLS fails, or HTTP/2 was to be spoken and is not.
     pub fn go_on(&mut self) -> io::Result<Opening> {
         if self.stage == Stage::Connecting {
             match self.socket.connected() {
@@ -155,18 +211,57 @@ impl Connection {
             }
             self.tunnel = None;
             self.took.connect = self.begun.elapsed();
-            self.stage = if self.tls.is_some() { Stage::Greeting } else { Stage::Open };
+            self.stage = if self.tls.is_some() { Stage::Greeting } else { self.agreed() };
         }
         if let (Stage::Greeting, Some(tls)) = (self.stage, &mut self.tls) {
             if !shake_hands(tls, &mut Wire { socket: &mut self.socket })? {
                 return Ok(Opening::Waiting);
             }
-            self.stage = Stage::Open;
+            self.stage = self.agreed();
             self.took.tls = Some(self.begun.elapsed().saturating_sub(self.took.connect));
             // What is left of the client's part. Should that fail, the first read tells why.
             let _ = self.flush();
         }
+        if self.stage == Stage::Settling {
+            if !self.settle()? {
+                return Ok(Opening::Waiting);
+            }
+            self.stage = Stage::Open;
+        }
         Ok(Opening::Open)
+    }
+
+    /// What comes when the way to the server stands, and is encrypted if it is to be.
+    fn agreed(&self) -> Stage {
+        match self.http {
+            Http::One(_) => Stage::Open,
+            Http::Two(_) => Stage::Settling,
+        }
+    }
+
+    /// Goes on agreeing on HTTP/2, and returns whether that is done.
+    fn settle(&mut self) -> io::Result<bool> {
+        self.flush()?;
+        let (mut buffer, mut control) = (vec![0; SETTLING], [0; CONTROL]);
+        loop {
+            match self.receive(&mut buffer, &mut control)? {
+                Arrived::Nothing => break,
+                Arrived::Close { .. } => {
+                    let why = "the server closed the connection before HTTP/2 was agreed on";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+                }
+                Arrived::Bytes { len, .. } => {
+                    let fed = self.feed(&buffer[..len], &mut |_| Ok::<(), Malformed>(()));
+                    if let Fed::Cut(why) = fed.map_err(io::Error::other)? {
+                        return Err(io::Error::other(why));
+                    }
+                }
+            }
+        }
+        Ok(match &mut self.http {
+            Http::One(_) => true,
+            Http::Two(client) => client.is_settled(),
+        })
     }
 
     /// Time since it was begun to be opened.
@@ -184,6 +279,14 @@ impl Connection {
         self.took
     }
 
+    /// The version of HTTP that is spoken.
+    pub fn version(&self) -> Version {
+        match self.http {
+            Http::One(_) => Version::Http1,
+            Http::Two(_) => Version::Http2,
+        }
+    }
+
     /// Whether TLS is spoken.
     pub fn is_encrypted(&self) -> bool {
         self.tls.is_some()
@@ -198,14 +301,73 @@ impl Connection {
     ///
     /// # Errors
     /// If the connection is broken.
-    pub fn send(&mut self, head: Vec<u8>, body: Bytes) -> io::Result<()> {
-        if let Some(tls) = &mut self.tls {
-            tls.writer().write_all(&head)?;
-            tls.writer().write_all(&body)?;
-        } else {
-            self.outgoing = Outgoing { head, body, taken: 0 };
+    pub fn send(&mut self, head: RequestHead, body: Bytes) -> io::Result<()> {
+        match (head, &mut self.http) {
+            (RequestHead::Http1(head), _) => {
+                if let Some(tls) = &mut self.tls {
+                    tls.writer().write_all(&head)?;
+                    tls.writer().write_all(&body)?;
+                } else {
+                    self.outgoing = Outgoing { head, body, taken: 0 };
+                }
+            }
+            (RequestHead::Http2(head), Http::Two(client)) => {
+                client.send(*head, body)?;
+                self.outgoing.add(client.take_outgoing());
+            }
+            (RequestHead::Http2(_), Http::One(_)) => {
+                return Err(io::Error::other("the request is not for this version of HTTP"));
+            }
         }
         self.flush()
+    }
+
+    /// The head of `request` to `endpoint`, as this connection sends it.
+    pub fn head(&self, endpoint: &Endpoint, request: &PlannedRequest) -> RequestHead {
+        match self.http {
+            Http::One(_) => RequestHead::Http1(endpoint.head(request)),
+            Http::Two(_) => RequestHead::Http2(Box::new(endpoint.request(request))),
+        }
+    }
+
+    /// Reads `bytes` and hands the parts of the response to `on`.
+    ///
+    /// # Errors
+    /// If the bytes are no response, or the first error of `on`; the connection is not to be used again.
+    pub fn feed<E: From<Malformed>>(
+        &mut self,
+        bytes: &[u8],
+        on: &mut impl FnMut(Part<'_>) -> Result<(), E>,
+    ) -> Result<Fed, E> {
+        let client = match &mut self.http {
+            Http::One(reader) => {
+                // Bytes after the end belong to nothing.
+                return Ok(Fed::Read { clean: reader.feed(bytes, on)? == bytes.len() });
+            }
+            Http::Two(client) => client,
+        };
+        let fed = client.feed(bytes, on)?;
+        let frames = client.take_outgoing();
+        if !frames.is_empty() {
+            self.outgoing.add(frames);
+            if self.outgoing.left() > client.most_outgoing() {
+                return Ok(Fed::Cut(
+                    "the server does not read what it has this client answer".to_owned(),
+                ));
+            }
+            // What has arrived counts even if nothing can be sent any more.
+            let _ = self.flush();
+        }
+        Ok(fed)
+    }
+
+    /// The connection was closed, and nothing was cut off: whether that is the proper end of the response.
+    pub fn ends_with_close(&mut self) -> bool {
+        match &mut self.http {
+            Http::One(reader) => reader.close(),
+            // Streams say when they end.
+            Http::Two(_) => false,
+        }
     }
 
     /// Sends what is left of the request, as far as the kernel takes it now.
@@ -215,16 +377,23 @@ impl Connection {
     pub fn flush(&mut self) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
             let mut wire = Wire { socket: &mut self.socket };
-            while tls.wants_write() {
-                match tls.write_tls(&mut wire) {
-                    Err(error) if is_wait(&error) => return Ok(()),
-                    result => result?,
-                };
+            loop {
+                while tls.wants_write() {
+                    match tls.write_tls(&mut wire) {
+                        Err(error) if is_wait(&error) => return Ok(()),
+                        result => result?,
+                    };
+                }
+                if self.outgoing.left() == 0 {
+                    return Ok(());
+                }
+                // Frames of HTTP/2. They wait here and not within TLS, where nobody can tell how many they are.
+                let out = std::mem::take(&mut self.outgoing);
+                tls.writer().write_all(&out.head[out.taken..])?;
             }
-            return Ok(());
         }
         let out = &mut self.outgoing;
-        while out.taken < out.head.len() + out.body.len() {
+        while out.left() > 0 {
             let head = out.head.get(out.taken..).unwrap_or(&[]);
             let body = &out.body[out.taken.saturating_sub(out.head.len())..];
             match self.socket.send(&[IoSlice::new(head), IoSlice::new(body)]) {
@@ -241,7 +410,7 @@ impl Connection {
 
     /// Whether a part of the request is still to be sent.
     pub fn is_sending(&self) -> bool {
-        !self.outgoing.head.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+        self.outgoing.left() > 0 || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
     /// Reads what has arrived into `buffer`; `control` is scratch space.
@@ -298,238 +467,26 @@ impl Connection {
         if !self.socket.has_news() {
             return false;
         }
-        if self.tls.is_none() {
+        if self.tls.is_none() && self.version() == Version::Http1 {
             return true;
         }
-        // Tickets and new keys come unasked, and are nobody's answer.
+        // Tickets and new keys come unasked, and are nobody's answer; so are settings and pings of HTTP/2.
         loop {
             match self.receive(buffer, control) {
                 Ok(Arrived::Nothing) => return false,
                 Ok(Arrived::Bytes { len: 0, .. }) => {}
+                Ok(Arrived::Bytes { len, .. }) if self.is_unmoved_by(&buffer[..len]) => {}
                 _ => return true,
             }
         }
     }
-}
 
-/// Decrypts `cipher` to the beginning of `plain`; returns how much that gave, and what ends the connection, if anything.
-fn decrypt(
-    tls: &mut ClientConnection,
-    mut cipher: &[u8],
-    plain: &mut [u8],
-) -> (usize, Option<io::Result<Arrived>>) {
-    let mut len = 0;
-    loop {
-        let result = match tls.read_tls(&mut cipher) {
-            // After the end of the encrypted data nothing is taken any more.
-            Ok(0) => return (len, Some(Ok(Arrived::Close { whole: true }))),
-            Ok(_) => tls.process_new_packets().map_err(io::Error::other),
-            Err(error) => Err(error),
-        };
-        // What was decrypted before an error counts.
-        loop {
-            match tls.reader().read(&mut plain[len..]) {
-                Ok(0) | Err(_) => break,
-                Ok(n) => len += n,
-            }
-        }
-        match result {
-            Err(error) => return (len, Some(Err(error))),
-            Ok(state) if state.peer_has_closed() => {
-                return (len, Some(Ok(Arrived::Close { whole: true })));
-            }
-            Ok(_) if cipher.is_empty() => return (len, None),
-            Ok(_) => {}
-        }
-    }
-}
-
-/// What the server said before it closed the connection, if that is why nothing can be sent.
-fn last_words(tls: &mut ClientConnection, wire: &mut Wire<'_>) -> Option<io::Error> {
-    while tls.read_tls(wire).is_ok_and(|n| n > 0) {
-        if let Err(error) = tls.process_new_packets() {
-            return Some(io::Error::other(error));
-        }
-    }
-    None
-}
-
-/// Goes on with the handshake of TLS, and returns whether it is done.
-fn shake_hands(tls: &mut ClientConnection, wire: &mut Wire<'_>) -> io::Result<bool> {
-    while tls.is_handshaking() {
-        if tls.wants_write() {
-            match tls.write_tls(wire) {
-                Err(error) if is_wait(&error) => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(last_words(tls, wire).unwrap_or(error)),
-                Ok(_) => {}
-            }
-            continue;
-        }
-        match tls.read_tls(wire) {
-            Ok(0) => {
-                let why = "the server closed the connection";
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
-            }
-            Err(error) if is_wait(&error) => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => drop(result?),
-        }
-        if let Err(error) = tls.process_new_packets() {
-            // Tells the server why; whether that arrives changes nothing.
-            let _ = tls.write_tls(wire);
-            return Err(io::Error::other(error));
-        }
-    }
-    Ok(true)
-}
-
-/// Whether the kernel wants to be asked again later.
-fn is_wait(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock
-}
-
-/// A socket as TLS wants it.
-struct Wire<'a> {
-    socket: &'a mut Socket,
-}
-
-impl Read for Wire<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut control = [0; CONTROL];
-        self.socket.receive(buffer, &mut control).map(|received| received.len)
-    }
-}
-
-impl Write for Wire<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.send(&[IoSlice::new(bytes)])
-    }
-
-    /// Several records at once.
-    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.send(parts)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rustls::pki_types::PrivateKeyDer;
-    use rustls::{RootCertStore, ServerConfig, ServerConnection};
-
-    use super::*;
-
-    /// Both ends of a connection, the handshake done; tickets are still to be sent to the client.
-    fn ends() -> (ClientConnection, ServerConnection) {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let server = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(made.cert.der().clone()).unwrap();
-        let client = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
-        let mut server = ServerConnection::new(Arc::new(server)).unwrap();
-        server.set_buffer_limit(None);
-        while client.is_handshaking() {
-            let mut wire = Vec::new();
-            client.write_tls(&mut wire).unwrap();
-            server.read_tls(&mut &wire[..]).unwrap();
-            server.process_new_packets().unwrap();
-            let mut wire = &said(&mut server)[..];
-            while !wire.is_empty() {
-                client.read_tls(&mut wire).unwrap();
-                client.process_new_packets().unwrap();
-            }
-        }
-        let mut wire = Vec::new();
-        while client.wants_write() {
-            client.write_tls(&mut wire).unwrap();
-        }
-        server.read_tls(&mut &wire[..]).unwrap();
-        server.process_new_packets().unwrap();
-        (client, server)
-    }
-
-    /// Everything that the server has to say.
-    fn said(server: &mut ServerConnection) -> Vec<u8> {
-        let mut wire = Vec::new();
-        while server.wants_write() {
-            server.write_tls(&mut wire).unwrap();
-        }
-        wire
-    }
-
-    #[test]
-    fn records_come_out_however_they_are_cut() {
-        let text: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
-        for cut in [1, 2, 5, 1000, 4096, 16_384, 20_000, 87_381] {
-            let (mut client, mut server) = ends();
-            // Tickets first, then records of several sizes, with new keys between.
-            let mut wire = said(&mut server);
-            assert!(!wire.is_empty(), "no tickets");
-            for (i, part) in text.chunks(30_001).enumerate() {
-                if i == 3 {
-                    server.refresh_traffic_keys().unwrap();
-                }
-                server.writer().write_all(part).unwrap();
-                wire.extend(said(&mut server));
-            }
-            let mut plain = vec![0; cut * 2 + 40_000];
-            let mut got = Vec::new();
-            for piece in wire.chunks(cut) {
-                let (len, end) = decrypt(&mut client, piece, &mut plain);
-                assert!(end.is_none(), "{cut}: {end:?}");
-                got.extend_from_slice(&plain[..len]);
-            }
-            assert_eq!(got.len(), text.len(), "{cut}");
-            assert!(got == text, "{cut}");
-        }
-    }
-
-    #[test]
-    fn what_came_before_the_end_counts() {
-        let (mut client, mut server) = ends();
-        server.writer().write_all(b"last words").unwrap();
-        server.send_close_notify();
-        let mut wire = said(&mut server);
-        // Nobody is to read what comes after the end.
-        wire.extend_from_slice(b"more");
-        let mut plain = [0; 1000];
-        let (len, end) = decrypt(&mut client, &wire, &mut plain);
-        assert_eq!(&plain[..len], b"last words");
-        assert!(matches!(end, Some(Ok(Arrived::Close { whole: true }))), "{end:?}");
-        let (len, end) = decrypt(&mut client, b"more", &mut plain);
-        assert!(len == 0 && matches!(end, Some(Ok(Arrived::Close { whole: true }))), "{end:?}");
-    }
-
-    #[test]
-    fn what_came_before_an_error_counts() {
-        let (mut client, mut server) = ends();
-        server.writer().write_all(b"good").unwrap();
-        let mut wire = said(&mut server);
-        server.writer().write_all(b"changed on its way").unwrap();
-        let mut changed = said(&mut server);
-        *changed.last_mut().unwrap() ^= 1;
-        wire.extend(changed);
-        let mut plain = [0; 1000];
-        let (len, end) = decrypt(&mut client, &wire, &mut plain);
-        assert_eq!(&plain[..len], b"good");
-        let Some(Err(error)) = end else { panic!("{end:?}") };
-        assert!(super::super::tls::trouble(&error).is_some(), "{error}");
+    /// Whether the connection can still be used after `bytes`, which came unasked.
+    pub fn is_unmoved_by(&mut self, bytes: &[u8]) -> bool {
+        self.version() == Version::Http2
+            && matches!(
+                self.feed(bytes, &mut |_| Ok::<(), Malformed>(())),
+                Ok(Fed::Read { clean: true })
+            )
     }
 }

@@ -2,10 +2,8 @@
 //!
 //! Has no socket and no clock. The body is handed out as slices of what was fed; only a head that is cut is copied.
 
-use std::fmt;
-
-/// Longest head of a response, in bytes.
-pub const MAX_HEAD: usize = 64 * 1024;
+use super::http2::begins_http2;
+use super::message::{Head, MAX_HEAD, MAX_INTERIM, MAX_REASON, Malformed, Part, redirected};
 
 /// A head of up to so many bytes is read anew with each piece that arrives of it.
 const SHORT_HEAD: usize = 1024;
@@ -13,73 +11,8 @@ const SHORT_HEAD: usize = 1024;
 /// Most fields of a head.
 const MAX_FIELDS: usize = 128;
 
-/// Most interim responses (those with a status of 1xx) before a response.
-const MAX_INTERIM: u8 = 100;
-
 /// Longest line that tells the size of a chunk, and longest trailer, in bytes. Neither is kept.
 const MAX_CHUNK_LINE: usize = 16 * 1024;
-
-/// Longest reason of a head that is kept, and longest place that one of a redirect names, in characters.
-pub(super) const MAX_REASON: usize = 200;
-
-/// The head of a final response.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
-    /// The status code.
-    pub status: u16,
-    /// The words after the status code; those of a redirect, which nobody follows, also name where it leads,
-    /// without user, password, query and fragment.
-    pub reason: String,
-    /// The value of `content-type`.
-    pub content_type: Option<String>,
-    /// The value of `content-encoding`, if the body is encoded.
-    pub encoding: Option<String>,
-    /// The value of `retry-after`.
-    pub retry_after: Option<String>,
-    /// Whether the connection can be used again after the body.
-    pub keep_alive: bool,
-}
-
-/// A piece of a response.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Part<'a> {
-    /// The head; heads of interim responses are skipped.
-    Head(Head),
-    /// Bytes of the body.
-    Body(&'a [u8]),
-    /// The end of the body.
-    End,
-}
-
-/// Why bytes are no response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Malformed {
-    /// The head can not be read.
-    Head,
-    /// The head is longer than [`MAX_HEAD`] or has too many fields.
-    LongHead,
-    /// More than 100 interim responses come before the response.
-    Interim,
-    /// The body's length is told in a way that can not be read.
-    Length,
-    /// The chunks of the body are broken.
-    Chunk,
-    /// The server changes to another protocol.
-    Upgrade,
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Head => "the response head is not HTTP/1.1",
-            Self::LongHead => "the response head is longer than 64 KiB or has more than 128 fields",
-            Self::Interim => "more than 100 interim responses come before the response",
-            Self::Length => "the response head gives no usable body length",
-            Self::Chunk => "the chunked encoding of the body is broken",
-            Self::Upgrade => "the server changed to another protocol",
-        })
-    }
-}
 
 /// Reads one response after the other.
 #[derive(Debug, Default)]
@@ -328,19 +261,6 @@ fn clamp(left: u64, len: usize) -> usize {
     usize::try_from(left).map_or(len, |left| left.min(len))
 }
 
-/// Where a redirect leads, without what may be secret: user and password, query and fragment.
-pub fn shown(location: &str) -> String {
-    let end = location.find(['?', '#']).unwrap_or(location.len());
-    let place = &location[..end];
-    let start = place.find("//").map_or(0, |at| at + 2);
-    let authority = place[start..].find('/').map_or(place.len(), |at| start + at);
-    let host = match place[start..authority].rfind('@') {
-        Some(at) if start > 0 => start + at + 1,
-        _ => start,
-    };
-    place[..start].chars().chain(place[host..].chars()).take(MAX_REASON).collect()
-}
-
 /// A head, and what is to come after it.
 struct Opened {
     /// Length of the head, in bytes.
@@ -357,6 +277,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(Malformed::LongHead),
+        Err(_) if begins_http2(bytes) => return Err(Malformed::Frames),
         Err(_) => return Err(Malformed::Head),
     };
     let status = response.code.ok_or(Malformed::Head)?;
@@ -399,7 +320,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
                 chunked = coding.eq_ignore_ascii_case("chunked");
             }
         } else if is("location") && (300..400).contains(&status) {
-            location = Some(shown(&value));
+            location = Some(value);
         } else if is("connection") {
             for option in value.split(',').map(str::trim) {
                 if option.eq_ignore_ascii_case("close") {
@@ -414,7 +335,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
         return Err(Malformed::Length);
     }
     if let Some(location) = location {
-        head.reason = format!("{}, which leads to {location} and is not followed", head.reason);
+        head.reason = redirected(&head.reason, &location);
     }
     let state = match (chunked, length, status) {
         (_, _, 204 | 304) => State::Fixed(0),

@@ -9,7 +9,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
-use super::{USER_AGENT, http1};
+use super::{USER_AGENT, message};
 use crate::error::{Error, Kind};
 
 /// A proxy for the load.
@@ -136,13 +136,13 @@ pub fn opens(answer: &[u8]) -> io::Result<bool> {
     let mut response = httparse::Response::new(&mut fields);
     let len = match response.parse(answer) {
         Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) if answer.len() <= http1::MAX_HEAD => return Ok(false),
+        Ok(httparse::Status::Partial) if answer.len() <= message::MAX_HEAD => return Ok(false),
         _ => return Err(refusal("its answer is not HTTP")),
     };
     let status = response.code.unwrap_or_default();
     if !(200..300).contains(&status) {
         let reason: String =
-            response.reason.unwrap_or_default().chars().take(http1::MAX_REASON).collect();
+            response.reason.unwrap_or_default().chars().take(message::MAX_REASON).collect();
         let advice = if status == 407 {
             ": put its user and password into its URL, as in http://user:password@host:port"
         } else {

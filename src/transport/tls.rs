@@ -244,10 +244,28 @@ pub struct Trouble {
 
 /// What `error` says of TLS; `None` if it is about something else.
 pub fn trouble(error: &(dyn StdError + 'static)) -> Option<Trouble> {
+    cause(error).map(explain)
+}
+
+/// Whether `error` is that a server speaks none of the versions of HTTP that it was offered.
+pub fn refuses_version(error: &(dyn StdError + 'static)) -> bool {
+    cause(error).is_some_and(is_about_versions)
+}
+
+fn is_about_versions(error: &rustls::Error) -> bool {
+    use rustls::Error as E;
+    matches!(
+        error,
+        E::NoApplicationProtocol | E::AlertReceived(AlertDescription::NoApplicationProtocol)
+    )
+}
+
+/// The error of TLS within `error`.
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<rustls::Error>() {
-            return Some(explain(error));
+            return Some(error);
         }
         // An error of I/O does not count what it wraps as its source, only the source of that.
         next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -281,9 +299,9 @@ fn explain(error: &rustls::Error) -> Trouble {
             format!("the server's certificate is not good: {why}"),
             "name a file with that of its authority with --cacert, or go without the check with --insecure",
         ),
-        E::NoApplicationProtocol | E::AlertReceived(AlertDescription::NoApplicationProtocol) => (
-            "the server does not speak HTTP/1.1".to_owned(),
-            "load over HTTP/2 is not supported: let the server offer http/1.1 as well",
+        error if is_about_versions(error) => (
+            "the server does not speak the version of HTTP that it was offered".to_owned(),
+            "leave --http-version out, and HTTP/1.1 is offered first and HTTP/2 then",
         ),
         E::AlertReceived(
             alert @ (AlertDescription::CertificateRequired

@@ -35,6 +35,8 @@ mod flags;
 mod flow;
 /// The commands of the guide to the client that rbench takes the place of.
 mod guide;
+/// Load over HTTP/2.
+mod http2;
 /// Tokenizers from repositories.
 mod hub;
 /// The table and the JSONL line, byte for byte.

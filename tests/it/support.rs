@@ -2,6 +2,8 @@
 
 /// Certificates that are made for a test.
 pub(crate) mod certificates;
+/// Servers that speak HTTP/2 alone.
+pub(crate) mod http2;
 /// A proxy.
 pub(crate) mod proxy;
 /// A run of the program in an empty environment and a folder of its own.

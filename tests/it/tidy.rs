@@ -105,6 +105,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("base64", &["dataset", "secrets", "tokenizer", "transport"]),
     ("clap", &["cli", "dataset", "mock"]),
     ("clap_mangen", &["cli"]),
+    ("h2", &["transport"]),
     ("hf_hub", &["hub"]),
     ("httparse", &["transport"]),
     ("hyper_util", &["transport"]),
@@ -124,7 +125,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustls", &["app", "transport"]),
     ("rustls_platform_verifier", &["transport"]),
     ("tokenizers", &["mock", "tokenizer"]),
-    ("tokio", &["app", "download", "mock", "probe"]),
+    ("tokio", &["app", "download", "mock", "probe", "transport"]),
     ("ureq", &["hub"]),
 ];
 

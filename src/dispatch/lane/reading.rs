@@ -10,7 +10,8 @@ use super::{BUFFER, Lane};
 use crate::dispatch::exchange::Step;
 use crate::model::{Failure, FailureKind, Phase};
 use crate::transport::connection::{Arrived, Opening};
-use crate::transport::http1::Part;
+use crate::transport::http2::Fed;
+use crate::transport::message::Part;
 use crate::transport::{socket, tls};
 
 impl Lane {
@@ -98,14 +99,16 @@ impl Lane {
         };
         let Some(link) = self.links.get_mut(key) else { return };
         let Some(exchange) = &mut link.exchange else {
-            // Nobody asked for anything: the connection is of no use any more.
-            self.forget(key);
+            // Nobody asked for anything: but for what HTTP/2 says by itself, the connection is of no use any more.
+            if !link.connection.is_unmoved_by(bytes) {
+                self.forget(key);
+            }
             return;
         };
         let before = exchange.events();
         let (mut tokens, mut step) = (0, Step::Open);
         let endpoint = &*self.shared.endpoints[link.endpoint];
-        let fed = link.connection.http.feed(bytes, &mut |part| {
+        let fed = link.connection.feed(bytes, &mut |part| {
             let (new, after) = exchange.part(part, at, endpoint)?;
             tokens += new;
             step = after;
@@ -125,13 +128,16 @@ impl Lane {
                 let failure = exchange.locate(failure);
                 self.end(key, Err(failure), false);
             }
-            Ok(took) if step == Step::Ended => {
-                // Bytes after the end belong to nothing.
-                let clean = took == bytes.len() && !link.connection.is_sending();
+            Ok(fed) if step == Step::Ended => {
+                let clean = fed == (Fed::Read { clean: true }) && !link.connection.is_sending();
                 let reuse = clean && exchange.keep_alive();
                 self.end(key, Ok(()), reuse);
             }
-            Ok(_) => {}
+            Ok(Fed::Cut(why)) => {
+                let result = exchange.broken(&why, false, at);
+                self.end(key, result, false);
+            }
+            Ok(Fed::Read { .. }) => {}
         }
     }
 
@@ -144,7 +150,7 @@ impl Lane {
             return;
         };
         // A body without a length ends like this.
-        let result = if whole && link.connection.http.close() {
+        let result = if whole && link.connection.ends_with_close() {
             exchange.part(Part::End, now, &self.shared.endpoints[link.endpoint]).map(drop)
         } else {
             let trouble = error.and_then(|error| tls::trouble(error));

@@ -10,7 +10,7 @@ use crate::health::ClockSource;
 use crate::model::{Failure, FailureKind};
 use crate::request_log;
 use crate::transport::connection::Connection;
-use crate::transport::tls;
+use crate::transport::{Version, tls};
 
 impl Lane {
     /// Sends the request of `exchange` over an idle connection, or over a new one as soon as it is open.
@@ -51,8 +51,7 @@ impl Lane {
             let entry = self.links.vacant_entry();
             let token = Token(entry.key());
             let registry = self.poll.registry();
-            let (tunnel, tls) = (endpoint.tunnel.as_ref(), endpoint.tls.as_ref());
-            match Connection::open(to, tunnel, tls, stamps, registry, token) {
+            match Connection::open(to, &endpoint, stamps, registry, token) {
                 Ok(connection) => {
                     entry.insert(Link { connection, exchange, endpoint: at, address });
                     self.health.connections += 1;
@@ -71,7 +70,8 @@ impl Lane {
     pub(super) fn send(&mut self, key: usize) {
         let Some(link) = self.links.get_mut(key) else { return };
         let Some(exchange) = &mut link.exchange else { return };
-        let head = self.shared.endpoints[link.endpoint].head(&exchange.request);
+        let endpoint = &self.shared.endpoints[link.endpoint];
+        let head = link.connection.head(endpoint, &exchange.request);
         let sent = self.clock.now();
         exchange.record.sent = Some(sent);
         if let Some(log) = &self.shared.options.log {
@@ -101,6 +101,7 @@ impl Lane {
     pub(super) fn opened(&mut self, key: usize) {
         let Some(link) = self.links.get_mut(key) else { return };
         let took = link.connection.took();
+        self.health.http2_connections += u64::from(link.connection.version() == Version::Http2);
         self.health.connecting.add(took.connect);
         if let Some(tls) = took.tls {
             self.health.tls.add(tls);
@@ -117,6 +118,15 @@ impl Lane {
 
     pub(super) fn not_opened(&mut self, key: usize, error: &io::Error) {
         let Some(link) = self.links.try_remove(key) else { return };
+        let endpoint = &self.shared.endpoints[link.endpoint];
+        if tls::refuses_version(error) && endpoint.refuses(link.connection.version()) {
+            if let Err((Some(exchange), failure)) =
+                self.connect(link.exchange, link.endpoint, link.address)
+            {
+                self.conclude(exchange, &failure);
+            }
+            return;
+        }
         // Without a request nobody waits for another address.
         let Some(exchange) = link.exchange else { return };
         let mut failure = connect_failure(connect_kind(error), error.to_string());

@@ -308,6 +308,10 @@ fn client(health: &Health, headroom: &Headroom, details: bool) -> Value {
             "max": ms(lag.max_ns()),
         })),
     });
+    let http2 = health.sum(|lane| lane.http2_connections);
+    if http2 > 0 {
+        client["http2_connections"] = http2.into();
+    }
     if details {
         let second = |second: &LagSecond| {
             json!([

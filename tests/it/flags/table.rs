@@ -148,6 +148,7 @@ pub(super) const TARGET: &[Line] = &[
     ("key", "native", "--key b", Refused("--cert")),
     ("insecure", "native", "--insecure", Refused("--insecure does not apply to http")),
     ("no-proxy", "native", "--no-proxy", Key("/rbench/config/no_proxy", "true")),
+    ("http-version", "native", "--http-version 1.1", Key("/rbench/config/http_version", "\"1.1\"")),
     ("connection-per-request", "two", "--connection-per-request", Key("/rbench/client/connections_ahead", "0")),
     ("worker-threads", "native", "--worker-threads 2", Key("/rbench/config/worker_threads", "2")),
     ("mock", "alone", "--mock", Row("Backend:", "trt")),
