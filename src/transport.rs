@@ -362,8 +362,10 @@ fn encrypted(host: &str, trust: &Trust) -> Result<Tls, Error> {
         Error::new(Kind::System, "can not speak TLS: the host can not have a certificate")
             .because(error)
     })?;
-    let config = |version: Version| trust.config(&[version.alpn()]).map(Arc::new);
-    Ok(Tls { configs: [config(Version::Http1)?, config(Version::Http2)?], name })
+    let one = trust.config(&[Version::Http1.alpn()])?;
+    let mut two = one.clone();
+    two.alpn_protocols = vec![Version::Http2.alpn().into()];
+    Ok(Tls { configs: [Arc::new(one), Arc::new(two)], name })
 }
 
 /// The cause chain without its URLs, which may hold user names and keys.

@@ -104,8 +104,9 @@ pub fn block(report: &Report<'_>) -> String {
         line("  E2E latency, p50/p99 (ms):", e2e_ms.map(ms).join(" / "));
     }
     line("Arrival times from:", format!("the {} clock", report.health.clock.name()));
-    if report.health.sum(|lane| lane.http2_connections) > 0 {
-        line("Version of HTTP:", "HTTP/2".to_owned());
+    let http2 = report.health.sum(|lane| lane.http2_connections);
+    if http2 > 0 {
+        line("Connections over HTTP/2:", http2.to_string());
     }
     let lag = report.health.lag();
     if !lag.is_empty() {

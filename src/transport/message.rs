@@ -75,9 +75,7 @@ impl fmt::Display for Malformed {
             Self::Frames => {
                 "the response is not HTTP/1.1 but frames of HTTP/2, which --http-version 2 speaks"
             }
-            Self::NotHttp2 => {
-                "the server does not speak HTTP/2: leave --http-version 2 out, which forces it"
-            }
+            Self::NotHttp2 => "the server does not speak HTTP/2, which --http-version 2 forces",
             Self::Http2(h2::Reason::PROTOCOL_ERROR) => {
                 "the response breaks the rules of HTTP/2, or its head is longer than 128 KiB"
             }

@@ -301,7 +301,7 @@ fn explain(error: &rustls::Error) -> Trouble {
         ),
         error if is_about_versions(error) => (
             "the server does not speak the version of HTTP that it was offered".to_owned(),
-            "leave --http-version out, and HTTP/1.1 is offered first and HTTP/2 then",
+            "auto, which --http-version is if it is left out, offers HTTP/1.1 first and HTTP/2 then",
         ),
         E::AlertReceived(
             alert @ (AlertDescription::CertificateRequired

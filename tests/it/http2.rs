@@ -42,7 +42,7 @@ fn streams_come_without_tls() {
         assert_eq!(result["generated_texts"][7], WORDS.concat());
         assert_eq!(result["total_output_tokens"], 48);
         assert!(result["mean_ttft_ms"].as_f64().unwrap() > 0.0, "{result:#}");
-        assert_eq!(run.row("Version of HTTP:"), Some("HTTP/2"));
+        assert_eq!(run.row("Connections over HTTP/2:"), Some("2"));
         assert_eq!(result["rbench"]["config"]["http_version"], "2");
         let client = &result["rbench"]["client"];
         assert_eq!(client["http2_connections"], 2, "{client:#}");
@@ -83,7 +83,7 @@ fn all_commands_speak_it() {
     let run = forced("vllm", server.url()).args(["--records", "r.jsonl"]).run().exits(0);
     let records = std::fs::read_to_string(run.path("r.jsonl")).unwrap();
     let told = Rbench::new(["report", "r.jsonl"]).file("r.jsonl", records).run().exits(0);
-    assert_eq!(told.row("Version of HTTP:"), Some("HTTP/2"));
+    assert_eq!(told.row("Connections over HTTP/2:"), Some("3"));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn servers_that_offer_it_alone_are_found_out() {
         assert_eq!(run.result()["completed"], 3);
         let client = &run.result()["rbench"]["client"];
         assert!(client.get("http2_connections").is_none(), "{client:#}");
-        assert_eq!(run.row("Version of HTTP:"), None);
+        assert_eq!(run.row("Connections over HTTP/2:"), None);
     }
 }
 

@@ -25,8 +25,8 @@ impl Lane {
                 Ok(Opening::Open) => {
                     let is_encrypted = link.connection.is_encrypted();
                     self.opened(key);
-                    // What came right behind the handshake was told of by the same event.
-                    if is_encrypted {
+                    // What came right behind the handshake, or unasked, was told of by the same event.
+                    if is_encrypted || event.is_readable() {
                         self.read_caught(key, false);
                     }
                 }
