@@ -127,6 +127,8 @@ struct Link {
     endpoint: usize,
     /// Which of the endpoint's addresses.
     address: usize,
+    /// Whether more may be waiting than was read when others had their turn, and the other end had closed by then.
+    unread: Option<bool>,
 }
 
 /// One thread of the load.
@@ -138,6 +140,8 @@ pub(super) struct Lane {
     links: Slab<Link>,
     /// Open connections without a request by endpoint; the last used one is used first.
     idle: Vec<Vec<usize>>,
+    /// Connections with more to read than one turn takes, which no event will tell of.
+    unread: Vec<usize>,
     /// Requests of this thread in flight.
     active: usize,
     /// When their number changed last.
@@ -195,6 +199,7 @@ impl Lane {
             patience: None,
             links: Slab::new(),
             idle: vec![Vec::new(); endpoints],
+            unread: Vec::new(),
             active: 0,
             changed: Duration::ZERO,
             offset,
@@ -218,6 +223,7 @@ impl Lane {
         let mut left = n;
         let each = OPENING_EACH.saturating_mul(u32::try_from(n).unwrap_or(u32::MAX));
         let patience = OPENING_PATIENCE.saturating_add(each);
+        let patience = self.shared.options.limits.connect.unwrap_or(patience).min(patience);
         while started.elapsed() < patience && !self.shared.options.stop.is_draining() {
             let idle: usize = self.idle.iter().map(Vec::len).sum();
             let opening = self.links.len() - idle;
@@ -261,11 +267,13 @@ impl Lane {
             if self.active == 0 && self.next == Claim::Over {
                 break;
             }
-            if napped {
+            if !self.unread.is_empty() {
+                self.look(&mut events);
+            } else if napped {
                 self.look(&mut events);
                 self.naps.gathered(u16::try_from(events.iter().count()).unwrap_or(u16::MAX));
             }
-            if !napped || events.is_empty() {
+            if self.unread.is_empty() && (!napped || events.is_empty()) {
                 self.naps.waits();
                 self.wait(&mut events);
             }
@@ -275,12 +283,13 @@ impl Lane {
                     self.send_due();
                 }
             }
+            self.read_on();
             let now = self.clock.now();
             if now.saturating_sub(swept) >= self.interval {
                 swept = now;
                 self.sweep(now);
             }
-            napped = !events.is_empty() && self.pause();
+            napped = self.unread.is_empty() && !events.is_empty() && self.pause();
         }
         self.health.lag.close_second();
         self.health.window = self.window.length();

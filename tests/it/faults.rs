@@ -512,6 +512,26 @@ fn floods() {
     );
 }
 
+/// An answer that never stops coming, and holds nothing, has an end in its time limit, and keeps nobody else from theirs.
+#[test]
+fn a_flood_of_nothing() {
+    let comment = format!(": {}\n", "x".repeat(1 << 18));
+    let server =
+        Script::new(
+            move |request| {
+                if request.nth == 0 { open("").flood(&comment) } else { good(request) }
+            },
+        )
+        .start();
+    let run = Rbench::load("vllm-chat", &server.url())
+        .args(["--num-prompts", "6", "--max-concurrency", "2", "--request-timeout", "1s"])
+        .run()
+        .exits(0);
+    let result = run.result();
+    assert_eq!(result["completed"], 5, "{result:#}");
+    assert_eq!(result["rbench"]["failures"][0]["kind"], "request_timeout");
+}
+
 /// An answer that comes before the request was read is the answer, even if the connection then breaks.
 #[test]
 fn early_answers() {

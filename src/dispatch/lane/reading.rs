@@ -14,6 +14,9 @@ use crate::transport::http2::Fed;
 use crate::transport::message::Part;
 use crate::transport::{socket, tls};
 
+/// Reads of one connection before the others have their turn.
+const TURN: u32 = 16;
+
 impl Lane {
     /// Deals with whatever happened on a socket.
     pub(super) fn ready(&mut self, event: &Event) {
@@ -59,7 +62,15 @@ impl Lane {
         // Taken out for the time of the read, since the rest of the lane is needed as well.
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut control = std::mem::take(&mut self.control);
+        let mut turn = TURN;
         while let Some(link) = self.links.get_mut(key) {
+            if turn == 0 {
+                // The others first, and time limits: this one may have no end.
+                link.unread = Some(closed);
+                self.unread.push(key);
+                break;
+            }
+            turn -= 1;
             match link.connection.receive(&mut buffer, &mut control) {
                 Ok(Arrived::Nothing) => break,
                 Ok(Arrived::Close { whole }) => {
@@ -81,6 +92,16 @@ impl Lane {
             }
         }
         (self.buffer, self.control) = (buffer, control);
+    }
+
+    /// Goes on with connections that had more to read than one turn takes.
+    pub(super) fn read_on(&mut self) {
+        for key in std::mem::take(&mut self.unread) {
+            // Another connection may have its place meanwhile.
+            if let Some(closed) = self.links.get_mut(key).and_then(|link| link.unread.take()) {
+                self.read_caught(key, closed);
+            }
+        }
     }
 
     /// Hands on bytes that the kernel received at `stamp`.

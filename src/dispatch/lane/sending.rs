@@ -53,7 +53,13 @@ impl Lane {
             let registry = self.poll.registry();
             match Connection::open(to, &endpoint, stamps, registry, token) {
                 Ok(connection) => {
-                    entry.insert(Link { connection, exchange, endpoint: at, address });
+                    entry.insert(Link {
+                        connection,
+                        exchange,
+                        endpoint: at,
+                        address,
+                        unread: None,
+                    });
                     self.health.connections += 1;
                     return Ok(());
                 }
