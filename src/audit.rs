@@ -246,8 +246,7 @@ fn ordered(record: &RequestRecord) -> bool {
         record.first_token(),
         record.done,
     ];
-    let known: Vec<Duration> = instants.into_iter().flatten().collect();
-    known.is_sorted() && record.events.at_ns.is_sorted()
+    instants.into_iter().flatten().is_sorted() && record.events.at_ns.is_sorted()
 }
 
 impl Audit {

@@ -53,7 +53,7 @@ impl Protocol for Chat {
         }
         wire::merge(&mut body, request);
         wire::adapt(&mut body, row);
-        wire::bytes(body)
+        wire::bytes(&body)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

@@ -46,7 +46,7 @@ impl Protocol for Completions {
         if !row.images.is_empty() {
             body.insert("image_data".into(), wire::images(row));
         }
-        wire::bytes(body)
+        wire::bytes(&body)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

@@ -38,7 +38,7 @@ impl Protocol for Embeddings {
         ]);
         wire::adapt(&mut body, row);
         wire::merge(&mut body, request);
-        wire::bytes(body)
+        wire::bytes(&body)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

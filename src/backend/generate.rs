@@ -80,7 +80,7 @@ impl Protocol for Generate {
         if !row.images.is_empty() {
             body.insert("image_data".into(), wire::images(row));
         }
-        wire::bytes(body)
+        wire::bytes(&body)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

@@ -47,7 +47,7 @@ impl Protocol for GenerateStream {
             body.insert("end_id".into(), NO_END_ID.into());
         }
         wire::merge(&mut body, request);
-        wire::bytes(body)
+        wire::bytes(&body)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

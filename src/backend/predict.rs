@@ -38,7 +38,7 @@ impl Protocol for Predict {
         }
         wire::drop_best_of(&mut body, request);
         wire::merge(&mut body, request);
-        wire::bytes(body)
+        wire::bytes(&body)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

@@ -394,8 +394,13 @@ pub(super) fn adapt(body: &mut Map<String, Value>, row: &Row) {
 }
 
 /// The bytes of a body.
-pub(super) fn bytes(body: Map<String, Value>) -> Vec<u8> {
-    Value::Object(body).to_string().into_bytes()
+pub(super) fn bytes(body: &Map<String, Value>) -> Vec<u8> {
+    // Most bodies of short prompts fit, and what is left over is given back.
+    let mut bytes = Vec::with_capacity(1024);
+    // Writing to memory does not fail, and every key is a string.
+    let _ = serde_json::to_writer(&mut bytes, body);
+    bytes.shrink_to_fit();
+    bytes
 }
 
 /// A body from keys and values, in this order.
