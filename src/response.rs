@@ -2,15 +2,17 @@
 //!
 //! Has no clock: the caller says when each chunk arrived, so recorded streams give exact latencies.
 
+mod arrivals;
 mod repeated;
 
 use std::time::Duration;
 
+use self::arrivals::{Arrival, Arrivals};
 use self::repeated::Repeated;
 use crate::backend::{DecodeError, Decoder, Delta, End, Part, Step, TextMode};
 use crate::model::{
     CachedTokens, Failure, FailureKind, MAX_TOKENS, OutputTokens, PerCompletion, Phase,
-    RequestRecord, TokenEvents, TokenSource,
+    RequestRecord, TokenSource,
 };
 use crate::sse;
 
@@ -75,7 +77,7 @@ impl std::fmt::Debug for Collector {
 struct Seen {
     decoder: Box<dyn Decoder>,
     repeated: Repeated,
-    events: TokenEvents,
+    events: Arrivals,
     completions: PerCompletion<Completion>,
     /// The server's count of all completions, if it told that after any count of a single one.
     counted: Option<u64>,
@@ -123,7 +125,7 @@ impl Collector {
             seen: Seen {
                 decoder,
                 repeated: Repeated::default(),
-                events: TokenEvents::default(),
+                events: Arrivals::default(),
                 completions: PerCompletion::default(),
                 counted: None,
                 prompt_tokens: None,
@@ -184,8 +186,8 @@ impl Collector {
                     completion.counted = part.output_tokens;
                     completion.finished = true;
                     if part.step != Step::None {
-                        seen.events.push(part.completion, nanos(at), 1);
-                        seen.events.text_ends.push(completion.text.len());
+                        let event = Arrival::new(part.completion, nanos(at), 1);
+                        seen.events.push(event.ending(Some(completion.text.len())));
                     }
                 }
                 seen.counted = delta.output_tokens;
@@ -219,8 +221,7 @@ impl Collector {
         record.done = seen.last;
         record.server_prompt_tokens = seen.prompt_tokens;
         record.cached = seen.cached;
-        seen.events.settle();
-        record.events = seen.events;
+        record.events = seen.events.into_columns();
         let PerCompletion { first, others } = seen.completions;
         record.text = first.into_text();
         record.other_texts = others.into_iter().map(Completion::into_text).collect();
@@ -373,6 +374,7 @@ impl Seen {
                 self.finished = Some(at);
             }
         }
+        let mut counted = None;
         let tokens = match part.step {
             Step::None => return Ok(()),
             Step::One => {
@@ -383,7 +385,7 @@ impl Seen {
                     if self.risen > MAX_TOKENS {
                         return Err(self.too_many());
                     }
-                    self.events.count(tokens);
+                    counted = Some(tokens);
                 }
                 1
             }
@@ -406,10 +408,9 @@ impl Seen {
         };
         completion.take_text(part);
         completion.begun = true;
-        self.events.push(part.completion, nanos(at), tokens);
-        if part.mode == TextMode::Append {
-            self.events.text_ends.push(completion.text.len());
-        }
+        let event = Arrival::new(part.completion, nanos(at), tokens).counting(counted);
+        let end = (part.mode == TextMode::Append).then_some(completion.text.len());
+        self.events.push(event.ending(end));
         Ok(())
     }
 
@@ -452,13 +453,7 @@ impl Seen {
             return Ok(());
         }
         let fail = |kind, message: &str, phase| {
-            Err(Failure {
-                kind,
-                phase,
-                status: Some(200),
-                message: message.to_owned(),
-                excerpt: None,
-            })
+            Err(Failure { status: Some(200), ..Failure::new(kind, phase, message) })
         };
         if self.last.is_none() {
             let message = match (any, expect) {
@@ -483,8 +478,8 @@ impl Seen {
                 let message = "the response held no generated token";
                 return fail(FailureKind::NoTokens, message, Phase::FirstToken);
             };
-            self.events.push(0, nanos(at), 1);
-            self.events.text_ends.push(self.completions.first.text.len());
+            let event = Arrival::new(0, nanos(at), 1);
+            self.events.push(event.ending(Some(self.completions.first.text.len())));
         }
         Ok(())
     }

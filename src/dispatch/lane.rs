@@ -158,6 +158,8 @@ pub(super) struct Lane {
     next: Claim,
     /// Ended requests and the sum of their durations.
     ended: (u32, Duration),
+    /// Tokens that came since the others were told: to tell them of each would wait for all that was written before.
+    tokens: u64,
     records: Vec<RequestRecord>,
     health: LaneHealth,
     /// Requests that are to be sent again, by when that is.
@@ -211,6 +213,7 @@ impl Lane {
             control: vec![0; socket::CONTROL],
             next: Claim::Until(Duration::ZERO),
             ended: (0, Duration::ZERO),
+            tokens: 0,
             records,
             health: LaneHealth::default(),
         })
@@ -284,6 +287,9 @@ impl Lane {
                 }
             }
             self.read_on();
+            if self.tokens > 0 {
+                self.shared.progress.tokens(std::mem::take(&mut self.tokens));
+            }
             let now = self.clock.now();
             if now.saturating_sub(swept) >= self.interval {
                 swept = now;

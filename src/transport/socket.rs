@@ -213,9 +213,11 @@ fn receive_stamped(
 const STAMPS_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Whether this machine's kernel stamps what it receives over TCP; tried once, on a connection of its own.
+///
+/// That connection stays: the kernel goes on with its stamps while somebody wants them, and takes a moment to begin again.
 pub fn kernel_stamps() -> bool {
-    static KNOWN: OnceLock<bool> = OnceLock::new();
-    let tried = || -> io::Result<bool> {
+    static STAMPED: OnceLock<Option<Socket>> = OnceLock::new();
+    let tried = || -> io::Result<Option<Socket>> {
         let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
         let mut client = Socket::connect(&Address::Tcp(listener.local_addr()?), true)?;
         let (mut server, _) = listener.accept()?;
@@ -230,16 +232,16 @@ pub fn kernel_stamps() -> bool {
             server.write_all(b"x")?;
             poll.poll(&mut events, Some(Duration::from_millis(20)))?;
             match client.receive(&mut buffer, &mut control) {
-                Ok(Received { stamp: Some(_), .. }) => return Ok(true),
+                Ok(Received { stamp: Some(_), .. }) => return Ok(Some(client)),
                 // Nothing is on its way now, so this waits.
                 Ok(_) => poll.poll(&mut events, Some(Duration::from_millis(1)))?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        Ok(None)
     };
-    *KNOWN.get_or_init(|| tried().unwrap_or(false))
+    STAMPED.get_or_init(|| tried().unwrap_or(None)).is_some()
 }
 
 #[cfg(test)]

@@ -141,9 +141,7 @@ impl Lane {
         if stamp.is_some() {
             self.window.read(events);
         }
-        if tokens > 0 {
-            self.shared.progress.tokens(tokens);
-        }
+        self.tokens = self.tokens.saturating_add(tokens);
         match fed {
             Err(failure) => {
                 let failure = exchange.locate(failure);
