@@ -64,7 +64,7 @@ struct Words {
 
     /// Another client; can be given several times
     ///
-    /// Its command is one for the shell, in which stand {host}, {port}, {n} requests, {concurrency} of them at once,
+    /// Its command is one for the shell, in which stand {host}, {port}, {requests} in all, {concurrency} of them at once,
     /// {out} tokens of each answer, {path} of the route, {tokenizer} for a folder with a tokenizer.json, {tmp} for a
     /// folder to write to, and {backend}: sglang-oai, sglang-oai-chat or sglang. {vllm-backend} is openai or
     /// openai-chat, and a command with it sits out the cases with /generate.
@@ -170,7 +170,7 @@ fn runners(words: &Words, tmp: &Path) -> Result<Vec<Runner>, Box<dyn Error>> {
                 ("{port}", &port.to_string()),
                 ("{backend}", case.route.backend()),
                 ("{path}", case.route.path()),
-                ("{n}", &n.to_string()),
+                ("{requests}", &n.to_string()),
                 ("{concurrency}", &case.concurrency.to_string()),
                 ("{out}", &case.out.to_string()),
                 ("{tokenizer}", tokenizer),
