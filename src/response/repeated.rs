@@ -18,6 +18,10 @@ use crate::model::CachedTokens;
 /// Longest event that is remembered, without its text, in bytes: what is longer is rare, and has more to say.
 const LONGEST: usize = 1024;
 
+/// Events that are remembered without one being told from another, before the last of them is kept for good: events that
+/// come by turns, as those of several completions do, would make each other forgotten.
+const IN_VAIN: u8 = 32;
+
 /// What an event may have another of, by the key before it.
 const KEYS: [(&[u8], Slot); 3] = [
     (b"\"completion_tokens\":", Slot::Count),
@@ -70,6 +74,8 @@ pub(super) struct Repeated {
     slots: [Option<(usize, Slot)>; KEYS.len()],
     /// Whether what is told from slots was seen to be what JSON says.
     is_sure: bool,
+    /// Events that were remembered since one was told from another.
+    in_vain: u8,
     /// The count of the event that was remembered.
     count: Option<u64>,
     completion: u16,
@@ -83,8 +89,12 @@ pub(super) struct Repeated {
 
 impl Repeated {
     /// What `data` says, if it is the event before with another text and other counts.
-    pub(super) fn delta<'a>(&self, data: &'a [u8]) -> Option<Delta<'a>> {
-        if self.is_sure { self.told(data) } else { None }
+    pub(super) fn delta<'a>(&mut self, data: &'a [u8]) -> Option<Delta<'a>> {
+        let told = if self.is_sure { self.told(data) } else { None };
+        if told.is_some() && self.in_vain < IN_VAIN {
+            self.in_vain = 0;
+        }
+        told
     }
 
     fn told<'a>(&self, data: &'a [u8]) -> Option<Delta<'a>> {
@@ -136,9 +146,10 @@ impl Repeated {
         }
         if told.is_some() {
             // It says otherwise.
-            *self = Self::default();
+            *self = Self { in_vain: self.in_vain, ..Self::default() };
         }
-        if is_worth(delta) {
+        if is_worth(delta) && self.in_vain < IN_VAIN {
+            self.in_vain += 1;
             self.learn(data, delta);
         }
     }
@@ -365,6 +376,18 @@ mod tests {
                 (1..9).map(|n: u32| stream.replace('N', &n.to_string())).collect();
             assert_eq!(repeats("vllm", &events), 0, "{stream}");
         }
+    }
+
+    #[test]
+    fn events_by_turns_do_not_make_each_other_forgotten_for_ever() {
+        let one = |n: usize| format!(r#"{{"choices":[{{"index":{},"text":"a"}}]}}"#, n % 2);
+        let stream = |by_turns: usize| -> Vec<String> {
+            let same = std::iter::repeat_n(one(0), 5);
+            (0..by_turns).map(one).chain(same).collect()
+        };
+        assert_eq!(repeats("vllm", &stream(10)), 4);
+        // The last that was remembered is the 32nd, of the second completion.
+        assert_eq!(repeats("vllm", &stream(100)), 34);
     }
 
     fn counted() -> impl Strategy<Value = Vec<(String, Option<u64>)>> {
