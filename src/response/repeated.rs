@@ -44,12 +44,7 @@ impl Slot {
     fn len(self, data: &[u8]) -> Option<usize> {
         match self {
             Self::Count | Self::Sum => digits(data).map(<[u8]>::len),
-            Self::Ids => {
-                let ids = data.strip_prefix(b"[")?;
-                let is_id = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b',' | b' ');
-                let len = ids.iter().position(|byte| !is_id(byte))?;
-                (ids[len] == b']').then_some(len + 2)
-            }
+            Self::Ids => ids(data),
         }
     }
 }
@@ -60,6 +55,20 @@ fn digits(data: &[u8]) -> Option<&[u8]> {
     // More are no count of tokens, and JSON has no zeros before a number.
     let is_number = (1..=9).contains(&len) && (data[0] != b'0' || len == 1);
     is_number.then(|| &data[..len])
+}
+
+/// The length of the list of whole numbers that `data` begins with.
+fn ids(data: &[u8]) -> Option<usize> {
+    let mut rest = data.strip_prefix(b"[")?;
+    if rest.first() != Some(&b']') {
+        loop {
+            rest = &rest[digits(rest)?.len()..];
+            let Some(next) = rest.strip_prefix(b",") else { break };
+            rest = next.strip_prefix(b" ").unwrap_or(next);
+        }
+    }
+    let rest = rest.strip_prefix(b"]")?;
+    Some(data.len() - rest.len())
 }
 
 /// What stood around the text and the counts of the last event of the common kind.
