@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::health::{ClockSource, Health, LaneHealth};
-use crate::metric::lateness;
+use crate::metric::{lateness, ms};
 use crate::model::{Outcome, RequestRecord};
 use crate::stats::Samples;
 
@@ -227,10 +227,6 @@ fn spent(record: &RequestRecord) -> Option<Duration> {
     let last = record.sent?.saturating_sub(record.connect.unwrap_or_default());
     let begun = record.first_sent.unwrap_or(last);
     Some(record.done?.saturating_sub(begun))
-}
-
-fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 /// Whether every instant of `record` comes after those before it.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind};
 use crate::model::RequestRecord;
+use crate::stats::BySecond;
 
 /// The variable that names the folder to keep ceilings in.
 pub const FOLDER_VARIABLE: &str = "RBENCH_CACHE";
@@ -82,7 +83,9 @@ impl Headroom {
 pub struct Arrivals {
     /// When the first second begins, in ns since the start of the run.
     origin: u64,
-    seconds: Vec<u64>,
+    seconds: BySecond,
+    /// How many in all.
+    events: u64,
     /// The first and the last of them, in ns since the start of the run.
     ends: Option<(u64, u64)>,
 }
@@ -93,7 +96,7 @@ const SECOND: u64 = 1_000_000_000;
 impl Arrivals {
     /// None yet; seconds are counted from `origin`, in ns since the start of the run.
     pub fn from(origin: u64) -> Self {
-        Self { origin, seconds: Vec::new(), ends: None }
+        Self { origin, seconds: BySecond::default(), events: 0, ends: None }
     }
 
     /// When the first event of `records` came, in ns since the start of the run; 0 without events.
@@ -107,14 +110,9 @@ impl Arrivals {
         for &at in &record.events.at_ns {
             let (first, last) = self.ends.unwrap_or((at, at));
             self.ends = Some((first.min(at), last.max(at)));
-            let Ok(second) = usize::try_from(at.saturating_sub(self.origin) / SECOND) else {
-                continue;
-            };
-            if second >= self.seconds.len() {
-                self.seconds.resize(second + 1, 0);
-            }
-            self.seconds[second] += 1;
+            self.seconds.add(at.saturating_sub(self.origin) / SECOND, 1);
         }
+        self.events += record.events.len() as u64;
     }
 
     /// Events in the fullest second; where all took less than a second, their number over that time.
@@ -122,9 +120,9 @@ impl Arrivals {
         let (first, last) = self.ends?;
         if last - first < SECOND {
             let span = (last - first) as f64 / SECOND as f64;
-            return (span > 0.0).then(|| self.seconds.iter().sum::<u64>() as f64 / span);
+            return (span > 0.0).then(|| self.events as f64 / span);
         }
-        self.seconds.iter().copied().max().map(|most| most as f64)
+        Some(self.seconds.most() as f64)
     }
 }
 

@@ -16,7 +16,6 @@ mod lateness;
 mod over_time;
 mod peak;
 mod retries;
-mod seconds;
 mod stall;
 mod steady_state;
 mod throughput;
@@ -313,7 +312,7 @@ fn distribution(run: &Run, name: &str, ms: Samples) -> Vec<Stat> {
 }
 
 /// `latency` in ms.
-fn ms(latency: Duration) -> f64 {
+pub(crate) fn ms(latency: Duration) -> f64 {
     latency.as_secs_f64() * 1e3
 }
 

@@ -1,9 +1,11 @@
 //! Statistics over samples; knows nothing of language models.
 
 mod samples;
+mod seconds;
 mod tally;
 
 pub use self::samples::Samples;
+pub use self::seconds::{BySecond, Touching};
 pub use self::tally::Tally;
 
 /// Samples in rising order, for many questions at the cost of one sort.

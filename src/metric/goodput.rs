@@ -10,11 +10,10 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{Ended, Gather, Metric, Run, Stat, real};
+use super::{Ended, Gather, Metric, Run, Stat, ms, real};
 use crate::model::RequestRecord;
 
 pub(super) const METRIC: Metric = Metric {
@@ -51,7 +50,6 @@ impl Latency {
 
     /// The latency of a completed request, in ms.
     fn of(self, record: &RequestRecord) -> Option<f64> {
-        let ms = |latency: Duration| latency.as_secs_f64() * 1e3;
         match self {
             Self::Ttft => record.ttft().map(ms),
             Self::Tpot => {

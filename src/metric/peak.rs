@@ -9,10 +9,9 @@
 
 use std::time::Duration;
 
-use super::seconds::{BySecond, Touching};
 use super::{Ended, Gather, Metric, Run, Stat, Terms, count, real};
 use crate::model::RequestRecord;
-use crate::stats::peak_overlap;
+use crate::stats::{BySecond, Touching, peak_overlap};
 
 pub(super) const METRIC: Metric =
     Metric { name: "peak", gather: |terms| Box::new(Peaks::new(terms)) };
@@ -81,7 +80,8 @@ pub(super) fn token_times(record: &RequestRecord) -> impl Iterator<Item = f64> +
     record.events.firsts().map(seconds).chain(later)
 }
 
-fn nanos(t: Duration) -> u64 {
+/// `t` in ns.
+pub(super) fn nanos(t: Duration) -> u64 {
     u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)
 }
 

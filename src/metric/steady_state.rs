@@ -18,7 +18,7 @@
 
 use std::time::Duration;
 
-use super::peak::token_times;
+use super::peak::{nanos, token_times};
 use crate::model::RequestRecord;
 
 /// What the steady state of a run was.
@@ -181,10 +181,6 @@ fn second_of(at: f64) -> usize {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
     let whole = at.max(0.0).ceil() as usize;
     whole.saturating_sub(1)
-}
-
-fn nanos(at: Duration) -> u64 {
-    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn seconds(ns: u64) -> f64 {

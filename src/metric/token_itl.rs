@@ -9,10 +9,9 @@
 
 use std::time::Duration;
 
-use super::seconds::BySecond;
 use super::{Ended, Gather, Metric, Run, Stat, distribution, real};
 use crate::model::RequestRecord;
-use crate::stats::Samples;
+use crate::stats::{BySecond, Samples};
 
 pub(super) const METRIC: Metric = Metric {
     name: "token_itl",

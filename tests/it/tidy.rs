@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("backend", &["model"]),
     ("batch", &["model::MAX_TOKENS", "sse"]),
     ("bundled", &[]),
-    ("ceiling", &["error", "model"]),
+    ("ceiling", &["error", "model", "stats"]),
     ("cli", &["arrival", "backend", "dataset", "error", "metric", "mock", "output"]),
     (
         "config",

@@ -1,19 +1,19 @@
 //! Counts of each second of a run.
 
 /// Counts of each second from some instant on.
-#[derive(Debug, Default)]
-pub(super) struct BySecond(Vec<i64>);
+#[derive(Debug, Clone, Default)]
+pub struct BySecond(Vec<i64>);
 
 impl BySecond {
     /// Adds `n` to a second.
-    pub(super) fn add(&mut self, second: u64, n: u32) {
+    pub fn add(&mut self, second: u64, n: u32) {
         if let Some(slot) = self.slot(second) {
             *slot += i64::from(n);
         }
     }
 
     /// The highest count.
-    pub(super) fn most(&self) -> u64 {
+    pub fn most(&self) -> u64 {
         self.0.iter().copied().max().unwrap_or(0).unsigned_abs()
     }
 
@@ -27,12 +27,12 @@ impl BySecond {
 }
 
 /// How many stretches of time touch each second, by the second where each begins and the one after its end.
-#[derive(Debug, Default)]
-pub(super) struct Touching(BySecond);
+#[derive(Debug, Clone, Default)]
+pub struct Touching(BySecond);
 
 impl Touching {
     /// Adds a stretch from one second to another, both included; none if it ends before it begins.
-    pub(super) fn add(&mut self, from: u64, to: u64) {
+    pub fn add(&mut self, from: u64, to: u64) {
         if from > to {
             return;
         }
@@ -44,7 +44,7 @@ impl Touching {
     }
 
     /// Most of them that touch one second.
-    pub(super) fn most(&self) -> u64 {
+    pub fn most(&self) -> u64 {
         let mut now = 0;
         let level = |change: &i64| {
             now += change;
