@@ -3,11 +3,13 @@
 //! Has no clock: the caller says when each chunk arrived, so recorded streams give exact latencies.
 
 mod arrivals;
+mod completion;
 mod repeated;
 
 use std::time::Duration;
 
 use self::arrivals::{Arrival, Arrivals};
+use self::completion::Completion;
 use self::repeated::Repeated;
 use crate::backend::{DecodeError, Decoder, Delta, End, Part, Step, TextMode};
 use crate::model::{
@@ -21,6 +23,12 @@ pub const MAX_BODY: usize = 256 << 20;
 
 /// Most text of one response, over all of its completions, in bytes.
 pub const MAX_TEXT: usize = 64 << 20;
+
+/// Tokens of a response that memory is had for at once: moving what came is most of what more of it costs.
+const FORESEEN: usize = 128;
+
+/// Bytes of text that a token has, about.
+const TOKEN_TEXT: usize = 4;
 
 /// How the body of a response is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,27 +98,8 @@ struct Seen {
     /// Whether `[DONE]` was seen.
     said_done: bool,
     last: Option<Duration>,
-}
-
-/// What the events so far have said of one completion.
-#[derive(Default)]
-struct Completion {
-    text: String,
-    /// The text as JSON writes it, where it is read only at the end.
-    escaped: Vec<u8>,
-    /// Whether it had output.
-    begun: bool,
-    /// Text of the first event, to tell repeated text from pieces.
-    first_len: usize,
-    /// The server sends pieces where the protocol says it repeats the text.
-    pieces: bool,
-    /// The server's count of its tokens.
-    counted: Option<u64>,
-    /// Where the server's running count stood at the last event with output.
-    stepped: u64,
-    /// Whether the server has a field that marks the end, and whether it did.
-    marks_end: bool,
-    finished: bool,
+    /// Tokens of one completion that memory is had for when it begins.
+    foreseen: usize,
 }
 
 impl Collector {
@@ -134,8 +123,18 @@ impl Collector {
                 finished: None,
                 said_done: false,
                 last: None,
+                foreseen: 0,
             },
         }
+    }
+
+    /// The same, having memory ready for about `tokens` tokens of a stream once it begins.
+    #[must_use]
+    pub fn foreseeing(mut self, tokens: usize) -> Self {
+        if self.framing == Framing::Events {
+            self.seen.foreseen = tokens.min(FORESEEN);
+        }
+        self
     }
 
     /// Takes a chunk of the body that arrived at `at`, and tells how many new output tokens it brought.
@@ -225,6 +224,27 @@ impl Collector {
         let PerCompletion { first, others } = seen.completions;
         record.text = first.into_text();
         record.other_texts = others.into_iter().map(Completion::into_text).collect();
+    }
+
+    /// Looks at what the next chunk needs of what lies here, and returns nothing of use: memory that was looked at is
+    /// near when it is needed.
+    pub fn glance(&self) -> usize {
+        let seen = &self.seen;
+        let first = &seen.completions.first;
+        let flags =
+            [self.any, self.sse.is_within(), seen.said_done, first.begun, seen.counted.is_some()];
+        let flags = flags.into_iter().filter(|&flag| flag).count();
+        let times = seen.last.is_some() ^ seen.finished.is_some() ^ seen.cached.is_some();
+        flags ^ usize::from(times) ^ first.text.len() ^ seen.events.len() ^ seen.repeated.glance()
+    }
+
+    /// The same for what it leads to; not worth it before [`Self::glance`].
+    pub fn glance_further(&self) -> usize {
+        let seen = &self.seen;
+        let first = &seen.completions.first;
+        let bytes = [first.text.as_bytes().last(), first.escaped.first(), first.escaped.last()];
+        let bytes = bytes.into_iter().flatten().fold(0, |all, &byte| all ^ usize::from(byte));
+        bytes ^ seen.events.glance() ^ seen.repeated.glance_further()
     }
 
     /// Number of events with output so far.
@@ -406,6 +426,10 @@ impl Seen {
                 }
             }
         };
+        if !completion.begun {
+            completion.reserve(part, self.foreseen * TOKEN_TEXT);
+            self.events.reserve(self.foreseen);
+        }
         completion.take_text(part);
         completion.begun = true;
         let event = Arrival::new(part.completion, nanos(at), tokens).counting(counted);
@@ -482,86 +506,6 @@ impl Seen {
             self.events.push(event.ending(Some(self.completions.first.text.len())));
         }
         Ok(())
-    }
-}
-
-impl Completion {
-    /// The whole text, without memory for more.
-    fn into_text(mut self) -> String {
-        self.text.shrink_to_fit();
-        self.text
-    }
-
-    /// How far the count beside an event with output rose above the one before; `None` if it is no running count.
-    fn rise(&mut self, total: u64) -> Option<u32> {
-        let tokens = total.checked_sub(self.stepped).filter(|&tokens| tokens > 0 || self.begun)?;
-        self.stepped = total;
-        u32::try_from(tokens).ok()
-    }
-
-    /// Bytes of text that are kept of it.
-    fn kept(&self) -> usize {
-        self.text.len() + self.escaped.len()
-    }
-
-    /// Keeps a text that repeats the one before and goes on, without reading what is known already.
-    fn take_escaped(&mut self, text: &[u8], last: bool) {
-        /// Bytes before the new ones that are compared: what a detokenizer takes back is shorter.
-        const SEAM: usize = 16;
-        let kept = self.escaped.len();
-        if self.begun && !self.pieces {
-            self.pieces = !text.starts_with(&self.escaped[..self.first_len.min(kept)]);
-        } else if !self.begun {
-            // The first text may end within a character that the next one has whole.
-            let mut first = text;
-            while let Some(whole) =
-                first.strip_suffix("\u{fffd}".as_bytes()).or_else(|| first.strip_suffix(b"\\ufffd"))
-            {
-                first = whole;
-            }
-            self.first_len = first.len();
-        }
-        if self.pieces {
-            self.escaped.extend_from_slice(text);
-            return;
-        }
-        let seam = kept.saturating_sub(SEAM)..kept;
-        if !last && text.get(seam.clone()) == self.escaped.get(seam) {
-            self.escaped.extend_from_slice(&text[kept..]);
-        } else {
-            self.escaped.clear();
-            self.escaped.extend_from_slice(text);
-        }
-    }
-
-    /// Reads the text that was kept as JSON writes it.
-    fn read_escaped(&mut self) -> Result<(), serde_json::Error> {
-        if !self.escaped.is_empty() {
-            let quoted = [b"\"".as_slice(), &self.escaped, b"\""].concat();
-            self.escaped = Vec::new();
-            self.text = serde_json::from_slice(&quoted)?;
-        }
-        Ok(())
-    }
-
-    fn take_text(&mut self, part: &Part<'_>) {
-        if let Some(text) = part.escaped {
-            self.take_escaped(text, part.end != End::Open);
-            return;
-        }
-        if part.mode == TextMode::Replace && !self.pieces {
-            // Repeated text always begins with the first event's; pieces do not.
-            let first = self.text.get(..self.first_len).unwrap_or("");
-            if !self.begun {
-                self.first_len = part.text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
-            } else if !part.text.starts_with(first) {
-                self.pieces = true;
-            }
-        }
-        if part.mode == TextMode::Replace && !self.pieces {
-            self.text.clear();
-        }
-        self.text.push_str(&part.text);
     }
 }
 

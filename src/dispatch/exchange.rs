@@ -101,6 +101,22 @@ impl Exchange {
         }
     }
 
+    /// Looks at what a read looks at, and returns nothing of use: see [`Collector::glance`].
+    pub(super) fn glance(&self) -> usize {
+        match &self.response {
+            Response::Good(collector) => collector.glance(),
+            _ => 0,
+        }
+    }
+
+    /// Looks at what a read looks at further on.
+    pub(super) fn glance_further(&self) -> usize {
+        match &self.response {
+            Response::Good(collector) => collector.glance_further(),
+            _ => 0,
+        }
+    }
+
     /// Whether the connection can be used again.
     pub(super) fn keep_alive(&self) -> bool {
         self.keep_alive
@@ -160,7 +176,7 @@ impl Exchange {
         let framing = Framing::of(head.content_type.as_deref(), endpoint.streams);
         let expect = if endpoint.protocol.generates() { Expect::Tokens } else { Expect::NoTokens };
         let collector = Collector::new(endpoint.protocol.decoder(), framing, expect);
-        self.response = Response::Good(collector);
+        self.response = Response::Good(collector.foreseeing(self.request.output_len));
         Ok(())
     }
 

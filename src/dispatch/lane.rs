@@ -3,6 +3,7 @@
 //! All of it is one loop without locks on the path of the stream: wait for sockets, read each that has data, hand the bytes on.
 //! Between two reads it looks whether a request is due, so that reading many streams never holds a request back for long.
 
+mod ahead;
 mod ending;
 mod pausing;
 mod reading;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 use slab::Slab;
 
+use self::ahead::AHEAD;
 use super::exchange::Exchange;
 use super::limits::Limits;
 use super::naps::Naps;
@@ -150,8 +152,6 @@ pub(super) struct Lane {
     first_offset: Offset,
     window: Window,
     naps: Naps,
-    /// CPU time and events when costs were looked at last.
-    spent: (Duration, u64),
     buffer: Vec<u8>,
     control: Vec<u8>,
     /// What may be sent next, as far as is known; [`Claim::Until`] zero asks again at once.
@@ -207,8 +207,7 @@ impl Lane {
             offset,
             first_offset: offset,
             window: Window::new(longest),
-            naps: Naps::new(),
-            spent: (Duration::ZERO, 0),
+            naps: Naps::new(Duration::ZERO, Duration::ZERO),
             buffer: vec![0; BUFFER],
             control: vec![0; socket::CONTROL],
             next: Claim::Until(Duration::ZERO),
@@ -260,7 +259,7 @@ impl Lane {
         let mut events = Events::with_capacity(EVENTS);
         let mut swept = begun;
         let mut napped = false;
-        self.spent = (usage::cpu(), 0);
+        self.naps = Naps::new(begun, usage::cpu());
         loop {
             if self.shared.options.stop.is_draining() {
                 self.drain();
@@ -280,7 +279,11 @@ impl Lane {
                 self.naps.waits();
                 self.wait(&mut events);
             }
-            for event in &events {
+            let mut ahead = events.iter();
+            for (i, event) in events.iter().enumerate() {
+                if i.is_multiple_of(AHEAD) {
+                    self.look_ahead(ahead.by_ref());
+                }
                 self.ready(event);
                 if matches!(self.next, Claim::Until(due) if due <= self.clock.now()) {
                     self.send_due();
@@ -294,6 +297,9 @@ impl Lane {
             if now.saturating_sub(swept) >= self.interval {
                 swept = now;
                 self.sweep(now);
+            }
+            if self.naps.is_over(now) {
+                self.naps.judge(now, usage::cpu(), self.health.events);
             }
             napped = self.unread.is_empty() && !events.is_empty() && self.pause();
         }
@@ -347,9 +353,6 @@ impl Lane {
         if now.saturating_sub(self.measured) >= SWEEP {
             self.measured = now;
             self.offset = Offset::measure(self.clock);
-            let spent = (usage::cpu(), self.health.events);
-            let (cpu, events) = std::mem::replace(&mut self.spent, spent);
-            self.naps.judge(spent.0.saturating_sub(cpu), spent.1 - events);
             self.health.clock_error_ns = self.health.clock_error_ns.max(self.offset.error_ns);
         }
         let limits: &Limits = &self.shared.options.limits;

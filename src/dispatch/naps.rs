@@ -17,10 +17,14 @@ const WORTH: f32 = 2.0;
 /// A nap that was not worth it is tried again after so many that were left out.
 const AGAIN: u32 = 64;
 
+/// How long a period lasts in the way that costs less, and one that looks at the other way.
+const PERIOD: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(60);
+
 /// Periods between two looks at the way that costs more.
 const LOOK_AGAIN: u32 = 12;
 
-/// A period with fewer events tells nothing of costs.
+/// A period with fewer events tells nothing of costs, and goes on.
 const EVENTS: u64 = 200;
 
 /// Weight of the newest nap in what is expected.
@@ -40,11 +44,15 @@ pub(super) struct Naps {
     /// CPU time per event in ns, without naps and with them.
     cost: [Option<f64>; 2],
     periods: u32,
+    /// When the period under way is over.
+    over: Duration,
+    /// CPU time and events of the thread when it began.
+    begun: (Duration, u64),
 }
 
 impl Naps {
-    /// Naps of which nothing is known are taken.
-    pub(super) fn new() -> Self {
+    /// Naps of which nothing is known are taken; the thread has used `cpu` by `now`, for no event.
+    pub(super) fn new(now: Duration, cpu: Duration) -> Self {
         Self {
             expected: [8.0; PLACES],
             left_out: [0; PLACES],
@@ -52,6 +60,8 @@ impl Naps {
             on: true,
             cost: [None; 2],
             periods: 0,
+            over: now + PERIOD,
+            begun: (cpu, 0),
         }
     }
 
@@ -76,26 +86,41 @@ impl Naps {
         self.place += 1;
     }
 
-    /// A period ended, in which `events` events took `cpu`: decides on naps in the next one.
-    pub(super) fn judge(&mut self, cpu: Duration, events: u64) {
-        if events < EVENTS {
+    /// Whether the period under way is over by `now`, and may be judged.
+    pub(super) fn is_over(&self, now: Duration) -> bool {
+        now >= self.over
+    }
+
+    /// Judges the period that is over by `now`, at which the thread has used `cpu` and read `events` events in all:
+    /// decides on naps in the next one.
+    pub(super) fn judge(&mut self, now: Duration, cpu: Duration, events: u64) {
+        let (cpu_before, events_before) = self.begun;
+        let new = events - events_before;
+        if new < EVENTS {
+            self.over = now + LOOK;
             return;
         }
+        self.begun = (cpu, events);
         self.periods += 1;
-        if self.periods == 1 {
-            // The first one has the sends of the beginning in it.
-            return;
+        // The first one has the sends of the beginning in it.
+        if self.periods > 1 {
+            let cost = cpu.saturating_sub(cpu_before).as_secs_f64() * 1e9 / new as f64;
+            let known = &mut self.cost[usize::from(self.on)];
+            *known = Some(known.map_or(cost, |old| f64::midpoint(old, cost)));
         }
-        let cost = cpu.as_secs_f64() * 1e9 / events as f64;
-        let known = &mut self.cost[usize::from(self.on)];
-        *known = Some(known.map_or(cost, |old| f64::midpoint(old, cost)));
-        self.on = match self.cost {
-            [Some(without), Some(with)] => {
-                let cheaper = with <= without;
-                if self.periods.is_multiple_of(LOOK_AGAIN) { !cheaper } else { cheaper }
-            }
-            _ => !self.on,
+        let cheaper = match self.cost {
+            [Some(without), Some(with)] => Some(with <= without),
+            _ => None,
         };
+        let looks = match cheaper {
+            None => self.periods > 1,
+            Some(_) => self.periods.is_multiple_of(LOOK_AGAIN),
+        };
+        self.on = match cheaper {
+            Some(cheaper) => cheaper != looks,
+            None => self.on != looks,
+        };
+        self.over = now + if looks { LOOK } else { PERIOD };
     }
 
     /// The thread waits for data.
@@ -110,7 +135,7 @@ mod tests {
 
     /// The share of naps taken at a place while each gathers what `gathers` says of its place.
     fn taken(gathers: [u16; 2]) -> [f32; 2] {
-        let mut naps = Naps::new();
+        let mut naps = Naps::new(Duration::ZERO, Duration::ZERO);
         let mut taken = [0.0; 2];
         for _ in 0..1000 {
             naps.waits();
@@ -137,24 +162,41 @@ mod tests {
         assert!(first > 0.99 && second > 0.99, "{first} {second}");
     }
 
+    /// The share of a minute with naps, where an event comes each 0.1 ms and costs what is given in µs.
+    fn share_with_naps(with: u32, without: u32) -> f64 {
+        let step = Duration::from_micros(100);
+        let (mut now, mut cpu) = (Duration::ZERO, Duration::ZERO);
+        let mut naps = Naps::new(now, cpu);
+        let mut on = 0;
+        for events in 1..=600_000 {
+            now += step;
+            cpu += Duration::from_micros(1) * if naps.on { with } else { without };
+            on += u32::from(naps.on);
+            if naps.is_over(now) {
+                naps.judge(now, cpu, events);
+            }
+        }
+        f64::from(on) / 600_000.0
+    }
+
     #[test]
     fn what_costs_less_is_kept_and_the_other_way_is_looked_at_again() {
-        let share_with_naps = |with: u64, without: u64| {
-            let mut naps = Naps::new();
-            let mut on = 0;
-            for _ in 0..240 {
-                on += u32::from(naps.on);
-                let us = if naps.on { with } else { without };
-                naps.judge(Duration::from_micros(us * 1000), 1000);
-            }
-            f64::from(on) / 240.0
-        };
-        assert!(share_with_naps(4, 5) > 0.9, "{}", share_with_naps(4, 5));
+        let cheap = share_with_naps(4, 5);
+        assert!((0.98..0.995).contains(&cheap), "{cheap}");
         let dear = share_with_naps(5, 4);
-        assert!((0.05..0.1).contains(&dear), "{dear}");
-        let mut idle = Naps::new();
-        (0..9).for_each(|_| idle.judge(Duration::from_millis(1), 3));
-        assert!(idle.on && idle.cost == [None; 2]);
+        assert!((0.01..0.05).contains(&dear), "{dear}");
+    }
+
+    #[test]
+    fn a_period_goes_on_until_it_tells_something() {
+        let ms = Duration::from_millis;
+        let mut naps = Naps::new(Duration::ZERO, Duration::ZERO);
+        for i in 1..100 {
+            naps.judge(PERIOD * i, ms(1) * i, u64::from(i));
+            assert!(naps.on && naps.cost == [None; 2] && naps.periods == 0, "{i}");
+        }
+        naps.judge(PERIOD * 100, ms(1), EVENTS);
+        assert_eq!(naps.periods, 1);
     }
 
     #[test]

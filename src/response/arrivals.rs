@@ -54,6 +54,16 @@ impl Arrivals {
         self.0.is_empty()
     }
 
+    /// Looks at where the next event will lie, about, and returns nothing of use.
+    pub(super) fn glance(&self) -> usize {
+        self.0.last().map_or(0, |last| last.tokens as usize)
+    }
+
+    /// Has room for `n` more.
+    pub(super) fn reserve(&mut self, n: usize) {
+        self.0.reserve(n);
+    }
+
     /// Adds an event.
     pub(super) fn push(&mut self, arrival: Arrival) {
         self.0.push(arrival);

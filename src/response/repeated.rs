@@ -106,6 +106,20 @@ impl Repeated {
         told
     }
 
+    /// Looks at what telling an event begins with, and returns nothing of use.
+    pub(super) fn glance(&self) -> usize {
+        self.around.len()
+            ^ self.slots.iter().flatten().fold(0, |all, (end, _)| all ^ end)
+            ^ usize::from(self.is_sure)
+    }
+
+    /// The same for what it goes on with.
+    pub(super) fn glance_further(&self) -> usize {
+        /// Bytes that come near together.
+        const LINE: usize = 64;
+        self.around.iter().step_by(LINE).fold(0, |all, &byte| all ^ usize::from(byte))
+    }
+
     fn told<'a>(&self, data: &'a [u8]) -> Option<Delta<'a>> {
         let before = &self.around[..self.split];
         if before.is_empty() {
