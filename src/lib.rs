@@ -45,6 +45,7 @@ pub mod plot;
 pub mod probe;
 pub mod profiler;
 pub mod progress;
+mod raw;
 pub mod report;
 pub mod request_log;
 pub mod response;

@@ -226,25 +226,11 @@ impl Collector {
         record.other_texts = others.into_iter().map(Completion::into_text).collect();
     }
 
-    /// Looks at what the next chunk needs of what lies here, and returns nothing of use: memory that was looked at is
-    /// near when it is needed.
-    pub fn glance(&self) -> usize {
-        let seen = &self.seen;
-        let first = &seen.completions.first;
-        let flags =
-            [self.any, self.sse.is_within(), seen.said_done, first.begun, seen.counted.is_some()];
-        let flags = flags.into_iter().filter(|&flag| flag).count();
-        let times = seen.last.is_some() ^ seen.finished.is_some() ^ seen.cached.is_some();
-        flags ^ usize::from(times) ^ first.text.len() ^ seen.events.len() ^ seen.repeated.glance()
-    }
-
-    /// The same for what it leads to; not worth it before [`Self::glance`].
-    pub fn glance_further(&self) -> usize {
-        let seen = &self.seen;
-        let first = &seen.completions.first;
-        let bytes = [first.text.as_bytes().last(), first.escaped.first(), first.escaped.last()];
-        let bytes = bytes.into_iter().flatten().fold(0, |all, &byte| all ^ usize::from(byte));
-        bytes ^ seen.events.glance() ^ seen.repeated.glance_further()
+    /// Has the memory fetched that the next chunk needs, beyond what lies in here.
+    pub fn fetch_further(&self) {
+        self.seen.completions.first.fetch();
+        self.seen.events.fetch();
+        self.seen.repeated.fetch();
     }
 
     /// Number of events with output so far.

@@ -73,11 +73,6 @@ impl Reader {
         }
     }
 
-    /// Whether the beginning of an event was read and not its end.
-    pub fn is_within(&self) -> bool {
-        self.has_data || self.held() > 0
-    }
-
     /// Bytes that are kept of an event that has not ended.
     pub fn held(&self) -> usize {
         self.partial.len() + self.data.len() + self.kind.len()

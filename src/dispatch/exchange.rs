@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::limits::Waiting;
 use crate::model::{Failure, FailureKind, Outcome, Phase, PlannedRequest, RequestRecord};
+use crate::raw;
 use crate::response::{Collector, Expect, Framing};
 use crate::transport::Endpoint;
 use crate::transport::message::{Head, Malformed, Part};
@@ -101,19 +102,15 @@ impl Exchange {
         }
     }
 
-    /// Looks at what a read looks at, and returns nothing of use: see [`Collector::glance`].
-    pub(super) fn glance(&self) -> usize {
-        match &self.response {
-            Response::Good(collector) => collector.glance(),
-            _ => 0,
-        }
+    /// Has what a read needs of it fetched.
+    pub(super) fn fetch(&self) {
+        raw::fetch(&self.response);
     }
 
-    /// Looks at what a read looks at further on.
-    pub(super) fn glance_further(&self) -> usize {
-        match &self.response {
-            Response::Good(collector) => collector.glance_further(),
-            _ => 0,
+    /// Has fetched what that leads to.
+    pub(super) fn fetch_further(&self) {
+        if let Response::Good(collector) = &self.response {
+            collector.fetch_further();
         }
     }
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 use slab::Slab;
 
-use self::ahead::AHEAD;
+use self::ahead::Ahead;
 use super::exchange::Exchange;
 use super::limits::Limits;
 use super::naps::Naps;
@@ -279,11 +279,9 @@ impl Lane {
                 self.naps.waits();
                 self.wait(&mut events);
             }
-            let mut ahead = events.iter();
-            for (i, event) in events.iter().enumerate() {
-                if i.is_multiple_of(AHEAD) {
-                    self.look_ahead(ahead.by_ref());
-                }
+            let mut ahead = Ahead::begin(&events, &self.links);
+            for event in &events {
+                ahead.step(&self.links);
                 self.ready(event);
                 if matches!(self.next, Claim::Until(due) if due <= self.clock.now()) {
                     self.send_due();

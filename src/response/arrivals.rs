@@ -2,6 +2,7 @@
 //! wait for. Few of them are near when the next event of one stream of many comes.
 
 use crate::model::TokenEvents;
+use crate::raw;
 
 /// Rows, in order of arrival.
 #[derive(Debug, Default)]
@@ -54,9 +55,9 @@ impl Arrivals {
         self.0.is_empty()
     }
 
-    /// Looks at where the next event will lie, about, and returns nothing of use.
-    pub(super) fn glance(&self) -> usize {
-        self.0.last().map_or(0, |last| last.tokens as usize)
+    /// Has the place of the next event fetched.
+    pub(super) fn fetch(&self) {
+        raw::fetch_end(&self.0);
     }
 
     /// Has room for `n` more.

@@ -1,6 +1,7 @@
 //! What the events of a stream say of one completion: its text, and where its count of tokens stands.
 
 use crate::backend::{End, Part, TextMode};
+use crate::raw;
 
 /// What the events so far have said of one completion.
 #[derive(Default)]
@@ -43,6 +44,13 @@ impl Completion {
             Some(_) => self.escaped.reserve(bytes),
             None => self.text.reserve(bytes),
         }
+    }
+
+    /// Has the places fetched that the next text is compared with and goes to.
+    pub(super) fn fetch(&self) {
+        raw::fetch_end(self.text.as_bytes());
+        raw::fetch_end(&self.escaped);
+        raw::fetch_all(&self.escaped[..self.first_len.min(self.escaped.len())]);
     }
 
     /// Bytes of text that are kept of it.

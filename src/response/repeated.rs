@@ -14,6 +14,7 @@ use memchr::memmem;
 
 use crate::backend::{Delta, End, Part, Step, TextMode};
 use crate::model::CachedTokens;
+use crate::raw;
 
 /// Longest event that is remembered, without its text, in bytes: what is longer is rare, and has more to say.
 const LONGEST: usize = 1024;
@@ -106,18 +107,9 @@ impl Repeated {
         told
     }
 
-    /// Looks at what telling an event begins with, and returns nothing of use.
-    pub(super) fn glance(&self) -> usize {
-        self.around.len()
-            ^ self.slots.iter().flatten().fold(0, |all, (end, _)| all ^ end)
-            ^ usize::from(self.is_sure)
-    }
-
-    /// The same for what it goes on with.
-    pub(super) fn glance_further(&self) -> usize {
-        /// Bytes that come near together.
-        const LINE: usize = 64;
-        self.around.iter().step_by(LINE).fold(0, |all, &byte| all ^ usize::from(byte))
+    /// Has fetched what the next event is compared with.
+    pub(super) fn fetch(&self) {
+        raw::fetch_all(&self.around);
     }
 
     fn told<'a>(&self, data: &'a [u8]) -> Option<Delta<'a>> {

@@ -264,16 +264,6 @@ impl Connection {
         })
     }
 
-    /// Looks at what a read looks at, and returns nothing of use.
-    pub fn glance(&self) -> usize {
-        let reader = match &self.http {
-            Http::One(reader) => reader.held(),
-            Http::Two(_) => 0,
-        };
-        let is_plain = self.tls.is_none() && self.next.is_none();
-        self.outgoing.left() ^ self.stage as usize ^ reader ^ usize::from(is_plain)
-    }
-
     /// Time since it was begun to be opened.
     pub fn age(&self) -> Duration {
         self.begun.elapsed()

@@ -173,34 +173,36 @@ fn ask_for_stamps(_: &TcpStream) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 fn receive_stamped(
     stream: &TcpStream,
     buffer: &mut [u8],
     control: &mut [u8],
 ) -> io::Result<Received> {
-    use std::os::fd::AsRawFd;
+    use std::os::fd::AsFd as _;
 
-    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-    use nix::sys::time::TimeSpec;
-
-    let mut slices = [io::IoSliceMut::new(buffer)];
-    let message = recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(control), MsgFlags::empty())?;
-    let stamp = message.cmsgs().ok().and_then(|mut all| {
-        all.find_map(|control| match control {
-            ControlMessageOwned::ScmTimestampsns(stamps) => Some(stamps.system),
-            _ => None,
-        })
-    });
-    let since_epoch = |stamp: TimeSpec| {
-        let (seconds, ns) =
-            (u64::try_from(stamp.tv_sec()).ok()?, u32::try_from(stamp.tv_nsec()).ok()?);
-        (seconds > 0).then(|| Duration::new(seconds, ns))
-    };
-    Ok(Received { len: message.bytes, stamp: stamp.and_then(since_epoch) })
+    let (len, used) = crate::raw::receive(stream.as_fd(), buffer, control)?;
+    Ok(Received { len, stamp: stamp(&control[..used]) })
 }
 
-#[cfg(not(target_os = "linux"))]
+/// The software stamp in the first control message of `control`, as time of day since the epoch.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn stamp(control: &[u8]) -> Option<Duration> {
+    use nix::libc::{SCM_TIMESTAMPING, SOL_SOCKET};
+
+    // Its length, its level, its kind, and of three times, of which this is the first, seconds and ns.
+    let (header, rest) = control.split_first_chunk::<16>()?;
+    let half = |at: usize| Some(i32::from_ne_bytes(*header.get(at..)?.first_chunk()?));
+    if (half(8)?, half(12)?) != (SOL_SOCKET, SCM_TIMESTAMPING) {
+        return None;
+    }
+    let (seconds, rest) = rest.split_first_chunk::<8>()?;
+    let seconds = u64::try_from(i64::from_ne_bytes(*seconds)).ok()?;
+    let ns = u32::try_from(i64::from_ne_bytes(*rest.first_chunk()?)).ok()?;
+    (seconds > 0).then(|| Duration::new(seconds, ns))
+}
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 fn receive_stamped(
     mut stream: &TcpStream,
     buffer: &mut [u8],
