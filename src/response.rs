@@ -24,7 +24,8 @@ pub const MAX_BODY: usize = 256 << 20;
 /// Most text of one response, over all of its completions, in bytes.
 pub const MAX_TEXT: usize = 64 << 20;
 
-/// Tokens of a response that memory is had for at once: moving what came is most of what more of it costs.
+/// Most tokens of a completion that memory is had for with the first: a short answer is then never moved, and a stream
+/// that ends early has not kept much for nothing.
 const FORESEEN: usize = 128;
 
 /// Bytes of text that a token has, about.

@@ -108,18 +108,16 @@ impl Naps {
             let known = &mut self.cost[usize::from(self.on)];
             *known = Some(known.map_or(cost, |old| f64::midpoint(old, cost)));
         }
-        let cheaper = match self.cost {
-            [Some(without), Some(with)] => Some(with <= without),
-            _ => None,
+        let (on, looks) = match self.cost {
+            [Some(without), Some(with)] => {
+                let looks = self.periods.is_multiple_of(LOOK_AGAIN);
+                ((with <= without) != looks, looks)
+            }
+            // The first way was measured: now the other one.
+            [None, Some(_)] | [Some(_), None] => (!self.on, true),
+            [None, None] => (self.on, false),
         };
-        let looks = match cheaper {
-            None => self.periods > 1,
-            Some(_) => self.periods.is_multiple_of(LOOK_AGAIN),
-        };
-        self.on = match cheaper {
-            Some(cheaper) => cheaper != looks,
-            None => self.on != looks,
-        };
+        self.on = on;
         self.over = now + if looks { LOOK } else { PERIOD };
     }
 

@@ -181,14 +181,16 @@ fn receive_stamped(
 ) -> io::Result<Received> {
     use std::os::fd::AsFd as _;
 
-    let (len, used) = crate::raw::receive(stream.as_fd(), buffer, control)?;
+    use crate::raw;
+
+    let (len, used) = raw::receive(stream.as_fd(), buffer, control)?;
     Ok(Received { len, stamp: stamp(&control[..used]) })
 }
 
 /// The software stamp in the first control message of `control`, as time of day since the epoch.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 fn stamp(control: &[u8]) -> Option<Duration> {
-    use nix::libc::{SCM_TIMESTAMPING, SOL_SOCKET};
+    use libc::{SCM_TIMESTAMPING, SOL_SOCKET};
 
     // Its length, its level, its kind, and of three times, of which this is the first, seconds and ns.
     let (header, rest) = control.split_first_chunk::<16>()?;
@@ -252,6 +254,32 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    #[test]
+    fn stamps_are_read_from_control_messages() {
+        let message = |level: i32, kind: i32, seconds: i64, ns: i64| {
+            let mut bytes = 64_u64.to_ne_bytes().to_vec();
+            bytes.extend([level, kind].into_iter().flat_map(i32::to_ne_bytes));
+            bytes.extend([seconds, ns, 0, 0, 0, 0].into_iter().flat_map(i64::to_ne_bytes));
+            bytes
+        };
+        let (level, kind) = (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING);
+        let whole = message(level, kind, 12, 34);
+        assert_eq!(stamp(&whole), Some(Duration::new(12, 34)));
+        for len in 0..32 {
+            assert_eq!(stamp(&whole[..len]), None, "{len}");
+        }
+        for other in [
+            message(level + 1, kind, 12, 34),
+            message(level, kind + 1, 12, 34),
+            message(level, kind, 0, 34),
+            message(level, kind, -12, 34),
+            message(level, kind, 12, -34),
+        ] {
+            assert_eq!(stamp(&other), None, "{other:?}");
+        }
+    }
 
     #[test]
     fn idle_sockets_tell_what_happened_to_them() {
