@@ -63,6 +63,8 @@ mod profiler;
 mod reach;
 /// Records of recorded responses with exact arrival times.
 mod records;
+/// One test per class of fault found in the field.
+mod regression;
 /// What command lines mean.
 mod resolve;
 /// Requests that are sent again.
