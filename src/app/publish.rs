@@ -40,12 +40,14 @@ pub(super) struct Outputs {
 /// If something could not be written, or no request succeeded.
 pub(super) fn publish(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
     let Figures { report, steady } = figures;
-    let mut tables = partial_mark(report) + &outputs.table.table(report);
-    if let Some(steady) = steady {
-        tables += &outputs.table.steady_state_table(steady);
-    }
+    // What is compatible ends the output: scripts take its last lines.
+    let mut tables = partial_mark(report);
     if !outputs.quiet {
         tables += &output::extras::block(report);
+    }
+    tables += &outputs.table.table(report);
+    if let Some(steady) = steady {
+        tables += &outputs.table.steady_state_table(steady);
     }
     let printed = ui
         .data(&tables)

@@ -35,7 +35,7 @@ pub struct ClientArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration, help_heading = CLIENT)]
     #[serde(serialize_with = "seconds")]
     pub stall_threshold: Duration,
-    /// Print no block on the measurement after the table
+    /// Print no block on the measurement before the table
     #[arg(long, help_heading = CLIENT)]
     pub quiet_extras: bool,
     /// Exit with 4 if the client was the limit, or a check of the measurement fails

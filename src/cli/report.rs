@@ -42,7 +42,7 @@ pub struct ReportArgs {
     /// Plot output tokens per second and requests in flight over time on stderr
     #[arg(long)]
     pub plot_throughput: bool,
-    /// Print no block on the measurement after the table
+    /// Print no block on the measurement before the table
     #[arg(long)]
     pub quiet_extras: bool,
     /// Tokenizer that counts again, such as a file of the one of the run that is elsewhere now [default: that of the run]

@@ -1,4 +1,4 @@
-//! What rbench tells beyond any other client: a block after the table, and objects in the JSONL line.
+//! What rbench tells beyond any other client: a block before the table, and objects in the JSONL line.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::metric::{Figure, PerEndpoint};
 use crate::report::Report;
 
-/// Width of the rules and of the labels, as in the table before it.
+/// Width of the rules and of the labels, as in the table after it.
 const WIDTH: usize = 50;
 const LABEL: usize = 40;
 

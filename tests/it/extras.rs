@@ -76,7 +76,8 @@ fn the_steady_state_follows_the_table_and_has_a_file() {
         .args(["--steady-state-output-file", "steady.jsonl"])
         .run()
         .exits(0);
-    let (main, steady) = run.stdout.split_once("\n\n").unwrap();
+    let (rest, steady) = run.stdout.rsplit_once("\n\n").unwrap();
+    let (_, main) = rest.split_once("\n\n").unwrap();
     assert!(main.contains("Serving Benchmark Result") && main.ends_with('='), "{main}");
     assert!(steady.starts_with("============== Steady-State Result ===============\n"), "{steady}");
     let text = std::fs::read_to_string(run.path("steady.jsonl")).unwrap();

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::rbench::{Process, Rbench};
+use crate::support::rbench::{MEASUREMENT, Process, Rbench};
 use crate::support::server::{Answer, Script};
 use crate::support::wire::{self, Wire};
 
@@ -43,9 +43,10 @@ fn a_signal_ends_a_run_whose_results_are_told() {
         // A row of each request, those that were not sent included, and the first and the last line.
         let records = std::fs::read_to_string(run.path("r.jsonl")).unwrap();
         assert_eq!(records.lines().count(), 1 + 5 + 1, "{records}");
-        let (first, table) = run.stdout.split_once('\n').unwrap();
+        let (first, rest) = run.stdout.split_once('\n').unwrap();
         assert_eq!(first, format!("PARTIAL RESULT: interrupted by {name}"));
-        assert!(table.starts_with("\n============ Serving Benchmark Result"), "{table}");
+        assert!(rest.starts_with(MEASUREMENT), "{rest}");
+        assert!(rest.contains("\n\n============ Serving Benchmark Result"), "{rest}");
         assert_eq!(run.row("Successful requests:"), Some("2"));
         let result = run.result();
         assert_eq!(result["partial"], true);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::rbench::{Rbench, Run};
+use crate::support::rbench::{MEASUREMENT, Rbench, Run};
 use crate::support::server::{Answer, Script, Server};
 use crate::support::wire::{self, DONE, WORDS, Wire, event};
 
@@ -11,11 +11,12 @@ fn run(server: &Server, flags: &[&str]) -> Run {
 }
 
 #[test]
-fn the_block_follows_the_table_unless_it_is_not_wanted() {
+fn the_block_comes_before_the_table_unless_it_is_not_wanted() {
     let server = Script::new(wire::good).start();
     let with = run(&server, &[]).exits(0).prints_a_table();
-    let (table, block) = with.stdout.split_once("================== Measurement").unwrap();
-    assert!(table.ends_with("=\n") && block.ends_with("=\n"), "{with:?}");
+    let (block, table) = with.stdout.split_once("\n\n").unwrap();
+    assert!(block.starts_with(MEASUREMENT) && block.ends_with('='), "{with:?}");
+    assert!(table.starts_with("============ Serving Benchmark Result"), "{with:?}");
     assert_eq!(with.row("Scheduled = sent + never sent:"), Some("3 = 3 + 0"));
     assert_eq!(with.row("Sent = completed + failed + cancelled:"), Some("3 = 3 + 0 + 0"));
     assert_eq!(with.row("Checks:"), Some("5 passed"));
