@@ -43,6 +43,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(crate::error::EXIT_USAGE);
         }
     };
+    signals::survive_full_files();
     // Fails only if a provider is there already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let result = match words {

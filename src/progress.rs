@@ -3,7 +3,7 @@
 //! The stream path adds to counters; a thread of its own draws.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -105,7 +105,13 @@ pub enum Towards {
 pub struct Bar {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// Ends when the line is gone.
+    gone: mpsc::Receiver<()>,
 }
+
+/// How long the line may take to go: a terminal that was stopped with Ctrl-S takes nothing, and the results do not wait
+/// for it.
+const GONE_WITHIN: Duration = Duration::from_secs(1);
 
 impl Bar {
     /// Draws `progress` on stderr until dropped.
@@ -114,6 +120,7 @@ impl Bar {
     pub fn start(progress: Arc<Progress>, towards: Towards, color: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = stop.clone();
+        let (here, gone) = mpsc::channel();
         let thread = std::thread::Builder::new().name("rbench-progress".into()).spawn(move || {
             let total = match towards {
                 Towards::Requests(n) => n as u64,
@@ -144,8 +151,9 @@ impl Bar {
                 std::thread::park_timeout(Duration::from_millis(100));
             }
             bar.finish_and_clear();
+            drop::<mpsc::Sender<()>>(here);
         });
-        Self { stop, thread: thread.ok() }
+        Self { stop, thread: thread.ok(), gone }
     }
 }
 
@@ -155,7 +163,7 @@ impl Drop for Bar {
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             // A thread that panicked has nothing left to draw.
-            let _ = thread.join();
+            let _ = self.gone.recv_timeout(GONE_WITHIN);
         }
     }
 }

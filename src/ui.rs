@@ -2,6 +2,8 @@
 //!
 //! Results go to stdout; everything else goes to stderr. Colour is for terminals, and never carries the meaning.
 
+mod stderr;
+
 use std::borrow::Cow;
 use std::error::Error as _;
 use std::io::{self, IsTerminal, Write};
@@ -87,13 +89,11 @@ impl Ui {
 
     fn line(self, color: &str, label: &str, text: &str) {
         let text = SECRETS.get().map_or(Cow::Borrowed(text), |secrets| secrets.hide(text));
-        let mut out = io::stderr().lock();
-        // Nobody is left to tell if stderr is gone.
-        let _ = if self.color && !color.is_empty() {
-            writeln!(out, "{color}{label}\x1b[0m{text}")
+        stderr::write(&if self.color && !color.is_empty() {
+            format!("{color}{label}\x1b[0m{text}\n")
         } else {
-            writeln!(out, "{label}{text}")
-        };
+            format!("{label}{text}\n")
+        });
     }
 }
 

@@ -34,7 +34,8 @@ pub(super) struct Outputs {
     pub(super) strict: bool,
 }
 
-/// Prints the tables, tells of failures, and appends the lines.
+/// Appends the lines, prints the tables, and lists failures: what was measured is stored before anybody who reads it
+/// can hold that up.
 ///
 /// # Errors
 /// If something could not be written, or no request succeeded.
@@ -49,6 +50,7 @@ pub(super) fn publish(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Resul
     if let Some(steady) = steady {
         tables += &outputs.table.steady_state_table(steady);
     }
+    let stored = store(figures, outputs, ui);
     let printed = ui
         .data(&tables)
         .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
@@ -56,19 +58,25 @@ pub(super) fn publish(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Resul
         plots(report, ui);
     }
     tell_failures(report, ui);
+    stored.and(printed)?;
+    none_completed(report)?;
+    if outputs.strict && !report.audit.sound() {
+        let reasons: Vec<String> = report.audit.reasons().collect();
+        let message = format!("--strict: the measurement is not valid: {}", reasons.join("; "));
+        return Err(Error::new(Kind::Invalid, message));
+    }
+    Ok(())
+}
+
+/// Appends the lines to their files.
+fn store(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
+    let Figures { report, steady } = figures;
     if let Some(path) = &outputs.file {
         append(path, &outputs.jsonl.line(report, outputs.details), outputs, ui)?;
     }
     if let (Some(steady), Some(path)) = (steady, &outputs.steady_file) {
         save::append(path, &outputs.jsonl.steady_state_line(steady))?;
         ui.status(&format!("steady state appended to {}", path.display()));
-    }
-    printed?;
-    none_completed(report)?;
-    if outputs.strict && !report.audit.sound() {
-        let reasons: Vec<String> = report.audit.reasons().collect();
-        let message = format!("--strict: the measurement is not valid: {}", reasons.join("; "));
-        return Err(Error::new(Kind::Invalid, message));
     }
     Ok(())
 }

@@ -1,9 +1,15 @@
-//! What SIGINT and SIGTERM do: a run under way is brought to its end and reported, anything else is tidied up;
+//! What SIGINT, SIGTERM and SIGHUP do: a run under way is brought to its end and reported, anything else is tidied up;
 //! then the program ends with 128 + the signal's number. A second signal ends it at once.
+//!
+//! The thread that waits for them acts before anything is said, and has another thread say it: whoever reads stderr may
+//! be the reason why a signal is sent.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::dispatch::Stop;
@@ -106,19 +112,49 @@ pub(super) fn catch(ui: Ui) -> Result<(), Error> {
     result
 }
 
+/// How long the end of the program waits for what is said of it.
+const SAID_WITHIN: Duration = Duration::from_millis(200);
+
+/// Has a file that may grow no further (`ulimit -f`) be an error of the write, as a full disk is, and not the end of the
+/// program by SIGXFSZ. Where that cannot be had, the system's way stays.
+pub(super) fn survive_full_files() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    if let Ok(runtime) = runtime {
+        let _inside = runtime.enter();
+        // The handler stays when what waits for it is gone.
+        let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
+    }
+}
+
+/// Whether whoever started the program had it outlive its terminal, as `nohup` does.
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (Signal::HUP.as_raw() - 1)) != 0)
+}
+
 fn start(ui: Ui) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Handlers are in place before this function returns.
-    let (mut interrupts, mut terminations) = {
+    let (mut interrupts, mut terminations, mut hangups) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        let hangups = (!ignores_hangups()).then(|| signal(SignalKind::hangup())).transpose()?;
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, hangups)
     };
     let wait = move || {
         let mut next = || {
             runtime.block_on(async {
+                let hangup = async {
+                    match &mut hangups {
+                        Some(hangups) => hangups.recv().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
                     _ = interrupts.recv() => SignalKind::interrupt(),
                     _ = terminations.recv() => SignalKind::terminate(),
+                    _ = hangup => SignalKind::hangup(),
                 }
             })
         };
@@ -134,32 +170,62 @@ fn start(ui: Ui) -> std::io::Result<()> {
             end(number);
         }
     };
-    std::thread::Builder::new().name("rbench-signals".into()).spawn(wait).map(drop)
+    thread::Builder::new().name("rbench-signals".into()).spawn(wait).map(drop)
 }
 
 /// Reacts to the first signal; returns what a second one makes hurry, if the program does not just end then.
 fn first(number: u8, ui: Ui) -> Option<Box<dyn FnOnce() + Send>> {
     if let Some(stop) = lock(&RUN).clone() {
-        ui.status("interrupted: nothing more is sent, and requests in flight have a moment to end (--grace); a second signal ends all at once");
-        let name = if number == 15 { "SIGTERM" } else { "SIGINT" };
-        stop.drain(&format!("interrupted by {name}"));
+        stop.drain(&format!("interrupted by {}", name(number)));
+        say(
+            ui,
+            "interrupted: nothing more is sent, and requests in flight have a moment to end (--grace); a second signal ends all at once",
+        );
         return None;
     }
     if REPORTING.load(Ordering::SeqCst) {
-        ui.status("interrupted: ends when the results are told; a second signal ends all at once");
+        say(ui, "interrupted: ends when the results are told; a second signal ends all at once");
         return None;
     }
     let Some(on) = lock(&TIDY).take() else {
-        ui.status("interrupted");
+        let said = say(ui, "interrupted");
+        // Nothing is to be said any more if the time is over or no thread was left.
+        let _ = said.recv_timeout(SAID_WITHIN);
         end(number);
     };
-    ui.status(on.says);
     let tidy = on.first;
-    std::thread::spawn(move || {
+    let tidying = thread::Builder::new().name("rbench-tidy".into()).spawn(move || {
         tidy();
         end(number);
     });
+    if tidying.is_err() {
+        // No thread is left: what was started ends with the program all the same, if less gently.
+        end(number);
+    }
+    say(ui, on.says);
     Some(on.again)
+}
+
+/// Says `text` from a thread of its own, which is not waited for; the receiver hears when it was said.
+fn say(ui: Ui, text: &'static str) -> mpsc::Receiver<()> {
+    let (tell, said) = mpsc::channel();
+    let speak = move || {
+        ui.status(text);
+        // Mostly nobody waits for this.
+        let _ = tell.send(());
+    };
+    // Without a thread nothing is said, and all is done.
+    let _ = thread::Builder::new().name("rbench-says".into()).spawn(speak);
+    said
+}
+
+/// The name of a signal that is caught.
+fn name(number: u8) -> &'static str {
+    match number {
+        1 => "SIGHUP",
+        15 => "SIGTERM",
+        _ => "SIGINT",
+    }
 }
 
 fn lock<T>(mutex: &'static Mutex<T>) -> std::sync::MutexGuard<'static, T> {

@@ -117,7 +117,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("minijinja", &["tokenizer"]),
     ("minijinja_contrib", &["tokenizer"]),
     ("mio", &["dispatch", "transport"]),
-    ("nix", &["ceiling", "dispatch", "mock", "transport"]),
+    ("nix", &["ceiling", "dispatch", "mock", "transport", "ui"]),
     ("parquet", &["dataset"]),
     ("prost", &["tokenizer"]),
     ("rand_distr", &["arrival", "dataset", "mock"]),

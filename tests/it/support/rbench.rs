@@ -191,7 +191,7 @@ impl Rbench {
 pub(crate) const MEASUREMENT: &str = "================== Measurement ===================\n";
 
 /// The words of [`Rbench::load`].
-const LOAD: &[&str] = &[
+pub(crate) const LOAD: &[&str] = &[
     "--tokenizer",
     "rbench-bundled",
     "--dataset-name",

@@ -1,0 +1,100 @@
+//! What a run may take of its machine, and how it ends: memory, channels, signals, records.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::rbench::{LOAD, Process, Rbench};
+use crate::support::server::{Answer, Script, Server};
+use crate::support::wire::{self, Wire};
+
+/// [`Rbench::load`] in a shell after `first`.
+fn load_after(first: &str, server: &Server) -> Rbench {
+    let url = server.url();
+    Rbench::in_shell(first, ["serve", "--backend", "sglang", "--base-url", &url]).args(LOAD)
+}
+
+/// Has the program's stderr be a pipe that is full and that nobody reads.
+const BLOCKED: &str = "mkfifo held; exec 3<>held; head -c 65536 /dev/zero >&3; exec 2>&3";
+
+#[test]
+fn a_signal_acts_before_anything_is_said() {
+    for (first, signal, code) in [
+        (BLOCKED, Signal::INT, 130),
+        (BLOCKED, Signal::TERM, 143),
+        (BLOCKED, Signal::HUP, 129),
+        (":", Signal::HUP, 129),
+    ] {
+        let process = Process::default();
+        let seen = process.clone();
+        let server = Script::new(move |request| {
+            if request.nth == 0 {
+                return wire::good(request);
+            }
+            seen.signal(signal);
+            Answer::events().chunk(wire::event(&Wire::Native.token(&["a"], 0))).hang()
+        })
+        .start();
+        let run = load_after(first, &server)
+            .args(["--max-concurrency", "1", "--grace", "0"])
+            .known_as(&process)
+            .run()
+            .exits(code);
+        assert!(run.stdout.starts_with("PARTIAL RESULT: interrupted by SIG"), "{run:?}");
+        let result = run.result();
+        assert_eq!(result["completed"], 1);
+        assert_eq!(result["partial"], true);
+        assert_eq!(result["rbench"]["ledger"]["cancelled"], 1);
+    }
+}
+
+#[test]
+fn a_signal_outside_of_a_run_ends_the_program_whoever_reads() {
+    for (first, signal, code) in
+        [(BLOCKED, Signal::INT, 130), (BLOCKED, Signal::HUP, 129), (":", Signal::TERM, 143)]
+    {
+        let process = Process::default();
+        let seen = process.clone();
+        let server = Script::control_only()
+            .on("/v1/models", move |_| {
+                seen.signal(signal);
+                Answer::new().hang()
+            })
+            .start();
+        let run = load_after(first, &server).known_as(&process).run().exits(code);
+        let _ = run.prints_nothing();
+    }
+}
+
+#[test]
+fn what_is_ignored_by_nohup_is_ignored() {
+    let process = Process::default();
+    let seen = process.clone();
+    let server = Script::new(move |request| {
+        seen.signal(Signal::HUP);
+        wire::good(request)
+    })
+    .start();
+    let run = load_after("trap '' HUP", &server).known_as(&process).run().exits(0);
+    assert_eq!(run.result()["completed"], 3);
+}
+
+#[test]
+fn a_file_that_may_grow_no_further_is_a_full_disk() {
+    let server = Script::new(wire::good).start();
+    // Blocks of 512 bytes.
+    let run = load_after("ulimit -f 1", &server).args(["--records", "r.jsonl"]).run();
+    let run = run.exits(1).says(&["r.jsonl", "File too large", "can not append the result"]);
+    assert_eq!(run.row("Successful requests:"), Some("3"));
+    // What was measured is not lost with the file.
+    let line = run.stderr.lines().find(|line| line.starts_with("{\"")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(line).unwrap()["completed"], 3);
+}
+
+#[test]
+fn results_are_stored_whoever_reads_them() {
+    let server = Script::new(wire::good).start();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let run = load_after(":", &server).stdout(writer).run().exits(0);
+    assert_eq!(run.result()["completed"], 3);
+}
