@@ -45,6 +45,8 @@ pub struct Ledger {
     pub failed: u64,
     /// Sent, and given up by the client.
     pub cancelled: u64,
+    /// Those that were sent once more, over a new connection, since the server had closed the kept one.
+    pub resent: u64,
     /// Nothing is known of them: in flight when the program died, or not sent until then.
     pub unfinished: u64,
 }
@@ -59,6 +61,7 @@ impl Ledger {
             Outcome::Cancelled(_) => self.cancelled += 1,
         }
         self.sent += u64::from(record.sent.is_some());
+        self.resent += u64::from(record.resent.is_some());
     }
 
     /// Requests that something is known of.
@@ -224,9 +227,7 @@ impl Span {
 
 /// How long `record` was in flight, waits between attempts included.
 fn spent(record: &RequestRecord) -> Option<Duration> {
-    let last = record.sent?.saturating_sub(record.connect.unwrap_or_default());
-    let begun = record.first_sent.unwrap_or(last);
-    Some(record.done?.saturating_sub(begun))
+    Some(record.done?.saturating_sub(record.taken_up()?))
 }
 
 /// Whether every instant of `record` comes after those before it.
@@ -235,7 +236,7 @@ fn ordered(record: &RequestRecord) -> bool {
     let instants = [
         Some(record.due),
         Some(record.released),
-        record.first_sent,
+        record.taken_up(),
         Some(sent.saturating_sub(record.connect.unwrap_or_default())),
         Some(sent),
         record.headers,
@@ -273,7 +274,8 @@ impl Audit {
 }
 
 fn checks(evidence: &Evidence, ledger: &Ledger, health: &Health) -> Vec<Check> {
-    let Ledger { scheduled, sent, never_sent, completed, failed, cancelled, unfinished } = ledger;
+    let Ledger { scheduled, sent, never_sent, completed, failed, cancelled, resent: _, unfinished } =
+        ledger;
     let lost = if *unfinished > 0 { format!(" + {unfinished} unfinished") } else { String::new() };
     let mut checks = vec![
         Check {

@@ -15,6 +15,7 @@ mod latencies;
 mod lateness;
 mod over_time;
 mod peak;
+mod resent;
 mod retries;
 mod stall;
 mod steady_state;
@@ -55,6 +56,7 @@ pub static ALL: &[Metric] = &[
     concurrency::METRIC,
     peak::METRIC,
     retries::METRIC,
+    resent::METRIC,
     goodput::METRIC,
     cache::METRIC,
 ];

@@ -342,6 +342,10 @@ pub struct RequestRecord {
     pub attempts: u32,
     /// As `sent`, of the first attempt; `None` if there was one only.
     pub first_sent: Option<Duration>,
+    /// What was lost to kept connections that the server had closed before any byte of an answer came:
+    /// from the send over such a connection until that was known, over all attempts. It was sent once more each time,
+    /// over a new connection, and `sent` is that of the last send. `None` if nothing was lost.
+    pub resent: Option<Duration>,
     /// How long it waited for its connection to be opened; `None` if there was one.
     pub connect: Option<Duration>,
     /// When the response head was read.
@@ -382,6 +386,7 @@ impl RequestRecord {
             sent: None,
             attempts: 1,
             first_sent: None,
+            resent: None,
             connect: None,
             headers: None,
             done: None,
@@ -433,6 +438,13 @@ impl RequestRecord {
     /// First output of any completion, from the start of the run.
     pub fn first_token(&self) -> Option<Duration> {
         self.events.at_ns.first().map(|&ns| Duration::from_nanos(ns))
+    }
+
+    /// When the client took it up: before its connection was opened, and before what was sent again or once more.
+    pub fn taken_up(&self) -> Option<Duration> {
+        let begun = self.sent?.saturating_sub(self.connect.unwrap_or_default());
+        // Of several attempts the first one's send is known by itself.
+        Some(self.first_sent.unwrap_or(begun.saturating_sub(self.resent.unwrap_or_default())))
     }
 
     /// Time from send to first output.

@@ -83,6 +83,7 @@ fn ledgers() {
         completed: 1,
         failed: 1,
         cancelled: 0,
+        resent: 0,
         unfinished: 0,
     };
     assert_eq!(ledger, want);

@@ -11,6 +11,10 @@ use crate::response::{Collector, Expect, Framing};
 use crate::transport::Endpoint;
 use crate::transport::message::{Head, Malformed, Part};
 
+/// How long before a server closes an idle connection it is not used any more; a tenth of the time if that is longer,
+/// and at most half of it.
+const IDLE_MARGIN: Duration = Duration::from_millis(500);
+
 /// A request and what has arrived of its response; with the rounds before it, if it is part of a conversation.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -23,10 +27,14 @@ pub(super) struct Exchange {
     response: Response,
     /// When its round was taken up, at the first attempt.
     taken_up: Duration,
+    /// When this attempt was sent first, if a kept connection lost it.
+    lost: Option<Duration>,
     /// When the server wants to be asked again.
     retry_after: Option<String>,
     /// Whether the connection can be used again after the response.
     keep_alive: bool,
+    /// How long the server keeps it open without a request, if it says so.
+    idle: Option<Duration>,
     /// The messages of the conversation so far.
     said: Vec<Value>,
     /// The records of the rounds before.
@@ -86,9 +94,11 @@ impl Exchange {
             record,
             begun,
             taken_up: begun,
+            lost: None,
             retry_after: None,
             response: Response::Awaited,
             keep_alive: false,
+            idle: None,
             said,
             earlier: Vec::new(),
         }
@@ -117,6 +127,13 @@ impl Exchange {
     /// Whether the connection can be used again.
     pub(super) fn keep_alive(&self) -> bool {
         self.keep_alive
+    }
+
+    /// How long the connection can be used again, if the server has named a time.
+    pub(super) fn usable_for(&self) -> Option<Duration> {
+        let idle = self.idle?;
+        // A request that is on its way when the server closes is lost.
+        Some(idle.saturating_sub((idle / 10).max(IDLE_MARGIN).min(idle / 2)))
     }
 
     /// Takes a part of the response that arrived at `at`, and returns the number of new output tokens.
@@ -159,6 +176,7 @@ impl Exchange {
             Failure { kind, phase: Phase::Headers, status, message, excerpt: None }
         };
         self.keep_alive = head.keep_alive;
+        self.idle = head.idle;
         if head.status != 200 {
             self.retry_after.clone_from(&head.retry_after);
             let message = format!("HTTP status {} {}", head.status, head.reason);
@@ -277,11 +295,27 @@ impl Exchange {
     pub(super) fn again(&mut self) {
         let record = &mut self.record;
         record.attempts += 1;
-        record.first_sent.get_or_insert(record.sent.unwrap_or(self.begun));
+        let first = self.lost.take().or(record.sent).unwrap_or(self.begun);
+        record.first_sent.get_or_insert(first);
         (record.sent, record.connect, record.headers) = (None, None, None);
         self.response = Response::Awaited;
         self.retry_after = None;
         self.keep_alive = false;
+    }
+
+    /// Makes ready to be sent once more, at `now`, since a kept connection lost it before any answer.
+    pub(super) fn resend(&mut self, now: Duration) {
+        let record = &mut self.record;
+        let sent = record.sent.take().unwrap_or(self.begun);
+        let cost = now.saturating_sub(sent);
+        record.resent = Some(record.resent.unwrap_or_default() + cost);
+        self.lost = Some(sent);
+        self.begun = now;
+    }
+
+    /// Whether this attempt was lost by a kept connection, and is sent once more.
+    pub(super) fn is_resent(&self) -> bool {
+        self.lost.is_some()
     }
 
     /// Settles the record of a round that is given up at `now`.
@@ -311,7 +345,7 @@ impl Exchange {
         record.endpoint = self.record.endpoint;
         record.released = self.request.due;
         self.earlier.push(std::mem::replace(&mut self.record, record));
-        (self.begun, self.taken_up) = (now, now);
+        (self.begun, self.taken_up, self.lost) = (now, now, None);
         self.keep_alive = false;
         true
     }

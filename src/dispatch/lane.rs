@@ -7,6 +7,7 @@ mod ahead;
 mod ending;
 mod pausing;
 mod reading;
+mod resending;
 mod retrying;
 mod sending;
 
@@ -129,6 +130,10 @@ struct Link {
     endpoint: usize,
     /// Which of the endpoint's addresses.
     address: usize,
+    /// Whether a request was answered over it before.
+    is_reused: bool,
+    /// When it is not to be used any more, if the server has named a time.
+    idle_until: Option<Duration>,
     /// Whether more may be waiting than was read when others had their turn, and the other end had closed by then.
     unread: Option<bool>,
 }

@@ -21,6 +21,8 @@ struct Line<'a> {
     excerpt: Option<&'a str>,
     endpoint: usize,
     attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resent_s: Option<f64>,
     due_s: f64,
     sent_s: Option<f64>,
     headers_s: Option<f64>,
@@ -56,6 +58,7 @@ pub fn push(out: &mut Vec<u8>, record: &RequestRecord, run: &str) -> std::io::Re
             excerpt: failure.and_then(|failure| failure.excerpt.as_deref()),
             endpoint: record.endpoint,
             attempts: record.attempts,
+            resent_s: seconds(record.resent),
             due_s: record.due.as_secs_f64(),
             sent_s: seconds(record.sent),
             headers_s: seconds(record.headers),

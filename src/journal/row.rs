@@ -34,6 +34,9 @@ pub(super) struct Row<'a> {
     attempts: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_sent_ns: Option<Ns>,
+    /// Absent if nothing was lost so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resent_ns: Option<Ns>,
     /// Arrival of the first event, then what passed until each of the others.
     gaps_ns: Vec<i64>,
     /// Tokens of each event; absent if each stands for one.
@@ -175,6 +178,7 @@ impl<'a> Row<'a> {
             endpoint: Some(record.endpoint).filter(|&at| at != 0),
             attempts: Some(record.attempts).filter(|&n| n != 1),
             first_sent_ns: record.first_sent.map(Ns::from),
+            resent_ns: record.resent.map(Ns::from),
             gaps_ns,
             tokens: (!events.tokens.iter().all(|&n| n == 1)).then(|| events.tokens.clone()),
             counted_tokens: (!events.counted.is_empty()).then(|| events.counted.clone()),
@@ -244,6 +248,7 @@ impl<'a> Row<'a> {
             endpoint: self.endpoint.unwrap_or(0),
             attempts: self.attempts.unwrap_or(1),
             first_sent: self.first_sent_ns.map(Into::into),
+            resent: self.resent_ns.map(Into::into),
             outcome,
             events,
             text: self.text.into_owned(),

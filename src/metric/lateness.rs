@@ -60,9 +60,7 @@ impl Gather for Waits {
 
 /// From when `record` could have been sent until the client took it up; `None` if it never was.
 pub fn lateness(record: &RequestRecord) -> Option<Duration> {
-    let last = record.sent?.saturating_sub(record.connect.unwrap_or_default());
-    let taken = record.first_sent.unwrap_or(last);
-    Some(taken.saturating_sub(record.released))
+    Some(record.taken_up()?.saturating_sub(record.released))
 }
 
 /// Median, 99th percentile and maximum of `ms`.

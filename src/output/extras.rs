@@ -48,6 +48,10 @@ pub fn block(report: &Report<'_>) -> String {
             format!("{} / {}", count("retried_requests"), count("retry_attempts")),
         );
     }
+    if ledger.resent > 0 {
+        let most = report.figure("max_resend_cost_ms").number().unwrap_or(0.0);
+        line("Sent once more, requests / max ms:", format!("{} / {most:.2}", ledger.resent));
+    }
     let rate =
         |rate: Option<f64>| rate.map_or("all at once".to_owned(), |rate| format!("{rate:.2}"));
     line(
@@ -173,6 +177,9 @@ pub(super) fn keys(report: &Report<'_>) -> Map<String, Value> {
     });
     if ledger.unfinished > 0 {
         counts["unfinished"] = ledger.unfinished.into();
+    }
+    if ledger.resent > 0 {
+        counts["resent"] = ledger.resent.into();
     }
     keys.insert("ledger".into(), counts);
     if !report.endpoints.is_empty() {

@@ -44,6 +44,8 @@ pub struct Connection {
     outgoing: Outgoing,
     /// What the next read is to find, known from the one before.
     next: Option<io::Result<Arrived>>,
+    /// Whether bytes came since the last send that TLS kept to itself: they may be a part of an answer.
+    kept_by_tls: bool,
     http: Http,
 }
 
@@ -187,6 +189,7 @@ impl Connection {
             took: Took::default(),
             outgoing,
             next: None,
+            kept_by_tls: false,
             http,
         })
     }
@@ -252,7 +255,7 @@ impl Connection {
                 }
                 Arrived::Bytes { len, .. } => {
                     let fed = self.feed(&buffer[..len], &mut |_| Ok::<(), Malformed>(()));
-                    if let Fed::Cut(why) = fed.map_err(io::Error::other)? {
+                    if let Fed::Cut { why, .. } = fed.map_err(io::Error::other)? {
                         return Err(io::Error::other(why));
                     }
                 }
@@ -302,6 +305,7 @@ impl Connection {
     /// # Errors
     /// If the connection is broken.
     pub fn send(&mut self, head: RequestHead, body: Bytes) -> io::Result<()> {
+        self.kept_by_tls = false;
         match (head, &mut self.http) {
             (RequestHead::Http1(head), _) => {
                 if let Some(tls) = &mut self.tls {
@@ -351,9 +355,8 @@ impl Connection {
         if !frames.is_empty() {
             self.outgoing.add(frames);
             if self.outgoing.left() > client.most_outgoing() {
-                return Ok(Fed::Cut(
-                    "the server does not read what it has this client answer".to_owned(),
-                ));
+                let why = "the server does not read what it has this client answer".to_owned();
+                return Ok(Fed::Cut { why, unread: false });
             }
             // What has arrived counts even if nothing can be sent any more.
             let _ = self.flush();
@@ -449,6 +452,7 @@ impl Connection {
             // An answer to a change of keys, or an alert. What has arrived counts even if it can not be sent.
             let _ = self.flush();
         }
+        self.kept_by_tls |= len == 0 && end.is_none();
         match end {
             Some(end) if len == 0 => end,
             Some(end) => {
@@ -457,6 +461,15 @@ impl Connection {
             }
             None => Ok(Arrived::Bytes { len, stamp, more }),
         }
+    }
+
+    /// Whether nothing at all has arrived since the last request was sent.
+    pub fn is_unanswered(&self) -> bool {
+        !self.kept_by_tls
+            && match &self.http {
+                Http::One(reader) => !reader.begun(),
+                Http::Two(client) => !client.has_heard(),
+            }
     }
 
     /// Whether an idle connection can not be used any more; `buffer` and `control` are scratch space.

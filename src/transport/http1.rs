@@ -2,6 +2,8 @@
 //!
 //! Has no socket and no clock. The body is handed out as slices of what was fed; only a head that is cut is copied.
 
+use std::time::Duration;
+
 use super::http2::begins_http2;
 use super::message::{Head, MAX_HEAD, MAX_INTERIM, MAX_REASON, Malformed, Part, redirected};
 
@@ -122,9 +124,11 @@ impl Reader {
         self.partial.len()
     }
 
-    /// Whether any byte of a response that has not ended was read.
+    /// Whether any byte of a response that has not ended was read, interim responses before it included.
     pub fn begun(&self) -> bool {
-        !self.partial.is_empty() || !matches!(self.state, State::Head | State::Ended)
+        !self.partial.is_empty()
+            || self.interim > 0
+            || !matches!(self.state, State::Head | State::Ended)
     }
 
     /// Reads the head, or keeps its beginning; returns how many bytes it took.
@@ -294,6 +298,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
         encoding: None,
         retry_after: None,
         keep_alive: response.version == Some(1),
+        idle: None,
     };
     let (mut length, mut chunked, mut other_coding) = (None, false, false);
     let mut location = None;
@@ -321,6 +326,8 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
             }
         } else if is("location") && (300..400).contains(&status) {
             location = Some(value);
+        } else if is("keep-alive") {
+            head.idle = idle(&value);
         } else if is("connection") {
             for option in value.split(',').map(str::trim) {
                 if option.eq_ignore_ascii_case("close") {
@@ -347,6 +354,16 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
         }
     };
     Ok(Some(Opened { len, real: Some((head, state)) }))
+}
+
+/// The time in the value of `keep-alive`, such as `timeout=5, max=100`.
+fn idle(value: &str) -> Option<Duration> {
+    value.split(',').find_map(|parameter| {
+        let (name, seconds) = parameter.split_once('=')?;
+        let is_timeout = name.trim().eq_ignore_ascii_case("timeout");
+        let seconds = seconds.trim().trim_matches('"').parse().ok()?;
+        is_timeout.then_some(Duration::from_secs(seconds))
+    })
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::{Buf, Bytes};
-use h2::RecvStream;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderName, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -66,6 +66,8 @@ pub struct Client {
     over: bool,
     /// Length of the body that was sent last, in bytes.
     body: usize,
+    /// Whether anything was heard of the server since then.
+    heard: bool,
 }
 
 impl fmt::Debug for Client {
@@ -89,8 +91,13 @@ pub enum Fed {
         /// Whether another request can follow, if the response has ended.
         clean: bool,
     },
-    /// The server gave up the response, or the connection with it: why.
-    Cut(String),
+    /// The server gave up the response, or the connection with it.
+    Cut {
+        /// Why.
+        why: String,
+        /// Whether the server has said nothing of the answer, nor that it looked at the request.
+        unread: bool,
+    },
 }
 
 impl Client {
@@ -128,6 +135,7 @@ impl Client {
             settled: false,
             over: false,
             body: 0,
+            heard: false,
         };
         let _ = client.run(&mut |_| Ok::<(), Malformed>(())).map_err(io::Error::other)?;
         Ok(client)
@@ -158,6 +166,7 @@ impl Client {
     pub fn send(&mut self, head: Request<()>, body: Bytes) -> io::Result<()> {
         let ends = body.is_empty();
         self.body = body.len();
+        self.heard = false;
         let (response, mut stream) =
             self.requests.send_request(head, ends).map_err(io::Error::other)?;
         if !ends {
@@ -177,6 +186,16 @@ impl Client {
         MAX_ANSWERS + 2 * self.body
     }
 
+    /// Whether the server has said anything since the last request was sent.
+    pub fn has_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Whether nothing has come of the response under way, not even an interim one.
+    fn awaits_head(&self) -> bool {
+        matches!(self.response, Some(Awaited::Head(_))) && self.interim == 0
+    }
+
     /// Takes what is to be sent.
     pub fn take_outgoing(&mut self) -> Vec<u8> {
         std::mem::take(&mut lock(&self.wire).outgoing)
@@ -194,6 +213,7 @@ impl Client {
         if !self.settled {
             self.look(bytes)?;
         }
+        self.heard = true;
         lock(&self.wire).incoming.extend_from_slice(bytes);
         let fed = self.run(on);
         lock(&self.wire).tidy();
@@ -242,8 +262,11 @@ impl Client {
                 return match (failed, &self.response) {
                     // What comes after the end of a response does it no harm.
                     (_, None) if awaited => Ok(Fed::Read { clean: false }),
-                    (Some(error), _) => explain(&error),
-                    (None, Some(_)) => Ok(Fed::Cut("the server gave up the connection".to_owned())),
+                    (Some(error), _) => explain(&error, self.awaits_head()),
+                    (None, Some(_)) => Ok(Fed::Cut {
+                        why: "the server gave up the connection".to_owned(),
+                        unread: self.awaits_head(),
+                    }),
                     (None, None) => Ok(Fed::Read { clean: false }),
                 };
             }
@@ -271,7 +294,9 @@ impl Client {
                     }
                     match Pin::new(response).poll(context) {
                         Poll::Pending => return Ok(None),
-                        Poll::Ready(Err(error)) => return explain(&error).map(Some),
+                        Poll::Ready(Err(error)) => {
+                            return explain(&error, self.interim == 0).map(Some);
+                        }
                         Poll::Ready(Ok(response)) => {
                             let head = head(&response)?;
                             self.response = Some(Awaited::Body(response.into_body()));
@@ -281,7 +306,7 @@ impl Client {
                 }
                 Some(Awaited::Body(body)) => match body.poll_data(context) {
                     Poll::Pending => return Ok(None),
-                    Poll::Ready(Some(Err(error))) => return explain(&error).map(Some),
+                    Poll::Ready(Some(Err(error))) => return explain(&error, false).map(Some),
                     Poll::Ready(Some(Ok(bytes))) => {
                         // It was received, so it can be released.
                         let _ = body.flow_control().release_capacity(bytes.len());
@@ -291,7 +316,7 @@ impl Client {
                     }
                     Poll::Ready(None) => match body.poll_trailers(context) {
                         Poll::Pending => return Ok(None),
-                        Poll::Ready(Err(error)) => return explain(&error).map(Some),
+                        Poll::Ready(Err(error)) => return explain(&error, false).map(Some),
                         Poll::Ready(Ok(_)) => {
                             self.response = None;
                             on(Part::End)?;
@@ -304,14 +329,20 @@ impl Client {
 }
 
 /// What an error of HTTP/2 means: the server gave up, or it does not keep the rules.
-fn explain<E: From<Malformed>>(error: &h2::Error) -> Result<Fed, E> {
+/// `unread` is whether nothing has come of the response.
+fn explain<E: From<Malformed>>(error: &h2::Error, unread: bool) -> Result<Fed, E> {
     match error.reason() {
         Some(reason) if error.is_library() => Err(Malformed::Http2(reason).into()),
         Some(reason) if error.is_go_away() => {
-            Ok(Fed::Cut(format!("the server gave up the connection ({reason:?}: {reason})")))
+            let why = format!("the server gave up the connection ({reason:?}: {reason})");
+            Ok(Fed::Cut { why, unread })
         }
-        Some(reason) => Ok(Fed::Cut(format!("the server reset the stream ({reason:?}: {reason})"))),
-        None => Ok(Fed::Cut(error.to_string())),
+        Some(reason) => {
+            let why = format!("the server reset the stream ({reason:?}: {reason})");
+            // A server that resets a stream for another reason has looked at the request.
+            Ok(Fed::Cut { why, unread: unread && reason == Reason::REFUSED_STREAM })
+        }
+        None => Ok(Fed::Cut { why: error.to_string(), unread }),
     }
 }
 
@@ -336,6 +367,7 @@ fn head<T>(response: &Response<T>) -> Result<Head, Malformed> {
             .filter(|v| !v.is_empty() && !v.eq_ignore_ascii_case("identity")),
         retry_after: text(&RETRY_AFTER),
         keep_alive: true,
+        idle: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What a response is made of, whichever version of HTTP it comes in.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Longest head of a response, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -27,6 +28,8 @@ pub struct Head {
     pub retry_after: Option<String>,
     /// Whether the connection can be used again after the body.
     pub keep_alive: bool,
+    /// How long the server keeps the connection open without a request, if it says so.
+    pub idle: Option<Duration>,
 }
 
 /// A piece of a response.

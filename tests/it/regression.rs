@@ -3,3 +3,4 @@
 //! Each file has the classes of one area; the members of a class are rows of its test.
 
 mod budget;
+mod connections;

@@ -14,6 +14,8 @@ impl Lane {
         let Some(link) = self.links.get_mut(key) else { return };
         let Some(exchange) = link.exchange.take() else { return };
         let endpoint = link.endpoint;
+        link.is_reused = true;
+        link.idle_until = exchange.usable_for().map(|idle| self.clock.now().saturating_add(idle));
         let keep = reuse && !self.shared.options.connection_per_request;
         if !keep {
             self.links.remove(key);

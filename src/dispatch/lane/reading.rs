@@ -152,7 +152,8 @@ impl Lane {
                 let reuse = clean && exchange.keep_alive();
                 self.end(key, Ok(()), reuse);
             }
-            Ok(Fed::Cut(why)) => {
+            Ok(Fed::Cut { unread: true, .. }) if link.is_reused => self.resend(key),
+            Ok(Fed::Cut { why, .. }) => {
                 let result = exchange.broken(&why, false, at);
                 self.end(key, result, false);
             }
@@ -163,6 +164,11 @@ impl Lane {
     /// The other end closed the connection, or it broke with `error`; `whole` if all that was sent has arrived.
     pub(super) fn closed(&mut self, key: usize, whole: bool, error: Option<&io::Error>) {
         let now = self.clock.now();
+        let trouble = error.and_then(|error| tls::trouble(error));
+        if trouble.is_none() && self.is_lost(key) {
+            self.resend(key);
+            return;
+        }
         let Some(link) = self.links.get_mut(key) else { return };
         let Some(exchange) = &mut link.exchange else {
             self.forget(key);
@@ -172,7 +178,6 @@ impl Lane {
         let result = if whole && link.connection.ends_with_close() {
             exchange.part(Part::End, now, &self.shared.endpoints[link.endpoint]).map(drop)
         } else {
-            let trouble = error.and_then(|error| tls::trouble(error));
             let why = match (&trouble, error) {
                 (Some(trouble), _) => trouble.message.clone(),
                 (None, Some(error)) => error.to_string(),

@@ -18,7 +18,9 @@ impl Lane {
         let endpoint = exchange.record.endpoint;
         while let Some(key) = self.idle[endpoint].pop() {
             let Some(link) = self.links.get_mut(key) else { continue };
-            if link.connection.is_spent(&mut self.buffer, &mut self.control) {
+            // The server may be about to close it.
+            let is_over = link.idle_until.is_some_and(|until| until <= self.clock.now());
+            if is_over || link.connection.is_spent(&mut self.buffer, &mut self.control) {
                 self.links.remove(key);
                 continue;
             }
@@ -58,6 +60,8 @@ impl Lane {
                         exchange,
                         endpoint: at,
                         address,
+                        is_reused: false,
+                        idle_until: None,
                         unread: None,
                     });
                     self.health.connections += 1;
@@ -80,7 +84,9 @@ impl Lane {
         let head = link.connection.head(endpoint, &exchange.request);
         let sent = self.clock.now();
         exchange.record.sent = Some(sent);
-        if let Some(log) = &self.shared.options.log {
+        if let Some(log) = &self.shared.options.log
+            && !exchange.is_resent()
+        {
             let event = request_log::Event::Start {
                 request: exchange.request.clone(),
                 round: exchange.record.round,
@@ -98,7 +104,12 @@ impl Lane {
     /// A request could not be sent. The server may have said why, and closed: then that is what counts.
     pub(super) fn unsendable(&mut self, key: usize, error: &io::Error) {
         self.read_caught(key, true);
-        if self.links.get(key).is_some_and(|link| link.exchange.is_some()) {
+        if self.is_lost(key) {
+            self.resend(key);
+        } else if self.links.get(key).is_some_and(|link| {
+            // What was sent once more, or a next round, may have its place, on a connection that is being opened.
+            link.exchange.is_some() && link.connection.is_open()
+        }) {
             let failure = connect_failure(FailureKind::Transport, error.to_string());
             self.end(key, Err(failure), false);
         }

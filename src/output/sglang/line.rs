@@ -250,6 +250,9 @@ pub(super) fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value
         put("sent_s", seconds(|r| r.sent));
         put("released_s", seconds(|r| Some(r.released)));
         put("connect_s", seconds(|r| r.connect));
+        if report.audit.ledger.resent > 0 {
+            put("resent_s", seconds(|r| r.resent));
+        }
         put("headers_s", seconds(|r| r.headers));
         put("done_s", seconds(|r| r.done));
         put("output_token_sources", sources.collect::<Vec<_>>().into());

@@ -166,9 +166,26 @@ fn ends_of_connections() {
     client.send(request(), Bytes::new()).unwrap();
     let mut seen = Seen::default();
     let bytes = [frame(1, 4, 1, &[0x88]), frame(0, 0, 1, b"x"), go_away(0, 11)].concat();
-    let Ok(Fed::Cut(why)) = seen.feed(&mut client, &bytes) else { panic!("not cut") };
+    let Ok(Fed::Cut { why, .. }) = seen.feed(&mut client, &bytes) else { panic!("not cut") };
     assert!(why.contains("ENHANCE_YOUR_CALM"), "{why}");
     assert_eq!(seen.body, b"x");
+
+    // Before anything of the response: only what says nothing of the request leaves it unread.
+    let none: [(&[Vec<u8>], bool); 5] = [
+        (&[go_away(0, 0)], true),
+        (&[go_away(0, 11)], true),
+        (&[frame(3, 0, 1, &[0, 0, 0, 7])], true),
+        (&[frame(3, 0, 1, &[0, 0, 0, 2])], false),
+        // The status 103, as a field that is not to be remembered.
+        (&[frame(1, 4, 1, b"\x08\x03103"), frame(3, 0, 1, &[0, 0, 0, 7])], false),
+    ];
+    for (frames, want) in none {
+        let mut client = settled();
+        client.send(request(), Bytes::new()).unwrap();
+        let fed = Seen::default().feed(&mut client, &frames.concat());
+        let Ok(Fed::Cut { unread, .. }) = fed else { panic!("not cut: {fed:?}") };
+        assert_eq!(unread, want, "{frames:?}");
+    }
 
     // Rules that are broken after the end of a response break no response.
     let mut client = settled();
@@ -182,7 +199,9 @@ fn ends_of_connections() {
     client.send(request(), Bytes::new()).unwrap();
     let mut seen = Seen::default();
     let bytes = [frame(1, 4, 1, &[0x88]), frame(0, 0, 1, b"x"), frame(3, 0, 1, &[0, 0, 0, 2])];
-    let Ok(Fed::Cut(why)) = seen.feed(&mut client, &bytes.concat()) else { panic!("not cut") };
+    let Ok(Fed::Cut { why, .. }) = seen.feed(&mut client, &bytes.concat()) else {
+        panic!("not cut")
+    };
     assert!(why.contains("reset the stream (INTERNAL_ERROR"), "{why}");
     assert_eq!(seen.body, b"x");
 }
@@ -236,7 +255,7 @@ proptest! {
         for piece in bytes.chunks(cut) {
             match seen.feed(&mut client, piece) {
                 Ok(Fed::Read { .. }) => {}
-                Ok(Fed::Cut(_)) | Err(_) => break,
+                Ok(Fed::Cut { .. }) | Err(_) => break,
             }
         }
         prop_assert!(seen.heads.len() <= 1 && seen.ends <= seen.heads.len());
