@@ -31,9 +31,6 @@ use crate::progress::Progress;
 use crate::request_log::Log;
 use crate::transport::{Clock, Endpoint, socket};
 
-/// Connections opened ahead of a run that does not begin with everything at once.
-const AHEAD: usize = 64;
-
 /// How requests are spread over several endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Balance {
@@ -154,7 +151,8 @@ pub fn run_source(
     let clock = clock(options, endpoints);
     let most = source.plan().map_or(usize::MAX, <[_]>::len);
     let most = most.min(options.max_in_flight.unwrap_or(usize::MAX));
-    let ahead = if options.connection_per_request { 0 } else { most.min(at_once.max(AHEAD)) };
+    // A connection that waits for a request may have a worker of the server wait with it.
+    let ahead = if options.connection_per_request { 0 } else { most.min(at_once) };
     let threads = options.threads.max(1);
     let shared = Arc::new(Shared {
         source,

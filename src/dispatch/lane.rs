@@ -223,7 +223,8 @@ impl Lane {
         })
     }
 
-    /// Opens `n` connections, so that no request of the run has to wait for one; those that fail are left to the run.
+    /// Opens `n` connections, so that no request of the burst that the run begins with has to wait for one;
+    /// those that fail are left to the run.
     pub(super) fn open_ahead(&mut self, n: usize) {
         let started = Instant::now();
         let mut events = Events::with_capacity(EVENTS);
@@ -265,6 +266,8 @@ impl Lane {
         let mut swept = begun;
         let mut napped = false;
         self.naps = Naps::new(begun, usage::cpu());
+        self.send_due();
+        self.close_unused();
         loop {
             if self.shared.options.stop.is_draining() {
                 self.drain();
@@ -312,6 +315,12 @@ impl Lane {
         (self.health.cpu, self.health.run_delay) = Usage::now().since(&before);
         self.health.clock_moved_ns = self.offset.moved_since(self.first_offset);
         Done { records: self.records, health: self.health }
+    }
+
+    /// Closes what was opened ahead and no request of the burst took: idle connections keep workers of some servers busy.
+    fn close_unused(&mut self) {
+        self.links.retain(|_, link| link.exchange.is_some());
+        self.idle.iter_mut().for_each(Vec::clear);
     }
 
     /// Adds up the time in flight until `now`, when the number in flight is about to change.
