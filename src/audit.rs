@@ -27,6 +27,9 @@ const LAG: Duration = Duration::from_millis(20);
 /// Events that share their time with a later one, as a share of all: above it gaps are blurred.
 const MERGED: f64 = 0.02;
 
+/// So many requests that waited for a worker of the server are no chance.
+const LEFT: u64 = 2;
+
 /// Two ways to compute one figure may differ by this share.
 const CLOSE: f64 = 0.01;
 
@@ -376,6 +379,17 @@ fn limits(evidence: Evidence, health: &Health) -> Vec<Limit> {
         limit(
             format!("a thread of the load waited for a CPU for {:.0} % of the run", waited * 100.0),
             "leave cores to the client, or run it on another machine than the server",
+        );
+    }
+    let left = health.times(|lane| &lane.left_waiting);
+    if left.len() >= LEFT {
+        let most = ms(Duration::from_nanos(left.max_ns()));
+        limit(
+            format!(
+                "the server left {} requests waiting up to {most:.0} ms while it answered over other connections",
+                left.len()
+            ),
+            "its workers serve a connection until it is closed: set --max-concurrency to their number, or --connection-per-request",
         );
     }
     let lag = Duration::from_nanos(health.lag().quantile_ns(0.99));

@@ -66,6 +66,8 @@ pub struct LaneHealth {
     pub connecting: Times,
     /// How long the handshake of TLS took on each, after that.
     pub tls: Times,
+    /// How long requests waited over new connections because the server's workers served kept ones.
+    pub left_waiting: Times,
     /// How long the thread let data wait to be read with others', at the end of the run.
     pub window: Duration,
     /// How often it did so.

@@ -4,6 +4,7 @@
 //! Between two reads it looks whether a request is due, so that reading many streams never holds a request back for long.
 
 mod ahead;
+mod crowding;
 mod ending;
 mod pausing;
 mod reading;
@@ -21,6 +22,7 @@ use mio::{Events, Poll};
 use slab::Slab;
 
 use self::ahead::Ahead;
+use self::crowding::Crowd;
 use super::exchange::Exchange;
 use super::limits::Limits;
 use super::naps::Naps;
@@ -147,6 +149,8 @@ pub(super) struct Lane {
     links: Slab<Link>,
     /// Open connections without a request by endpoint; the last used one is used first.
     idle: Vec<Vec<usize>>,
+    /// Requests over new connections by endpoint.
+    crowds: Vec<Crowd>,
     /// Connections with more to read than one turn takes, which no event will tell of.
     unread: Vec<usize>,
     /// Requests of this thread in flight.
@@ -206,6 +210,7 @@ impl Lane {
             patience: None,
             links: Slab::new(),
             idle: vec![Vec::new(); endpoints],
+            crowds: std::iter::repeat_with(Crowd::default).take(endpoints).collect(),
             unread: Vec::new(),
             active: 0,
             changed: Duration::ZERO,
@@ -266,6 +271,8 @@ impl Lane {
         let mut swept = begun;
         let mut napped = false;
         self.naps = Naps::new(begun, usage::cpu());
+        // The one that was opened first is used first: servers take them up in their order.
+        self.idle.iter_mut().for_each(|idle| idle.reverse());
         self.send_due();
         self.close_unused();
         loop {
@@ -310,6 +317,9 @@ impl Lane {
             napped = self.unread.is_empty() && !events.is_empty() && self.pause();
         }
         self.health.lag.close_second();
+        for crowd in self.crowds {
+            self.health.left_waiting.merge(&crowd.into_waits());
+        }
         self.health.window = self.window.length();
         self.health.wall = self.clock.now().saturating_sub(begun);
         (self.health.cpu, self.health.run_delay) = Usage::now().since(&before);
@@ -317,7 +327,7 @@ impl Lane {
         Done { records: self.records, health: self.health }
     }
 
-    /// Closes what was opened ahead and no request of the burst took: idle connections keep workers of some servers busy.
+    /// Closes all connections without a request, which may keep workers of the server busy.
     fn close_unused(&mut self) {
         self.links.retain(|_, link| link.exchange.is_some());
         self.idle.iter_mut().for_each(Vec::clear);
@@ -362,6 +372,9 @@ impl Lane {
 
     /// Looks at what need not be looked at on each read: time limits, and how the clocks relate.
     fn sweep(&mut self, now: Duration) {
+        if self.next == Claim::Over {
+            self.close_unused();
+        }
         if now.saturating_sub(self.measured) >= SWEEP {
             self.measured = now;
             self.offset = Offset::measure(self.clock);

@@ -44,6 +44,9 @@ struct Lane {
     /// Pairs of a time in ns and how many had it; so are the next two.
     connecting: Vec<(u64, u64)>,
     tls: Vec<(u64, u64)>,
+    /// Absent where nothing was left waiting.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left_waiting: Vec<(u64, u64)>,
     lag: Vec<(u64, u64)>,
     /// Second, reads, p50, p99 and max in ns.
     lag_seconds: Vec<[u64; 5]>,
@@ -101,6 +104,7 @@ fn lane(health: &LaneHealth) -> Lane {
         http2_connections,
         connecting,
         tls,
+        left_waiting,
         window,
         naps,
         in_flight,
@@ -132,6 +136,7 @@ fn lane(health: &LaneHealth) -> Lane {
         clock_moved_ns: *clock_moved_ns,
         connecting: connecting.counts(),
         tls: tls.counts(),
+        left_waiting: left_waiting.counts(),
         lag: lag.counts(),
         lag_seconds: lag.seconds.iter().map(second).collect(),
     }
@@ -157,6 +162,7 @@ fn health(lane: Lane) -> LaneHealth {
         http2_connections: lane.http2_connections,
         connecting: Times::from_counts(&lane.connecting),
         tls: Times::from_counts(&lane.tls),
+        left_waiting: Times::from_counts(&lane.left_waiting),
         window: lane.window_ns.into(),
         naps: lane.naps,
         in_flight: lane.in_flight_ns.into(),

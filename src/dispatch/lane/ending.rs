@@ -11,6 +11,7 @@ use crate::request_log;
 impl Lane {
     /// Ends the round on a connection and begins the next one, or frees the connection.
     pub(super) fn end(&mut self, key: usize, result: Result<(), Failure>, reuse: bool) {
+        self.note_end(key);
         let Some(link) = self.links.get_mut(key) else { return };
         let Some(exchange) = link.exchange.take() else { return };
         let endpoint = link.endpoint;
@@ -39,7 +40,7 @@ impl Lane {
             return;
         }
         if keep {
-            self.idle[endpoint].push(key);
+            self.keep(key, now);
         }
         self.leave(exchange, now);
     }

@@ -84,6 +84,9 @@ impl Lane {
         let head = link.connection.head(endpoint, &exchange.request);
         let sent = self.clock.now();
         exchange.record.sent = Some(sent);
+        if !link.is_reused {
+            self.crowds[link.endpoint].sent(key, sent);
+        }
         if let Some(log) = &self.shared.options.log
             && !exchange.is_resent()
         {

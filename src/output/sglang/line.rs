@@ -311,6 +311,9 @@ fn client(health: &Health, headroom: &Headroom, details: bool) -> Value {
             "max": ms(lag.max_ns()),
         })),
     });
+    if let Some(waits) = times(&health.times(|lane| &lane.left_waiting)) {
+        client["left_waiting_ms"] = waits;
+    }
     let http2 = health.sum(|lane| lane.http2_connections);
     if http2 > 0 {
         client["http2_connections"] = http2.into();

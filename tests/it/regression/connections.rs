@@ -10,7 +10,7 @@ use crate::support::certificates::{Authority, Speaks};
 use crate::support::http2::{Acts, Http2, field, frame, raw};
 use crate::support::proxy::Proxy;
 use crate::support::rbench::{Rbench, Run};
-use crate::support::server::{Answer, Request, Script};
+use crate::support::server::{Answer, Request, Script, Server};
 use crate::support::wire::{WORDS, Wire};
 
 /// A load that asks nothing around it.
@@ -329,4 +329,66 @@ fn a_connection_is_not_used_for_longer_than_the_server_says_that_it_keeps_it() {
         assert_eq!(run.result()["completed"], 3);
         assert_eq!(server.connections(), connections, "{keeps}");
     }
+}
+
+/// A server with one worker, which serves a connection until that is closed, and takes `ms` for an answer.
+fn one_worker(ms: u64) -> Server {
+    let gone = |_: &Request| Answer::not_found().close();
+    Script::new(move |_| good().after(Answer::new().pause(ms)))
+        .one_worker()
+        .on("/v1/models", gone)
+        .on("/server_info", gone)
+        .start()
+}
+
+#[test]
+fn no_connection_is_kept_while_others_wait_for_the_worker_that_serves_it() {
+    let client = |run: &Run| run.result()["rbench"]["client"].clone();
+    // At a rate nothing is opened before it is needed.
+    let run = Rbench::load("vllm", &one_worker(0).url())
+        .args(ALONE)
+        .args(["--request-rate", "100"])
+        .run()
+        .exits(0);
+    assert_eq!(run.result()["completed"], 3);
+    assert!(client(&run)["connections_ahead"].as_u64().unwrap() <= 1, "{run:#?}");
+
+    // A burst: what has its answer and nothing to send makes room. The server would wait for ever.
+    let run = Rbench::load("vllm", &one_worker(0).url())
+        .args(ALONE)
+        .args(["--num-prompts", "5", "--worker-threads", "2"])
+        .run()
+        .exits(0);
+    assert_eq!(run.result()["completed"], 5);
+
+    // More in flight than workers: each has its turn, and the run says what was waited for.
+    let run = Rbench::load("vllm", &one_worker(30).url())
+        .args(ALONE)
+        .args(["--num-prompts", "20", "--max-concurrency", "2"])
+        .run()
+        .exits(0);
+    assert_eq!(run.result()["completed"], 20);
+    let told = client(&run)["left_waiting_ms"].clone();
+    assert!(told["max"].as_f64().unwrap() >= 100.0, "{told}");
+    let limits = run.result()["rbench"]["verdict"]["limits"].to_string();
+    assert!(limits.contains("while it answered over other connections"), "{limits}");
+
+    // As many as there are workers, or answers at their own pace: nothing is closed, and nothing is said.
+    let run = Rbench::load("vllm", &one_worker(5).url())
+        .args(ALONE)
+        .args(["--num-prompts", "20", "--max-concurrency", "1"])
+        .run()
+        .exits(0);
+    assert_eq!(client(&run)["connections"], 0);
+    let server = Script::new(|request| match request.nth {
+        0 => good().after(Answer::new().pause(400)),
+        _ => good().after(Answer::new().pause(10)),
+    })
+    .start();
+    let run = Rbench::load("vllm", &server.url())
+        .args(["--num-prompts", "20", "--max-concurrency", "2"])
+        .run()
+        .exits(0);
+    assert_eq!(run.result()["completed"], 20);
+    assert_eq!(client(&run)["left_waiting_ms"], Value::Null);
 }

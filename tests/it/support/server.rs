@@ -197,6 +197,8 @@ pub(crate) struct Script {
     calls: Calls,
     /// Whether requests to generate are answered without a look at their bodies, which are never read.
     hasty: bool,
+    /// Whether a connection is served only when those before it are closed.
+    one_worker: bool,
     /// What is done with a connection to generate before anything is read from it.
     greeting: Option<Answer>,
 }
@@ -224,6 +226,7 @@ impl Script {
             control: HashMap::new(),
             calls: Calls::Inference,
             hasty: false,
+            one_worker: false,
             greeting: None,
         };
         script
@@ -254,6 +257,12 @@ impl Script {
     /// Answers requests to generate when their heads are there, and ends each connection after that.
     pub(crate) fn hasty(mut self) -> Self {
         self.hasty = true;
+        self
+    }
+
+    /// Serves one connection at a time, each until it is closed.
+    pub(crate) fn one_worker(mut self) -> Self {
+        self.one_worker = true;
         self
     }
 
@@ -460,6 +469,7 @@ fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
 
 async fn serve(listener: Listener, shared: &Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
+    let worker = Arc::new(tokio::sync::Mutex::new(()));
     let note = |ended: Result<(), tokio::task::JoinError>| {
         if let Err(error) = ended
             && error.is_panic()
@@ -476,8 +486,9 @@ async fn serve(listener: Listener, shared: &Arc<Shared>, mut stopped: oneshot::R
         tokio::select! {
             accepted = listener.accept() => {
                 let accepted = accepted.unwrap();
-                let shared = shared.clone();
+                let (shared, worker) = (shared.clone(), worker.clone());
                 connections.spawn(async move {
+                    let _turn = if shared.script.one_worker { Some(worker.lock().await) } else { None };
                     // A client that goes away is its own business: what it makes of it is tested there.
                     if let Ok(stream) = accepted.open().await {
                         let _ = converse(stream, &shared).await;
