@@ -205,6 +205,61 @@ impl Request<'_> {
     }
 }
 
+/// Merges the user's keys into a body, one level deep.
+///
+/// A null takes a default key out, also one of `sampling_params`. An object with a null among its values changes the
+/// default object of that name; any other takes its place.
+pub fn merge_keys(body: &mut Map<String, Value>, extra: &Map<String, Value>) {
+    let put = |body: &mut Map<String, Value>, key: &String, value: &Value| match value {
+        Value::Null => body.shift_remove(key).is_some(),
+        value => body.insert(key.clone(), value.clone()).is_some(),
+    };
+    for (key, value) in extra {
+        match (value, body.get_mut(key)) {
+            (Value::Object(changes), Some(Value::Object(default)))
+                if changes.values().any(Value::is_null) =>
+            {
+                for (key, value) in changes {
+                    put(default, key, value);
+                }
+            }
+            (Value::Null, None) => {
+                if let Some(Value::Object(sampling)) = body.get_mut("sampling_params") {
+                    sampling.shift_remove(key);
+                }
+            }
+            _ => drop(put(body, key, value)),
+        }
+    }
+}
+
+/// Keys that bodies have without being asked for, and that servers may not know.
+const DEFAULT_KEYS: &[&str] = &[
+    "accumulate_tokens",
+    "best_of",
+    "end_id",
+    "ignore_eos",
+    "logprob_start_len",
+    "lora_path",
+    "max_completion_tokens",
+    "min_length",
+    "return_logprob",
+    "return_routed_experts",
+    "stream_options",
+    "temperature",
+    "top_p",
+];
+
+/// How to leave out the default key that a server names in its refusal `said`, if it names one.
+pub fn leave_out(said: &str) -> Option<String> {
+    let of_name = |c: char| c.is_alphanumeric() || c == '_';
+    let mut names = said.split(|c| !of_name(c));
+    let key = names.find_map(|name| DEFAULT_KEYS.iter().find(|key| **key == name))?;
+    Some(format!(
+        "if the server does not take `{key}`: --extra-request-body '{{\"{key}\": null}}' leaves it out"
+    ))
+}
+
 /// One wire protocol.
 pub trait Protocol: Sync + std::fmt::Debug {
     /// The body of one request, its keys in the reference's order.

@@ -68,6 +68,11 @@ impl Ui {
         self.line("\x1b[1;33m", "warning: ", text);
     }
 
+    /// Says what to do about what was said before.
+    pub fn hint(self, text: &str) {
+        self.line("\x1b[1;36m", "hint: ", text);
+    }
+
     /// Tells what ends the program, why, and what to do about it.
     pub fn error(self, error: &Error) {
         self.line("\x1b[1;31m", "error: ", &error.message);
@@ -83,7 +88,7 @@ impl Ui {
             source = cause.source();
         }
         for hint in &error.hints {
-            self.line("\x1b[1;36m", "hint: ", hint);
+            self.hint(hint);
         }
     }
 

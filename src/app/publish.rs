@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::figures::Figures;
 use super::save;
+use crate::backend::leave_out;
 use crate::error::{Error, Kind};
 use crate::metric::over_time;
 use crate::output::{self, Choice};
@@ -136,6 +137,10 @@ pub(super) fn tell_failures(report: &Report<'_>, ui: Ui) {
     if !report.failures.is_empty() {
         for line in report::failure_lines(&report.failures, report.audit.ledger.known()) {
             ui.status(&line);
+        }
+        let mut said = report.failures.iter().filter_map(|group| group.excerpt.as_deref());
+        if let Some(hint) = said.find_map(leave_out) {
+            ui.hint(&hint);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::backend::leave_out;
 use crate::config::Serve;
 use crate::dispatch;
 use crate::error::{Error, Kind};
@@ -81,6 +82,13 @@ fn warmup_error(failure: &Failure, config: &Serve) -> Error {
     let path = config.backend.path;
     let error =
         Error::new(Kind::Rejected, format!("the warm-up request to {path} failed: {answer}"));
+    let error = match failure.status {
+        Some(400 | 422) => match leave_out(&answer) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        },
+        _ => error,
+    };
     match failure.status {
         Some(401 | 403) => {
             error.hint("set OPENAI_API_KEY, or API_KEY for a key that is sent as it is")

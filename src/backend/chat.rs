@@ -202,7 +202,7 @@ mod tests {
     fn bodies() {
         let common = common(false);
         let body = Chat.encode(&Request { row: &row(), common: &common });
-        expect![[r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_completion_tokens":8,"stream":true,"temperature":0.0,"ignore_eos":false,"stream_options":{"include_usage":true}}"#]]
+        expect![[r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_completion_tokens":8,"stream":true,"temperature":0.0,"stream_options":{"include_usage":true}}"#]]
         .assert_eq(&String::from_utf8(body).unwrap());
     }
 

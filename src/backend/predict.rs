@@ -31,8 +31,10 @@ impl Protocol for Predict {
             ("best_of", 1.into()),
             ("max_tokens", row.output_len.into()),
             ("stream", common.stream.into()),
-            ("ignore_eos", common.ignore_eos.into()),
         ]);
+        if common.ignore_eos {
+            body.insert("ignore_eos".into(), true.into());
+        }
         if common.sampling.top_p < 1.0 {
             body.insert("top_p".into(), common.sampling.top_p.into());
         }

@@ -356,11 +356,15 @@ pub(super) fn add_defaults(body: &mut Map<String, Value>, request: &Request<'_>)
     if common.sampling.top_p < 1.0 && !extra.contains_key("top_p") {
         body.insert("top_p".into(), common.sampling.top_p.into());
     }
-    if !extra.contains_key("ignore_eos") {
-        body.insert("ignore_eos".into(), common.ignore_eos.into());
+    // Where it is off it is not sent: that is the default of every server, and some refuse the key.
+    if common.ignore_eos && !extra.contains_key("ignore_eos") {
+        body.insert("ignore_eos".into(), true.into());
     }
     // Servers reject `stream_options` in a request that does not stream.
-    let streams = extra.get("stream").and_then(Value::as_bool).unwrap_or(common.stream);
+    let streams = match extra.get("stream") {
+        Some(Value::Null) => false,
+        stream => stream.and_then(Value::as_bool).unwrap_or(common.stream),
+    };
     if streams && !extra.contains_key("stream_options") {
         body.insert("stream_options".into(), serde_json::json!({"include_usage": true}));
     }
@@ -378,9 +382,10 @@ pub(super) fn drop_best_of(body: &mut Map<String, Value>, request: &Request<'_>)
     }
 }
 
-/// Merges the user's keys into the body, one level deep.
+/// Merges the user's keys into the body, and then those of the row as they are.
 pub(super) fn merge(body: &mut Map<String, Value>, request: &Request<'_>) {
-    for (key, value) in request.extra().iter() {
+    super::merge_keys(body, &request.common.extra);
+    for (key, value) in &request.row.extra {
         body.insert(key.clone(), value.clone());
     }
 }

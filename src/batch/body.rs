@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::Wire;
+use crate::backend::merge_keys;
 
 /// What all requests of a benchmark ask for.
 #[derive(Debug, Clone)]
@@ -64,8 +65,8 @@ pub fn body(ask: &Ask, prompts: &[Vec<u32>], output_len: usize, adapters: &[Arc<
         }
         names => body["lora_path"] = names.iter().map(|name| Value::from(&**name)).collect(),
     }
-    for (key, value) in &ask.extra {
-        body[key] = value.clone();
+    if let Value::Object(body) = &mut body {
+        merge_keys(body, &ask.extra);
     }
     body.to_string().into_bytes()
 }

@@ -134,17 +134,17 @@ fn generation_may_end_early() {
     check(
         &cases,
         &expect![[r#"
-        sglang: POST /generate --disable-ignore-eos
-          {"text":"What is the capital of \"Côte d'Ivoire\"?","sampling_params":{"temperature":0.0,"max_new_tokens":5,"ignore_eos":false},"stream":true,"lora_path":null,"return_logprob":false,"return_routed_experts":false,"logprob_start_len":-1}
-        vllm: POST /v1/completions --disable-ignore-eos
-          {"model":"tiny","prompt":"What is the capital of \"Côte d'Ivoire\"?","best_of":1,"max_tokens":5,"stream":true,"temperature":0.0,"ignore_eos":false,"stream_options":{"include_usage":true}}
-        vllm-chat: POST /v1/chat/completions --disable-ignore-eos
-          {"model":"tiny","messages":[{"role":"user","content":"What is the capital of \"Côte d'Ivoire\"?"}],"max_completion_tokens":5,"stream":true,"temperature":0.0,"ignore_eos":false,"stream_options":{"include_usage":true}}
-        trt: POST /v2/models/ensemble/generate_stream --disable-ignore-eos
-          {"accumulate_tokens":true,"text_input":"What is the capital of \"Côte d'Ivoire\"?","temperature":1e-6,"top_p":1.0,"max_tokens":5,"stream":true}
-        truss: POST /v1/models/model:predict --disable-ignore-eos
-          {"model":"tiny","prompt":"What is the capital of \"Côte d'Ivoire\"?","temperature":0.0,"best_of":1,"max_tokens":5,"stream":true,"ignore_eos":false}
-    "#]],
+            sglang: POST /generate --disable-ignore-eos
+              {"text":"What is the capital of \"Côte d'Ivoire\"?","sampling_params":{"temperature":0.0,"max_new_tokens":5,"ignore_eos":false},"stream":true,"lora_path":null,"return_logprob":false,"return_routed_experts":false,"logprob_start_len":-1}
+            vllm: POST /v1/completions --disable-ignore-eos
+              {"model":"tiny","prompt":"What is the capital of \"Côte d'Ivoire\"?","best_of":1,"max_tokens":5,"stream":true,"temperature":0.0,"stream_options":{"include_usage":true}}
+            vllm-chat: POST /v1/chat/completions --disable-ignore-eos
+              {"model":"tiny","messages":[{"role":"user","content":"What is the capital of \"Côte d'Ivoire\"?"}],"max_completion_tokens":5,"stream":true,"temperature":0.0,"stream_options":{"include_usage":true}}
+            trt: POST /v2/models/ensemble/generate_stream --disable-ignore-eos
+              {"accumulate_tokens":true,"text_input":"What is the capital of \"Côte d'Ivoire\"?","temperature":1e-6,"top_p":1.0,"max_tokens":5,"stream":true}
+            truss: POST /v1/models/model:predict --disable-ignore-eos
+              {"model":"tiny","prompt":"What is the capital of \"Côte d'Ivoire\"?","temperature":0.0,"best_of":1,"max_tokens":5,"stream":true}
+        "#]],
     );
 }
 
