@@ -214,6 +214,9 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         ("--steady-state-output-file", args.steady_state_output_file.as_deref()),
         ("--records", args.records.as_deref()),
         ("--failed-file", args.failed_file.as_deref()),
+        ("--launch-log", args.launching.launch_log.as_deref()),
+        ("--dataset-path", args.dataset_path.as_deref()),
+        ("--api-key-file", args.reach.api_key_file.as_deref()),
     ])?;
     let mut all = match serde_json::to_value(&args) {
         Ok(Value::Object(map)) => map,

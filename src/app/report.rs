@@ -1,7 +1,5 @@
 //! `rbench report`: the figures of a run from its records, whatever became of it.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::Path;
 
 use serde_json::Value;
@@ -119,8 +117,7 @@ fn append_failed(path: &Path, records: &[RequestRecord], run: &str, ui: Ui) -> R
             n += 1;
             failed::push(&mut lines, record, run)
         })
-        .and_then(|()| OpenOptions::new().create(true).append(true).open(path))
-        .and_then(|mut file| file.write_all(&lines));
+        .and_then(|()| save::append_lines(path, &lines));
     written.map_err(|error| {
         Error::new(Kind::System, format!("can not write to {}", path.display())).because(error)
     })?;

@@ -338,6 +338,10 @@ impl Session {
         let result = config.output_file.clone().unwrap_or_else(|| {
             config.jsonl.file_name(&header.facts, &date.strftime("%m%d").to_string()).into()
         });
+        if matches!(job, Job::Serve) && config.output_file.is_none() {
+            save::check("the result file", Some(&result))
+                .map_err(|error| error.hint("--output-file FILE names another"))?;
+        }
         let recording = recording::start(config, &result, &header, &plan, ui)?;
         let recording = recording.map(|(recording, records)| {
             options.records = Some(records);

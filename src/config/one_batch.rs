@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Keys, Serve, resolve, usage};
+use super::{Keys, Serve, files_differ, resolve, usage};
 use crate::batch::{Shape, Wire};
 use crate::cli::one_batch::{OneBatchArgs, OneBatchWords};
 use crate::dataset::Dataset;
@@ -74,6 +74,13 @@ pub fn resolve_one_batch(
 ) -> Result<OneBatch, Error> {
     let args = words.args;
     check(&args)?;
+    files_differ(&[
+        ("--result-filename", Some(&args.result_filename)),
+        ("--launch-log", args.launching.launch_log.as_deref()),
+        ("--dataset-path", args.dataset_path.as_deref()),
+        ("--fixed-prompt-file", args.fixed_prompt_file.as_deref()),
+        ("--api-key-file", args.reach.api_key_file.as_deref()),
+    ])?;
     let defect = |error: String| {
         let reason = error.lines().next().unwrap_or_default();
         usage(format!("--dataset-name {}: {reason}", args.dataset_name))
