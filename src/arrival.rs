@@ -18,15 +18,22 @@ pub enum Rate {
     Trace,
 }
 
+/// Lowest rate of requests, in requests/s: one in about twelve days.
+const LOWEST: f64 = 1e-6;
+
+/// No due time is later, in s: a hundred years, which clocks and files can hold in ns.
+const LATEST: f64 = 100.0 * 365.25 * 86400.0;
+
 impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.trim().parse::<f64>() {
             Ok(rate) if rate == f64::INFINITY => Ok(Self::Unlimited),
-            Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Self::PerSecond(rate)),
-            _ => Err("must be a number of requests per second above 0, or `inf` for all at once"
-                .to_owned()),
+            Ok(rate) if rate.is_finite() && rate >= LOWEST => Ok(Self::PerSecond(rate)),
+            _ => Err(format!(
+                "must be a number of requests per second above 0, at least {LOWEST}, or `inf` for all at once"
+            )),
         }
     }
 }
@@ -123,7 +130,7 @@ pub struct Arrivals {
 impl Arrivals {
     /// The gap between the last due time and the one that would follow.
     fn gap(&self) -> Duration {
-        Duration::try_from_secs_f64(self.gap).unwrap_or(Duration::MAX)
+        Duration::from_secs_f64(self.gap.min(LATEST))
     }
 }
 
@@ -131,7 +138,7 @@ impl Iterator for Arrivals {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let due = Duration::try_from_secs_f64(self.at).unwrap_or(Duration::MAX);
+        let due = Duration::from_secs_f64(self.at.min(LATEST));
         if let Some(rate) = self.rate {
             let draw: f64 = Exp1.sample(&mut self.rng);
             self.gap = draw / rate;
@@ -149,11 +156,13 @@ mod tests {
 
     #[test]
     fn rates_are_checked_at_the_edge() {
-        for bad in ["0", "-1", "nan", "-inf", "", "fast"] {
+        for bad in ["0", "-0", "1e-320", "1e-308", "1e-7", "-1", "nan", "-inf", "", "fast"] {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
         }
         assert_eq!("inf".parse(), Ok(Rate::Unlimited));
         assert_eq!("Infinity".parse(), Ok(Rate::Unlimited));
+        let (due, gap) = due_times(Rate::PerSecond(LOWEST), 100_000, 1);
+        assert_eq!(*due.last().unwrap() + gap, Duration::from_secs_f64(LATEST) + gap);
         assert_eq!("7.5".parse(), Ok(Rate::PerSecond(7.5)));
     }
 

@@ -13,6 +13,7 @@ pub mod reach;
 mod renamed;
 pub mod report;
 pub mod selftest;
+mod siblings;
 mod values;
 
 use std::ffi::OsString;
@@ -221,6 +222,7 @@ pub struct ServeArgs {
     pub dataset_name: String,
     /// File of the dataset [default: downloaded from the Hub]
     #[arg(long, value_name = "PATH", help_heading = DATA)]
+    #[serde(serialize_with = "values::path")]
     pub dataset_path: Option<PathBuf>,
     /// Send prompts as token ids (backend sglang, random datasets)
     #[arg(long, help_heading = DATA)]
@@ -322,18 +324,21 @@ pub struct ServeArgs {
 
     /// JSONL file to append the result to [default: a name made from the flags]
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    #[serde(serialize_with = "values::path")]
     pub output_file: Option<PathBuf>,
     /// Add arrays with one entry per request to the result
     #[arg(long, help_heading = OUTPUT)]
     pub output_details: bool,
     /// File to append the record of each request to as soon as it has ended: JSON lines, from which rbench report makes table and result
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    #[serde(serialize_with = "values::path")]
     pub records: Option<PathBuf>,
     /// Keep nothing of requests that have ended: what figures need is added up as they end, percentiles to 0.1 %
     #[arg(long, help_heading = OUTPUT)]
     pub low_memory: bool,
     /// JSONL file to append each failed request to as soon as it has failed
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    #[serde(serialize_with = "values::path")]
     pub failed_file: Option<PathBuf>,
     /// Latencies in ms that requests are to keep within, of ttft, tpot and e2el; tells how many do
     #[arg(long, value_name = "KEY:MS", num_args = 1.., help_heading = OUTPUT)]
@@ -349,6 +354,7 @@ pub struct ServeArgs {
     pub steady_state_concurrency_ratio: Option<f64>,
     /// JSONL file to append that to
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    #[serde(serialize_with = "values::path")]
     pub steady_state_output_file: Option<PathBuf>,
     /// Plot output tokens per second and requests in flight over time on stderr
     #[arg(long, help_heading = OUTPUT)]
@@ -406,22 +412,29 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Words, clap::E
     let mut words: Vec<OsString> = words.into_iter().collect();
     let notes = renamed::replace(&mut words, &command);
     let words = abbreviation::expand(words, &mut command)?;
-    let matches = command
-        .try_get_matches_from_mut(&words)
-        .map_err(|error| advice::advise(error, &words, &command))?;
+    parsed(&words, &mut command, notes).map_err(|error| advice::advise(error, &words, &command))
+}
+
+/// Reads whole flags.
+fn parsed(
+    words: &[OsString],
+    command: &mut Command,
+    notes: Vec<String>,
+) -> Result<Words, clap::Error> {
+    let matches = command.try_get_matches_from_mut(words)?;
     let cli = Cli::from_arg_matches(&matches)?;
     match cli.command {
         Subcommands::Mock(opts) => Ok(Words::Mock(opts)),
         Subcommands::Supervise(args) => Ok(Words::Supervise(args)),
         Subcommands::Offline(args) => {
             let matches = matches.subcommand_matches("offline").unwrap_or(&matches);
-            let words = offline::words(*args, matches, &mut command, notes)?;
+            let words = offline::words(*args, matches, command, notes)?;
             Ok(Words::Offline(Box::new(words)))
         }
         Subcommands::OneBatch(args) => {
             Ok(Words::OneBatch(Box::new(one_batch::OneBatchWords { args: *args, notes })))
         }
-        Subcommands::Man(args) => match man::page(&command, args.command.as_deref()) {
+        Subcommands::Man(args) => match man::page(command, args.command.as_deref()) {
             Ok(page) => Ok(Words::Man(page)),
             Err(why) => Err(command.error(ErrorKind::InvalidValue, why)),
         },

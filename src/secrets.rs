@@ -4,7 +4,9 @@
 //! and so what others say goes through [`Secrets::hide`] before anybody reads it.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -86,6 +88,18 @@ impl Collected {
         self.0.dedup();
         Secrets(self.0.into())
     }
+}
+
+/// Longest ending of a file's name that is taken for one.
+const LONGEST_ENDING: usize = 5;
+
+/// The name of the file that a flag gives, with a blank before it: nothing if the file does not exist and the name has
+/// not the form of one, as it may be a key that was given in place of a file.
+pub fn named(path: &Path) -> String {
+    let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    let is_name = (1..=LONGEST_ENDING).contains(&ending.len())
+        && ending.bytes().all(|byte| byte.is_ascii_lowercase());
+    if is_name || path.exists() { format!(" {}", path.display()) } else { String::new() }
 }
 
 impl Secrets {

@@ -2,11 +2,16 @@
 //!
 //! Scripts shorten the flags of SGLang's client. A prefix is resolved against that client's whole flag set first,
 //! so that a flag which only rbench has can not make such a prefix ambiguous or change its meaning.
+//! Of the others, flags that name a file, start a program or weaken what protects keys are never meant by a prefix,
+//! and a whole flag of another client is no prefix.
 
 use std::ffi::OsString;
 
-use clap::Command;
+use clap::builder::Str;
 use clap::error::ErrorKind;
+use clap::{Arg, Command};
+
+use super::siblings;
 
 /// The flags that scripts shorten, those included that rbench does not have.
 const REFERENCE: &[&str] = &[
@@ -100,6 +105,10 @@ const REFERENCE: &[&str] = &[
     "warmup-requests",
 ];
 
+/// The flags with files of the reference's command for batches.
+const BATCH: &[&str] =
+    &["dataset-path", "fixed-prompt-file", "local-tokenizer-path", "result-filename"];
+
 /// Replaces shortened flags by the whole ones.
 ///
 /// # Errors
@@ -110,11 +119,10 @@ pub(super) fn expand(
 ) -> Result<Vec<OsString>, clap::Error> {
     let Some(name) = super::load_of(&words) else { return Ok(words) };
     let Some(load) = command.find_subcommand(name) else { return Ok(words) };
-    let ours: Vec<&str> = load
-        .get_arguments()
-        .filter_map(clap::Arg::get_long_and_visible_aliases)
-        .flatten()
-        .collect();
+    let ours: Vec<&str> = load.get_arguments().flat_map(longs).collect();
+    let theirs = |flag: &&str| name == "one-batch" && BATCH.contains(flag);
+    let guarded = load.get_arguments().filter(|arg| is_guarded(arg)).flat_map(longs);
+    let guarded: Vec<&str> = guarded.filter(|flag| !theirs(flag)).collect();
     // The reference has flags of other names for batches, all of which are among ours.
     let reference = if name == "one-batch" { &[] } else { REFERENCE };
     let mut ambiguous = None;
@@ -128,7 +136,7 @@ pub(super) fn expand(
             Some((flag, value)) => (flag, Some(value)),
             None => (flag, None),
         };
-        match resolve(flag, reference, &ours) {
+        match resolve(flag, reference, &ours, &guarded) {
             Resolved::Whole => {}
             Resolved::Prefix(whole) => {
                 let value = value.map_or(String::new(), |value| format!("={value}"));
@@ -166,16 +174,46 @@ enum Resolved<'a> {
     Ambiguous(Vec<&'a str>),
 }
 
-fn resolve<'a>(flag: &str, reference: &[&'a str], ours: &[&'a str]) -> Resolved<'a> {
+/// The names of a flag, without their hyphens.
+fn longs(arg: &Arg) -> Vec<&str> {
+    arg.get_long_and_visible_aliases().unwrap_or_default()
+}
+
+/// Names of values that are files or programs.
+const OPENED: &[&str] = &["FILE", "PATH", "PATH|ID", "COMMAND"];
+
+/// Flags without such a value that open something, or more than was asked for.
+const TRUSTING: &[&str] = &["mock", "insecure", "no-proxy"];
+
+/// Whether the flag is to be written in full.
+fn is_guarded(arg: &Arg) -> bool {
+    let opens = |name: &Str| OPENED.contains(&name.as_str());
+    arg.get_value_names().unwrap_or_default().iter().any(opens)
+        || arg.get_long().is_some_and(|long| TRUSTING.contains(&long))
+}
+
+fn resolve<'a>(
+    flag: &str,
+    reference: &[&'a str],
+    ours: &[&'a str],
+    guarded: &[&str],
+) -> Resolved<'a> {
     if flag.is_empty() || ours.contains(&flag) || reference.contains(&flag) {
         return Resolved::Whole;
     }
-    for set in [reference, ours] {
-        let fits: Vec<&str> = set.iter().copied().filter(|whole| whole.starts_with(flag)).collect();
+    for (set, guarded) in [(reference, &[][..]), (ours, guarded)] {
+        let begins = |whole: &&str| whole.starts_with(flag);
+        let fits: Vec<&str> = set.iter().copied().filter(begins).collect();
+        if fits.iter().any(|whole| guarded.contains(whole)) {
+            return Resolved::Whole;
+        }
         match fits[..] {
             [] => {}
             [whole] => return Resolved::Prefix(whole),
             _ => return Resolved::Ambiguous(fits),
+        }
+        if siblings::flag(&format!("--{flag}")).is_some() {
+            return Resolved::Whole;
         }
     }
     Resolved::Whole
@@ -224,9 +262,12 @@ mod tests {
             ("gsp-ou", "gsp-output-len"),
             ("tokenize-", "tokenize-prompt"),
             ("worker", "worker-threads"),
-            ("moc", "mock"),
         ] {
-            assert_eq!(resolve(typed, REFERENCE, &ours), Resolved::Prefix(whole), "{typed}");
+            assert_eq!(
+                resolve(typed, REFERENCE, &ours, &["mock"]),
+                Resolved::Prefix(whole),
+                "{typed}"
+            );
         }
     }
 
@@ -234,7 +275,7 @@ mod tests {
     fn whole_flags_win_over_longer_ones() {
         for flag in ["flush-cache", "profile", "numa", "unheard-of"] {
             assert_eq!(
-                resolve(flag, REFERENCE, &["numa", "numa-nodes"]),
+                resolve(flag, REFERENCE, &["numa", "numa-nodes"], &[]),
                 Resolved::Whole,
                 "{flag}"
             );
@@ -256,12 +297,12 @@ mod tests {
             "pro",
             "h",
         ] {
-            let Resolved::Ambiguous(candidates) = resolve(flag, REFERENCE, &[]) else {
+            let Resolved::Ambiguous(candidates) = resolve(flag, REFERENCE, &[], &[]) else {
                 panic!("{flag}")
             };
             assert!(candidates.len() > 1, "{flag}");
         }
         let candidates = vec!["random-image-count", "random-input-len"];
-        assert_eq!(resolve("random-i", REFERENCE, &[]), Resolved::Ambiguous(candidates));
+        assert_eq!(resolve("random-i", REFERENCE, &[], &[]), Resolved::Ambiguous(candidates));
     }
 }

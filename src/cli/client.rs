@@ -25,7 +25,7 @@ pub struct ClientArgs {
     #[arg(long, value_name = "SOURCE", hide_possible_values = true, help_heading = CLIENT)]
     pub clock: Option<ClockChoice>,
     /// How long data may wait to be read together with others', such as 200us; 0 reads at once. The kernel's times do not change with it [default: 500us]
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = CLIENT)]
+    #[arg(long, value_name = "TIME", value_parser = read_batch, help_heading = CLIENT)]
     #[serde(serialize_with = "some_seconds")]
     pub read_batch: Option<Duration>,
     /// Do not spend the last part of a wait for a due time awake: saves CPU, and sends later
@@ -46,6 +46,9 @@ pub struct ClientArgs {
     pub connection_per_request: bool,
 }
 
+/// Longest time that a flag takes.
+pub(super) const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
+
 /// A length of time with its unit, such as `200us`, `1ms` or `10m`; 0 needs no unit.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
@@ -53,7 +56,17 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
     let expected = || "expected a number with a unit, such as 200us, 1ms, 30s or 10m".to_owned();
     let signed: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
-    Duration::try_from(signed).map_err(|_| expected())
+    match Duration::try_from(signed) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err("must be at most 10 years".to_owned()),
+        Err(_) => Err(expected()),
+    }
+}
+
+/// The value of `--read-batch`: nothing is read meanwhile, so a long one would hold up the load.
+fn read_batch(text: &str) -> Result<Duration, String> {
+    let length = duration(text)?;
+    if length > Duration::from_secs(1) { Err("must be at most 1s".to_owned()) } else { Ok(length) }
 }
 
 pub(super) fn seconds<S: Serializer>(
@@ -89,7 +102,7 @@ mod tests {
         ] {
             assert_eq!(duration(text), Ok(want), "{text}");
         }
-        for text in ["", "5", "-1s", "soon", "1 parsec"] {
+        for text in ["", "5", "999999h", "584542046090y", "-1s", "soon", "1 parsec"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -4,6 +4,7 @@ use clap::{Args, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+use super::advice::{HIDDEN, may_repeat};
 use crate::error::EXIT_CODES;
 
 /// The flags.
@@ -28,6 +29,8 @@ pub(super) fn page(program: &Command, name: Option<&str>) -> Result<String, Stri
             let found = shown().find(|command| command.get_name() == name);
             let found = found.cloned().ok_or_else(|| {
                 let names: Vec<&str> = shown().map(Command::get_name).collect();
+                let all: Vec<&str> = program.get_subcommands().map(Command::get_name).collect();
+                let name = if may_repeat(name, &all) { name } else { HIDDEN };
                 format!("there is no command {name}; there are {}", names.join(", "))
             })?;
             // Names of pages have no blanks.

@@ -1,10 +1,12 @@
 //! Values that flags take, read and checked.
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use super::client::LONGEST;
 
 /// A word of `--header`. Its value may be a key and is not shown, and neither is a word that is no header:
 /// it may be a key that was typed in another form.
@@ -41,7 +43,10 @@ impl FromStr for Header {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match text.split_once('=') {
-            Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            // What has nothing but `=` after it is the end of a key in base64.
+            Some((name, value))
+                if !name.is_empty() && !value.trim_matches('=').trim().is_empty() =>
+            {
                 Self::Pair { name: name.to_owned(), value: value.to_owned() }
             }
             _ => Self::Malformed,
@@ -92,10 +97,8 @@ impl FromStr for Seconds {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.trim().parse::<f64>() {
-            Ok(seconds) if seconds > 0.0 && Duration::try_from_secs_f64(seconds).is_ok() => {
-                Ok(Self(seconds))
-            }
-            _ => Err("must be a number of seconds above 0".to_owned()),
+            Ok(seconds) if seconds > 0.0 && seconds <= LONGEST.as_secs_f64() => Ok(Self(seconds)),
+            _ => Err("must be a number of seconds above 0, at most 10 years".to_owned()),
         }
     }
 }
@@ -125,6 +128,15 @@ pub(super) fn probability(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Writes a path as text; what of it is no text is replaced, so that no other key of a result is lost with it.
+#[expect(clippy::ref_option, reason = "the signature that serde calls")]
+pub(super) fn path<S: serde::Serializer>(
+    path: &Option<PathBuf>,
+    out: S,
+) -> Result<S::Ok, S::Error> {
+    path.as_deref().map(Path::to_string_lossy).serialize(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,7 +147,7 @@ mod tests {
         let pair = Header::Pair { name: "Authorization".into(), value: "Bearer=x".into() };
         assert_eq!(header, pair);
         assert_eq!(format!("{header:?}"), "Authorization=***");
-        for bad in ["plain", "=x", "x="] {
+        for bad in ["plain", "=x", "x=", "x==", "x= "] {
             assert_eq!(bad.parse(), Ok(Header::Malformed), "{bad}");
         }
     }

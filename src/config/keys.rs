@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::usage;
 use crate::error::Error;
-use crate::secrets::Collected;
+use crate::secrets::{Collected, named};
 
 /// Longest file of a key, in bytes.
 const LONGEST: u64 = 64 << 10;
@@ -76,11 +76,15 @@ impl Keys {
 
 /// The key in the file at `path`, without the line end after it.
 fn key_in(path: &Path) -> Result<String, Error> {
-    let refuse = |what: &str| usage(format!("--api-key-file {}: {what}", path.display()));
+    let refuse = |what: &str| usage(format!("--api-key-file{}: {what}", named(path)));
     let mut text = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text))
-        .map_err(|error| refuse("can not be read").because(error))?;
+    File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text)).map_err(
+        |error| {
+            refuse("can not be read")
+                .because(error)
+                .hint("it takes the name of a file; a key itself goes into OPENAI_API_KEY")
+        },
+    )?;
     let key = text.trim_ascii();
     if key.is_empty() {
         return Err(refuse("holds no key"));

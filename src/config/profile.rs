@@ -147,7 +147,7 @@ fn workers(args: &ProfileArgs, base: &str, shown: &str) -> Result<Vec<Worker>, E
     let mut workers = Vec::new();
     for (flag, kind, urls) in lists {
         for (i, text) in urls.iter().enumerate() {
-            let base = text.trim_end_matches('/');
+            let base = text.trim().trim_end_matches('/');
             let shown = checked_url(flag, base)?;
             workers.push(Worker {
                 base: base.to_owned(),

@@ -65,6 +65,9 @@ impl std::fmt::Debug for Target {
     }
 }
 
+/// Why an argument of `--header` is not repeated.
+const UNSHOWN: &str = "the argument is not shown, as it may be a key";
+
 /// The servers that `args` names, or the engine at `mock`.
 pub(super) fn resolve(
     args: &ServeArgs,
@@ -74,9 +77,9 @@ pub(super) fn resolve(
 ) -> Result<Target, Error> {
     let base = match (mock, args.base_url.first()) {
         (Some(url), _) => url.to_owned(),
-        (None, Some(url)) => url.trim_end_matches('/').to_owned(),
+        (None, Some(url)) => url.trim().trim_end_matches('/').to_owned(),
         (None, None) => {
-            let host = args.host.trim_start_matches('[').trim_end_matches(']');
+            let host = args.host.trim().trim_start_matches('[').trim_end_matches(']');
             let port = args.port.unwrap_or(backend.port);
             if host.parse::<std::net::Ipv6Addr>().is_ok() {
                 format!("http://[{host}]:{port}")
@@ -89,7 +92,7 @@ pub(super) fn resolve(
     let Place { base, socket, shown } = place(flag, base)?;
     let others = args.base_url.iter().skip(1);
     let others: Vec<Place> = others
-        .map(|url| place("--base-url", url.trim_end_matches('/').to_owned()))
+        .map(|url| place("--base-url", url.trim().trim_end_matches('/').to_owned()))
         .collect::<Result<_, _>>()?;
     let mut control = HeaderMap::new();
     if let Some(key) = keys.authorization() {
@@ -104,14 +107,20 @@ pub(super) fn resolve(
     for (i, header) in args.header.iter().enumerate() {
         let Header::Pair { name, value } = header else {
             return Err(usage(format!(
-                "--header takes words of the form KEY=VALUE with neither side empty, and word {} is not one",
+                "--header takes arguments of the form KEY=VALUE with neither side empty, and argument {} is not one",
                 i + 1
             ))
-            .hint("the word is not shown, as it may be a key"));
+            .hint(UNSHOWN));
         };
-        let refuse = |what| usage(format!("--header {name}: the {what} can not be sent"));
-        let name = HeaderName::try_from(name).map_err(|_| refuse("name"))?;
-        let mut value = HeaderValue::from_str(value).map_err(|_| refuse("value"))?;
+        let name = HeaderName::try_from(name).map_err(|_| {
+            usage(format!("--header: argument {} has a name that cannot be sent", i + 1))
+                .hint(
+                    "write KEY=VALUE, such as Authorization=..., for what is KEY: VALUE elsewhere",
+                )
+                .hint(UNSHOWN)
+        })?;
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| usage(format!("--header {name}: the value cannot be sent")))?;
         value.set_sensitive(true);
         load.insert(name, value);
     }
@@ -151,6 +160,10 @@ fn place(flag: &str, base: String) -> Result<Place, Error> {
 /// Checks the URL `base` that `flag` gives, and returns it without its password.
 pub(super) fn checked_url(flag: &str, base: &str) -> Result<String, Error> {
     let example = "expected something like http://127.0.0.1:30000";
+    // A parser would take some away and encode others, and requests are made of the text.
+    if base.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(usage(format!("{flag} must not have blanks in it")).hint(example));
+    }
     let mut url = reqwest::Url::parse(base)
         .map_err(|error| usage(format!("{flag} does not give a URL: {error}")).hint(example))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {

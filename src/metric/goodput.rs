@@ -95,7 +95,7 @@ impl FromStr for Slo {
         let latency = Latency::ALL
             .into_iter()
             .find(|latency| latency.name() == key.trim())
-            .ok_or_else(|| format!("{expected}, and there is no latency `{}`", key.trim()))?;
+            .ok_or(expected)?;
         match value.trim().parse::<f64>() {
             Ok(ms) if ms.is_finite() && ms > 0.0 => Ok(Self { latency, ms }),
             _ => Err(format!("{expected}, where MS is a number of milliseconds above 0")),

@@ -125,7 +125,7 @@ fn the_options_are_well_formed() {
 #[test]
 fn a_wrong_option_is_refused_with_what_is_accepted() {
     let error = Command::try_parse_from(["mock", "--ttft", "soon"]).unwrap_err().to_string();
-    assert!(error.contains("`soon` is not a duration; accepted forms: 20ms"), "{error}");
+    assert!(error.contains("not a duration; accepted forms: 20ms"), "{error}");
     let error = Command::try_parse_from(["mock", "--accept-length", "nan"]).unwrap_err();
     assert!(error.to_string().contains("expected a number of zero or more"), "{error}");
 }

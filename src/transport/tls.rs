@@ -18,6 +18,7 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 
 use crate::error::{Error, Kind};
+use crate::secrets::named;
 
 /// Whom to trust, and who this client is.
 #[derive(Debug, Clone, Default)]
@@ -121,7 +122,7 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn unusable(flag: &str, path: &Path, what: &str) -> Error {
-    Error::new(Kind::Input, format!("{flag} {}: {what}", path.display()))
+    Error::new(Kind::Input, format!("{flag}{}: {what}", named(path)))
 }
 
 /// What a PEM file is not. Without the parser's own words, which repeat lines of the file.

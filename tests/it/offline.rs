@@ -163,7 +163,7 @@ fn flags_without_a_meaning_are_refused_by_name() {
         (&["--warmup-requests", "0"], &["--warmup-requests"]),
         (&["--multi"], &["--multi"]),
         (&["--do-not-exit"], &["--do-not-exit"]),
-        (&["--backend", "engine"], &["engine", "sglang"]),
+        (&["--backend", "engine"], &["--backend", "sglang"]),
         (
             &["--result-filename", "a", "--output-file", "b"],
             &["--result-filename", "--output-file"],

@@ -3,4 +3,5 @@
 //! Each file has the classes of one area; the members of a class are rows of its test.
 
 mod budget;
+mod cli;
 mod connections;

@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("arrival", &["rng"]),
     ("audit", &["health", "metric", "model", "stats"]),
     ("backend", &["model"]),
-    ("batch", &["model::MAX_TOKENS", "sse"]),
+    ("batch", &["backend::merge_keys", "model::MAX_TOKENS", "sse"]),
     ("bundled", &[]),
     ("ceiling", &["error", "model", "stats"]),
     ("cli", &["arrival", "backend", "dataset", "error", "metric", "mock", "output"]),
@@ -95,7 +95,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sse", &[]),
     ("stats", &[]),
     ("tokenizer", &["bundled", "error", "hub"]),
-    ("transport", &["backend", "error", "model", "raw"]),
+    ("transport", &["backend", "error", "model", "raw", "secrets::named"]),
     ("ui", &["error", "secrets"]),
     ("vision", &["model"]),
 ];
