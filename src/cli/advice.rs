@@ -17,8 +17,8 @@ const SHORTEST_KEY: usize = 6;
 /// Longest number that is no key.
 const LONGEST_NUMBER: usize = 20;
 
-/// Longest name of an unknown flag that is repeated.
-const LONGEST_NAME: usize = 20;
+/// Longest word in the name of an unknown flag that is repeated.
+const LONGEST_WORD: usize = 12;
 
 /// What stands in the place of an argument that may be a key.
 pub(super) const HIDDEN: &str = "***";
@@ -88,8 +88,10 @@ fn unknown_argument(error: &mut Error, words: &[OsString], command: &Command) {
     }
     let name = typed.trim_start_matches('-').replace('_', "-");
     let close = if typed.starts_with("--") { close(&name, flags(command)) } else { Vec::new() };
-    let is_name = name.len() <= LONGEST_NAME
-        && name.chars().all(|c: char| c.is_ascii_alphabetic() || c == '-');
+    let is_word = |word: &str| {
+        word.len() <= LONGEST_WORD && word.bytes().all(|byte| byte.is_ascii_alphabetic())
+    };
+    let is_name = name.split('-').all(is_word);
     if !is_name && close.is_empty() && siblings::flag(&typed).is_none() {
         put(error, ContextKind::InvalidArg, HIDDEN);
     }
