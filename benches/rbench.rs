@@ -95,6 +95,7 @@ fn streams(criterion: &mut Criterion) {
         prompt_len: 512,
         output_len: EVENTS,
         conversation: None,
+        asked: rbench::model::Asked::default(),
         vision_len: 0,
         routing_key: None,
     };

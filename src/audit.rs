@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::health::{ClockSource, Health, LaneHealth};
 use crate::metric::{lateness, ms};
-use crate::model::{Outcome, RequestRecord};
+use crate::model::{Impossible, Outcome, RequestRecord, TokenSource};
 use crate::stats::Samples;
 
 /// Sends are late if the 99th percentile of their lateness is above this...
@@ -144,8 +144,10 @@ pub struct Evidence {
     text: u64,
     /// Records with instants out of order.
     disordered: u64,
-    /// Completed records with fewer tokens than events with output stand for.
-    short: u64,
+    /// Completed records with counts of the server that cannot be.
+    doubtful: u64,
+    /// The first of them: its place, and what was counted.
+    doubt: Option<((usize, usize), String)>,
 }
 
 impl Evidence {
@@ -163,7 +165,8 @@ impl Evidence {
             single: 0,
             text: 0,
             disordered: 0,
-            short: 0,
+            doubtful: 0,
+            doubt: None,
         }
     }
 
@@ -184,14 +187,17 @@ impl Evidence {
         add(&mut self.late, lateness(record));
         add(&mut self.ttft, record.ttft());
         let events = record.events.len() as u64;
-        let told: u64 = record.events.tokens.iter().map(|&k| u64::from(k)).sum();
-        let short =
-            record.completed() && record.output_tokens.is_some_and(|tokens| tokens.count < told);
         self.events += events;
         self.single += u64::from(events == 1);
         self.text += record.texts().map(|text| text.len() as u64).sum::<u64>();
         self.disordered += u64::from(!ordered(record));
-        self.short += u64::from(short);
+        if let Some(doubt) = doubt(record) {
+            self.doubtful += 1;
+            let place = (record.index, record.round);
+            if self.doubt.as_ref().is_none_or(|(first, _)| place < *first) {
+                self.doubt = Some((place, doubt));
+            }
+        }
     }
 
     /// Requests that were added.
@@ -203,6 +209,26 @@ impl Evidence {
     pub fn unfinished(&self) -> u64 {
         self.ledger.never_sent + self.ledger.cancelled
     }
+}
+
+/// Which counts of the server cannot be those of `record`, if it completed.
+fn doubt(record: &RequestRecord) -> Option<String> {
+    if !record.completed() {
+        return None;
+    }
+    let Impossible { output, prompt, cached } = record.impossible;
+    let counts = [(output, "output"), (prompt, "prompt"), (cached, "cached")];
+    let told: Vec<String> = counts
+        .into_iter()
+        .filter_map(|(count, what)| Some(format!("{} {what} tokens", count?)))
+        .collect();
+    if !told.is_empty() {
+        return Some(told.join(", "));
+    }
+    // As records of older versions have it.
+    let shown: u64 = record.events.tokens.iter().map(|&k| u64::from(k)).sum();
+    let server = record.output_tokens.filter(|tokens| tokens.source == TokenSource::Server)?;
+    (server.count < shown).then(|| format!("{} output tokens", server.count))
 }
 
 /// How many instants there were, and the first and the last of them.
@@ -338,16 +364,16 @@ fn events(evidence: &Evidence, health: &Health) -> Check {
     }
 }
 
-/// The server counts at least as many tokens as it sent events with output.
+/// The server's counts lie between what was seen and what can be.
 fn tokens(evidence: &Evidence) -> Check {
-    let (wrong, records) = (evidence.short, evidence.records);
-    Check {
-        name: "tokens",
-        passed: wrong == 0,
-        detail: format!(
-            "{wrong} of {records} requests have fewer tokens by the server's count than events with output"
-        ),
+    let (wrong, records) = (evidence.doubtful, evidence.records);
+    let mut detail = format!(
+        "{wrong} of {records} requests have counts of the server that cannot be, and that are used nowhere"
+    );
+    if let Some(((index, _), doubt)) = &evidence.doubt {
+        detail += &format!(", such as {doubt} of request {index}");
     }
+    Check { name: "tokens", passed: wrong == 0, detail }
 }
 
 fn limits(evidence: Evidence, health: &Health) -> Vec<Limit> {

@@ -15,7 +15,13 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use crate::model::{CachedTokens, Row};
+use crate::model::{Asked, CachedTokens, Row};
+
+/// JSON that only differs from the standard in numbers that are none and in halves of surrogate pairs, as JSON;
+/// `None` if it has neither.
+pub fn repaired(json: &[u8]) -> Option<Vec<u8>> {
+    wire::repaired(json)
+}
 
 /// Every `--backend` value, in the order of `--help`.
 pub static ALL: &[Backend] = &[
@@ -203,6 +209,22 @@ impl Request<'_> {
         extra.extend(self.row.extra.clone());
         Cow::Owned(extra)
     }
+
+    /// What bounds the answer: the length of the row, unless the user's keys ask for more or take the bound away.
+    pub fn asked(&self) -> Asked {
+        let extra = self.extra();
+        let sampling = extra.get("sampling_params").and_then(Value::as_object);
+        let told = |key: &str| [extra.get(key), sampling.and_then(|keys| keys.get(key))];
+        let completions = told("n").into_iter().flatten().filter_map(Value::as_u64).max();
+        let limits = ["max_tokens", "max_completion_tokens", "max_new_tokens"];
+        let limits: Vec<&Value> = limits.into_iter().flat_map(told).flatten().collect();
+        let most = limits.iter().filter_map(|limit| limit.as_u64()).max().unwrap_or(0);
+        let is_bound = limits.iter().all(|limit| limit.is_u64());
+        Asked {
+            completions: Some(u16::try_from(completions.unwrap_or(1).max(1)).unwrap_or(u16::MAX)),
+            tokens: is_bound.then_some(most.max(self.row.output_len as u64)),
+        }
+    }
 }
 
 /// Merges the user's keys into a body, one level deep.
@@ -287,6 +309,11 @@ pub trait Decoder: Send {
     /// # Errors
     /// As for events.
     fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError>;
+
+    /// Whether each event with output is one token, even where its text says otherwise.
+    fn is_token_each(&self) -> bool {
+        false
+    }
 }
 
 /// Output tokens that an event stands for in inter-token latencies.
@@ -326,6 +353,23 @@ pub struct Delta<'a> {
     pub cached: Option<CachedTokens>,
 }
 
+impl Delta<'_> {
+    /// Whether it says nothing of an answer.
+    pub fn is_silent(&self) -> bool {
+        let Self { part, others, output_tokens, prompt_tokens, cached } = self;
+        let counts = output_tokens.or(*prompt_tokens).or(part.output_tokens);
+        let is_part = part.step != Step::None || part.end != End::Unmarked;
+        !is_part && others.is_empty() && counts.is_none() && cached.is_none()
+    }
+
+    /// The same with texts of its own.
+    fn into_owned(self) -> Delta<'static> {
+        let Self { part, others, output_tokens, prompt_tokens, cached } = self;
+        let others = others.into_iter().map(Part::into_owned).collect();
+        Delta { part: part.into_owned(), others, output_tokens, prompt_tokens, cached }
+    }
+}
+
 /// What one event adds to what is known of one completion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Part<'a> {
@@ -344,6 +388,15 @@ pub struct Part<'a> {
     pub output_tokens: Option<u64>,
     /// Whether the server marks the ends of completions, and whether this is the mark.
     pub end: End,
+}
+
+impl Part<'_> {
+    /// The same with a text of its own. One that stands as JSON writes it can not be kept.
+    fn into_owned(self) -> Part<'static> {
+        let Self { completion, text, escaped: _, mode, step, output_tokens, end } = self;
+        let text = Cow::Owned(text.into_owned());
+        Part { completion, text, escaped: None, mode, step, output_tokens, end }
+    }
 }
 
 /// What an event says of the end of the stream.

@@ -194,6 +194,7 @@ mod tests {
             routing_key: None,
             output_len: 1,
             conversation: None,
+            asked: crate::model::Asked::default(),
         });
         for at in at_ms {
             record.events.push(0, at * 1_000_000, 1);

@@ -116,15 +116,35 @@ impl<'a> Fold<'a> {
     }
 }
 
-/// Counts the texts of `record` again; if it completed and nobody counted its tokens, it takes that count.
+/// Counts the texts of `record` again; if it completed and nobody counted its tokens, it takes the best count there is.
 pub fn retokenize(record: &mut RequestRecord, tokenizer: &Tokenizer, generates: bool) -> u64 {
     if !record.completed() || !generates {
         return 0;
     }
     let count = record.texts().map(|text| tokenizer.count(text) as u64).sum();
-    let fallback = OutputTokens { count, source: TokenSource::Retokenized };
-    record.output_tokens.get_or_insert(fallback);
+    if record.output_tokens.is_none() {
+        record.output_tokens = Some(estimate(record, count));
+    }
     count
+}
+
+/// The output tokens of a record that nobody counted, whose texts have `texts` tokens.
+///
+/// An event may hold several tokens, or a part of one. The text tells better, unless it has more tokens than were asked
+/// for: then it is of tokens that text is not encoded to, as random prompts bring forth.
+fn estimate(record: &RequestRecord, texts: u64) -> OutputTokens {
+    /// Text encodes to about as many tokens as it was made of.
+    const SLACK: u64 = 8;
+    let events: u64 = record.events.tokens.iter().map(|&n| u64::from(n)).sum();
+    let asked = record.output_len.saturating_mul(record.completions()) as u64;
+    let most = asked + asked / 4 + SLACK;
+    let is_better = texts > 0 && (texts <= most || events > most || record.events.len() <= 1);
+    let (count, source) = if is_better || events == 0 {
+        (texts, TokenSource::Retokenized)
+    } else {
+        (events, TokenSource::Events)
+    };
+    OutputTokens { count, source }
 }
 
 /// Tokens of each piece of text of `record`, at least 1, if a metric asks for them.

@@ -94,6 +94,33 @@ impl std::fmt::Debug for Conversation {
     }
 }
 
+/// What a request asks for, as far as it bounds its answer; `None` is not known, or no bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Completions of the prompt.
+    pub completions: Option<u16>,
+    /// Most output tokens of each completion.
+    pub tokens: Option<u64>,
+}
+
+/// Counts that a server told and that cannot be those of the request: no figure is made of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Impossible {
+    /// Output tokens.
+    pub output: Option<u64>,
+    /// Prompt tokens.
+    pub prompt: Option<u64>,
+    /// Cached prompt tokens.
+    pub cached: Option<u64>,
+}
+
+impl Impossible {
+    /// Whether there is one.
+    pub fn any(&self) -> bool {
+        self.output.is_some() || self.prompt.is_some() || self.cached.is_some()
+    }
+}
+
 /// A request that is ready to be sent: nothing about it is decided later, the later rounds of a
 /// conversation apart.
 #[derive(Debug, Clone)]
@@ -112,6 +139,8 @@ pub struct PlannedRequest {
     pub routing_key: Option<Arc<str>>,
     /// Output tokens asked for, in each round.
     pub output_len: usize,
+    /// What bounds the answer to a round.
+    pub asked: Asked,
     /// The rounds, if this begins a conversation.
     pub conversation: Option<Arc<Conversation>>,
 }
@@ -372,6 +401,8 @@ pub struct RequestRecord {
     pub cached: Option<CachedTokens>,
     /// Output tokens; `None` for failures and for responses without output.
     pub output_tokens: Option<OutputTokens>,
+    /// Counts of the server that were not believed.
+    pub impossible: Impossible,
 }
 
 impl RequestRecord {
@@ -396,10 +427,15 @@ impl RequestRecord {
             other_texts: Vec::new(),
             prompt_len: request.prompt_len,
             vision_len: request.vision_len,
-            output_len: request.output_len,
+            output_len: request
+                .asked
+                .tokens
+                .and_then(|tokens| usize::try_from(tokens).ok())
+                .unwrap_or(request.output_len),
             server_prompt_tokens: None,
             cached: None,
             output_tokens: None,
+            impossible: Impossible::default(),
         }
     }
 
@@ -470,8 +506,12 @@ impl RequestRecord {
     }
 
     /// Tokens of a completion after its first, in the mean over the completions of the request:
-    /// the divisor of the time per output token. `None` if that is 0 or less.
+    /// the divisor of the time per output token. `None` if that is 0 or less, and where no token was seen to arrive:
+    /// the one event of an answer of special tokens alone is its end.
     pub fn steps(&self) -> Option<f64> {
+        if self.events.len() == 1 && self.texts().all(str::is_empty) {
+            return None;
+        }
         let steps = self.output_count() as f64 / self.completions() as f64 - 1.0;
         (steps > 0.0).then_some(steps)
     }

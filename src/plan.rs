@@ -64,6 +64,7 @@ pub fn build(rows: Vec<Row>, due: &[Duration], encoder: &Encoder) -> Arc<[Planne
         .enumerate()
         .map(|(index, (row, &due))| {
             let conversation = conversation(&row, encoder);
+            let asked = Request { row: &row, common: &encoder.common }.asked();
             let body = match conversation {
                 Some(_) => encoder.body(&encoder.first_round(&row)),
                 None => encoder.body(&row),
@@ -76,6 +77,7 @@ pub fn build(rows: Vec<Row>, due: &[Duration], encoder: &Encoder) -> Arc<[Planne
                 vision_len: row.vision_len,
                 routing_key: row.routing_key,
                 output_len: row.output_len,
+                asked,
                 conversation,
             }
         })

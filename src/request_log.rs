@@ -208,6 +208,7 @@ mod tests {
             routing_key: None,
             output_len: 7,
             conversation: None,
+            asked: crate::model::Asked::default(),
         }
     }
 

@@ -100,6 +100,7 @@ mod tests {
             routing_key: None,
             output_len: 1,
             conversation: None,
+            asked: crate::model::Asked::default(),
         };
         let outcome = if completed { Outcome::Completed } else { Outcome::NotSent };
         RequestRecord { outcome, server_prompt_tokens: told, ..RequestRecord::unsent(&request) }

@@ -121,6 +121,7 @@ fn collect(protocol: &dyn Protocol, framing: Framing, pieces: &[&[u8]]) -> Reque
         routing_key: None,
         output_len: 16,
         conversation: None,
+        asked: rbench::model::Asked::default(),
     });
     record.sent = Some(Duration::from_millis(1));
     record.outcome = match read {

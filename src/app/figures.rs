@@ -13,7 +13,7 @@ use crate::fold::{self, Sums};
 use crate::health::Health;
 use crate::journal::{End, Header};
 use crate::metric::{self, Close, Ended, Shares, Stat, SteadyState, Terms, steady_state};
-use crate::model::{RequestRecord, VisionSource};
+use crate::model::{RequestRecord, TokenSource, VisionSource};
 use crate::probe;
 use crate::report::{Facts, Report};
 use crate::tokenizer::Tokenizer;
@@ -145,6 +145,9 @@ fn report<'a>(
     if facts.cache_report && !account.tells_cache {
         warn_of_silent_cache(backend, ui);
     }
+    if let Some(note) = token_note(&token_sources) {
+        ui.warn(&note);
+    }
     let scheduled = requests.unwrap_or_else(|| evidence.records());
     Report {
         facts: Facts { vision_source, ..facts.clone() },
@@ -160,6 +163,25 @@ fn report<'a>(
         storage_backend: account.storage_backend,
         records,
     }
+}
+
+/// What to say where the server did not count all output tokens.
+fn token_note(sources: &[(TokenSource, u64)]) -> Option<String> {
+    let of = |source| sources.iter().find(|(s, _)| *s == source).map_or(0, |&(_, n)| n);
+    let all: u64 = sources.iter().map(|&(_, n)| n).sum();
+    let (texts, events) = (of(TokenSource::Retokenized), of(TokenSource::Events));
+    let how = match (texts, events) {
+        (0, 0) => return None,
+        (_, 0) => "the local tokenizer counted their text".to_owned(),
+        (0, _) => "their events with output are counted as tokens".to_owned(),
+        _ => format!(
+            "the local tokenizer counted the text of {texts}, and the events with output of {events} are counted as tokens"
+        ),
+    };
+    Some(format!(
+        "the server told no usable count of output tokens for {} of {all} completed requests: {how}",
+        texts + events
+    ))
 }
 
 /// Warns that a report on the prefix cache is asked for and the server told nothing of it.
@@ -193,7 +215,7 @@ mod tests {
     use crate::journal::Command;
     use crate::metric::{Figure, PerEndpoint};
     use crate::model::{
-        CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase, TokenSource,
+        CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase,
     };
     use crate::secrets::Secrets;
     use crate::stats::Tally;

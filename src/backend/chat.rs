@@ -3,14 +3,14 @@
 //! Reasoning (`reasoning_content` or `reasoning`) and tool calls are output like content.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess};
 use serde_json::{Value, json};
 
-use super::wire::{self, Finish, Several, Sglext, Text, Told, Usage, Words};
+use super::wire::lenient::{Index, Lenient, Seed, Several, Text, Written, objects};
+use super::wire::told::Finish;
+use super::wire::{self, Sglext, Usage};
 use super::{
     Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step, Takes,
 };
@@ -78,111 +78,107 @@ fn messages(row: &Row) -> Value {
 #[derive(Debug)]
 struct Reader;
 
-#[derive(Deserialize)]
-#[serde(expecting = "a chat completion")]
-struct Chunk<'a> {
-    #[serde(borrow, default)]
-    choices: Several<Choice<'a>>,
-    usage: Option<Usage>,
-    sglext: Option<Sglext>,
-    error: Option<Told>,
-    #[serde(borrow)]
-    object: Option<Text<'a>>,
-    message: Option<Words>,
-}
+objects! {
+    struct Chunk<'a> {
+        choices: Several<Choice<'a>>,
+        usage: Usage,
+        sglext: Sglext,
+    } else complaint
 
-#[derive(Deserialize)]
-struct Choice<'a> {
-    index: Option<u16>,
-    #[serde(borrow)]
-    delta: Option<Message<'a>>,
-    #[serde(borrow)]
-    message: Option<Message<'a>>,
-    #[serde(default)]
-    finish_reason: Finish,
-}
+    struct Choice<'a> {
+        index: Index,
+        delta: Message<'a>,
+        message: Message<'a>,
+        finish_reason: Finish,
+    } else complaint
 
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    content: Option<Text<'a>>,
-    #[serde(borrow)]
-    reasoning_content: Option<Text<'a>>,
-    #[serde(borrow)]
-    reasoning: Option<Text<'a>>,
-    tool_calls: Option<Calls>,
+    struct Message<'a> {
+        content: Text<'a>,
+        reasoning_content: Text<'a>,
+        reasoning: Text<'a>,
+        tool_calls: Calls,
+        function_call: Function<'a>,
+    }
+
+    struct ToolCall<'a> {
+        function: Function<'a>,
+    }
+
+    struct Function<'a> {
+        name: Text<'a>,
+        arguments: Written<'a>,
+    }
 }
 
 /// The names and arguments of a list of tool calls, one after the other.
-#[derive(Default)]
-struct Calls {
+#[derive(Debug, Default)]
+pub(super) struct Calls {
     text: String,
     any: bool,
 }
 
-impl<'de> Deserialize<'de> for Calls {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List;
-        impl<'de> Visitor<'de> for List {
-            type Value = Calls;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of tool calls")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Calls, A::Error> {
-                let mut calls = Calls::default();
-                while let Some(call) = seq.next_element::<ToolCall>()? {
-                    // A call may come with an empty name and empty arguments: it is output all the same.
-                    calls.any = true;
-                    let Some(Function { name, arguments }) = call.function else { continue };
-                    calls.text += &name.unwrap_or_default();
-                    calls.text += &arguments.unwrap_or_default();
-                }
-                Ok(calls)
-            }
-        }
-        deserializer.deserialize_seq(List)
+impl Calls {
+    /// A call may come with an empty name and empty arguments: it is output all the same.
+    fn add(&mut self, function: Function<'_>) {
+        self.any = true;
+        self.text += &function.name.or_empty();
+        self.text += function.arguments.0.as_deref().unwrap_or("");
     }
 }
 
-#[derive(Deserialize)]
-struct ToolCall {
-    function: Option<Function>,
-}
+impl<'de> Lenient<'de> for Calls {
+    fn list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        let mut calls = Self::default();
+        while let Some(call) = list.next_element_seed(Seed::<Option<ToolCall<'_>>>::default())? {
+            if let Some(call) = call {
+                calls.add(call.function);
+            }
+        }
+        Ok(calls)
+    }
 
-#[derive(Deserialize)]
-struct Function {
-    name: Option<String>,
-    arguments: Option<String>,
+    fn object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        let mut calls = Self::default();
+        calls.add(ToolCall::object(object)?.function);
+        Ok(calls)
+    }
 }
 
 impl<'a> Message<'a> {
     /// Reasoning, content and tool calls as one text, and whether there was any output.
     fn output(self) -> (Cow<'a, str>, Step) {
-        let reasoning = self.reasoning_content.filter(|text| !text.0.is_empty()).or(self.reasoning);
-        let mut text = wire::join(wire::text(reasoning), wire::text(self.content));
-        let calls = self.tool_calls.unwrap_or_default();
-        let any = !text.is_empty() || calls.any;
-        text = wire::join(text, Cow::Owned(calls.text));
+        let Self { content, reasoning_content, reasoning, mut tool_calls, function_call } = self;
+        // The way of before there were several.
+        if function_call.name.0.is_some() || function_call.arguments.0.is_some() {
+            tool_calls.add(function_call);
+        }
+        let reasoning = reasoning_content.if_any().unwrap_or_else(|| reasoning.or_empty());
+        let mut text = wire::join(reasoning, content.or_empty());
+        let any = !text.is_empty() || tool_calls.any;
+        text = wire::join(text, Cow::Owned(tool_calls.text));
         (text, if any { Step::One } else { Step::None })
     }
 }
 
 impl<'a> wire::Choice<'a> for Choice<'a> {
     fn part(self, position: u16) -> Result<Part<'a>, DecodeError> {
-        let message = self.delta.or(self.message);
-        let (text, step) = message.map(Message::output).unwrap_or_default();
-        let completion = self.index.unwrap_or(position);
+        self.complaint.refuse(true)?;
+        let (text, step) = match self.delta.output() {
+            (_, Step::None) => self.message.output(),
+            output => output,
+        };
+        let completion = self.index.0.unwrap_or(position);
         Ok(Part { completion, text, step, end: self.finish_reason.end()?, ..Part::default() })
     }
 }
 
 impl Decoder for Reader {
     fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
-        let chunk: Chunk<'a> = wire::parse(data)?;
-        wire::refuse_error(chunk.error, chunk.object.as_ref().map(|text| &*text.0), chunk.message)?;
-        wire::delta(chunk.choices, chunk.usage, chunk.sglext)
+        wire::repairing(data, |data| {
+            let chunk: Chunk<'_> = wire::parse(data, "a chat completion")?;
+            chunk.complaint.refuse(chunk.choices.first.is_some())?;
+            wire::delta(chunk.choices, &chunk.usage, chunk.sglext)
+        })
     }
 
     fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {

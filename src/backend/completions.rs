@@ -1,8 +1,8 @@
 //! OpenAI's completions: `POST /v1/completions`.
 
-use serde::Deserialize;
-
-use super::wire::{self, Finish, Several, Sglext, Text, Told, Usage, Words};
+use super::wire::lenient::{Index, Several, Text, objects};
+use super::wire::told::Finish;
+use super::wire::{self, Sglext, Usage};
 use super::{
     Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step, Takes,
 };
@@ -58,33 +58,26 @@ impl Protocol for Completions {
 #[derive(Debug)]
 pub(super) struct Reader;
 
-#[derive(Deserialize)]
-#[serde(expecting = "a completion")]
-struct Chunk<'a> {
-    #[serde(borrow, default)]
-    choices: Several<Choice<'a>>,
-    usage: Option<Usage>,
-    sglext: Option<Sglext>,
-    error: Option<Told>,
-    #[serde(borrow)]
-    object: Option<Text<'a>>,
-    message: Option<Words>,
-}
+objects! {
+    struct Chunk<'a> {
+        choices: Several<Choice<'a>>,
+        usage: Usage,
+        sglext: Sglext,
+    } else complaint
 
-#[derive(Deserialize)]
-struct Choice<'a> {
-    index: Option<u16>,
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-    #[serde(default)]
-    finish_reason: Finish,
+    struct Choice<'a> {
+        index: Index,
+        text: Text<'a>,
+        finish_reason: Finish,
+    } else complaint
 }
 
 impl<'a> wire::Choice<'a> for Choice<'a> {
     fn part(self, position: u16) -> Result<Part<'a>, DecodeError> {
-        let text = wire::text(self.text);
+        self.complaint.refuse(true)?;
+        let text = self.text.or_empty();
         Ok(Part {
-            completion: self.index.unwrap_or(position),
+            completion: self.index.0.unwrap_or(position),
             step: if text.is_empty() { Step::None } else { Step::One },
             text,
             end: self.finish_reason.end()?,
@@ -95,9 +88,11 @@ impl<'a> wire::Choice<'a> for Choice<'a> {
 
 impl Decoder for Reader {
     fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
-        let chunk: Chunk<'a> = wire::parse(data)?;
-        wire::refuse_error(chunk.error, chunk.object.as_ref().map(|text| &*text.0), chunk.message)?;
-        wire::delta(chunk.choices, chunk.usage, chunk.sglext)
+        wire::repairing(data, |data| {
+            let chunk: Chunk<'_> = wire::parse(data, "a completion")?;
+            chunk.complaint.refuse(chunk.choices.first.is_some())?;
+            wire::delta(chunk.choices, &chunk.usage, chunk.sglext)
+        })
     }
 
     fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
@@ -219,8 +214,8 @@ mod tests {
         assert!(matches!(Reader.event(aborted), Err(DecodeError::Server(_))));
         for index in ["-1", "70000", "\"a\"", "0.5"] {
             let data = format!(r#"{{"choices":[{{"index":{index},"text":"a"}}]}}"#);
-            let error = Reader.event(data.as_bytes()).unwrap_err();
-            assert!(matches!(error, DecodeError::Malformed(_)), "{index}");
+            let part = Reader.event(data.as_bytes()).unwrap().part;
+            assert_eq!((part.completion, &*part.text), (u16::MAX, "a"), "{index}");
         }
     }
 

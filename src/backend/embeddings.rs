@@ -2,10 +2,10 @@
 //!
 //! One answer, no tokens: the only latency is the whole request's.
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::wire::{self, First, Text, Told, Usage, Words};
+use super::wire::lenient::{First, objects};
+use super::wire::{self, Usage};
 use super::{
     Backend, CacheTelling, DecodeError, Decoder, Delta, End, Flush, Part, Protocol, Request, Takes,
 };
@@ -53,16 +53,11 @@ impl Protocol for Embeddings {
 #[derive(Debug)]
 struct Reader;
 
-#[derive(Deserialize)]
-#[serde(expecting = "an answer with embeddings")]
-struct Answer<'a> {
-    #[serde(default)]
-    data: First<IgnoredAny>,
-    usage: Option<Usage>,
-    error: Option<Told>,
-    #[serde(borrow)]
-    object: Option<Text<'a>>,
-    message: Option<Words>,
+objects! {
+    struct Answer {
+        data: First<IgnoredAny>,
+        usage: Usage,
+    } else complaint
 }
 
 impl Decoder for Reader {
@@ -71,18 +66,16 @@ impl Decoder for Reader {
     }
 
     fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
-        let answer: Answer<'a> = wire::parse(body)?;
-        wire::refuse_error(
-            answer.error,
-            answer.object.as_ref().map(|text| &*text.0),
-            answer.message,
-        )?;
-        if answer.data.0.is_none() {
-            return Err(DecodeError::Malformed("answer holds no embedding in `data`".to_owned()));
-        }
-        let prompt_tokens = answer.usage.and_then(|usage| usage.prompt_tokens);
-        let part = Part { end: End::Finished, ..Part::default() };
-        Ok(Delta { part, prompt_tokens, ..Delta::default() })
+        wire::repairing(body, |body| {
+            let Answer { data, usage, complaint } = wire::parse(body, "an answer with embeddings")?;
+            complaint.refuse(data.0.is_some())?;
+            if data.0.is_none() {
+                let what = "answer holds no embedding in `data`".to_owned();
+                return Err(DecodeError::Malformed(what));
+            }
+            let part = Part { end: End::Finished, ..Part::default() };
+            Ok(Delta { part, prompt_tokens: usage.prompt_tokens.0, ..Delta::default() })
+        })
     }
 }
 

@@ -2,15 +2,12 @@
 //!
 //! Each event repeats the whole text so far and carries a running count of output tokens, both of one completion.
 
-use std::fmt;
-use std::marker::PhantomData;
-
-use serde::Deserialize;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 use serde_json::{Value, json};
 
-use super::wire::{self, CacheDetails, Finish, First, Several, Text, Told, Words};
+use super::wire::lenient::{Count, First, Index, Lenient, Several, Text, objects};
+use super::wire::told::Finish;
+use super::wire::{self, CacheDetails};
 use super::{
     Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step,
     Takes, TextMode,
@@ -88,6 +85,9 @@ impl Protocol for Generate {
     }
 }
 
+/// What errors call an answer.
+const WHAT: &str = "an answer of /generate";
+
 #[derive(Debug, Default)]
 struct Reader {
     /// An event without its text.
@@ -116,74 +116,55 @@ fn split_text(data: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&value[..at], rest))
 }
 
-#[derive(Deserialize)]
-#[serde(expecting = "an answer of /generate")]
-struct Chunk<'a> {
-    index: Option<u16>,
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-    #[serde(default)]
-    output_ids: First<IgnoredAny>,
-    meta_info: Option<MetaInfo>,
-    error: Option<Told>,
-    #[serde(borrow)]
-    object: Option<Text<'a>>,
-    message: Option<Words>,
-}
+objects! {
+    struct Chunk<'a> {
+        index: Index,
+        text: Text<'a>,
+        output_ids: First<IgnoredAny>,
+        meta_info: MetaInfo,
+    } else complaint
 
-#[derive(Default, Deserialize)]
-struct MetaInfo {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    cached_tokens: Option<u64>,
-    cached_tokens_details: Option<CacheDetails>,
-    #[serde(default)]
-    finish_reason: Finish,
+    struct MetaInfo {
+        prompt_tokens: Count,
+        completion_tokens: Count,
+        cached_tokens: Count,
+        cached_tokens_details: CacheDetails,
+        finish_reason: Finish,
+    }
 }
 
 /// One completion, or a list of all, which is the answer in one piece to a request for several.
+#[derive(Default)]
 struct Answer<'a>(Several<Chunk<'a>>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any<'a>(PhantomData<Chunk<'a>>);
-        impl<'de: 'a, 'a> Visitor<'de> for Any<'a> {
-            type Value = Answer<'a>;
+impl<'de> Lenient<'de> for Answer<'de> {
+    fn list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        Several::list(list).map(Self)
+    }
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an answer of /generate")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Answer<'a>, A::Error> {
-                let chunk = Chunk::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Answer(Several { first: Some(chunk), others: Vec::new() }))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Answer<'a>, A::Error> {
-                Several::deserialize(SeqAccessDeserializer::new(seq)).map(Answer)
-            }
-        }
-        deserializer.deserialize_any(Any(PhantomData))
+    fn object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        Several::object(object).map(Self)
     }
 }
 
 impl<'a> Chunk<'a> {
     /// What it says; without an index it is at `position` of its list.
     fn delta(self, position: u16) -> Result<Delta<'a>, DecodeError> {
-        wire::refuse_error(self.error, self.object.as_ref().map(|text| &*text.0), self.message)?;
-        let meta = self.meta_info.unwrap_or_default();
         // A server without a detokenizer sends ids instead of text.
-        let ids_only = self.text.is_none() && self.output_ids.0.is_some();
-        let text = wire::text(self.text);
+        let ids_only = self.text.0.is_none() && self.output_ids.0.is_some();
+        self.complaint.refuse(self.text.0.is_some() || ids_only)?;
+        let meta = self.meta_info;
+        let count = meta.completion_tokens.0;
+        let text = self.text.or_empty();
         let step = if text.is_empty() && !ids_only {
             Step::None
         } else {
-            meta.completion_tokens.map_or(Step::One, Step::Total)
+            count.map_or(Step::One, Step::Total)
         };
-        let completion = self.index.unwrap_or(position);
+        let completion = self.index.0.unwrap_or(position);
         // Completions share their prompt, which the first of them finds in the cache or not.
         let cached = (completion == 0)
-            .then(|| wire::cached(meta.cached_tokens, meta.cached_tokens_details))
+            .then(|| wire::cached(meta.cached_tokens.0, meta.cached_tokens_details))
             .flatten();
         Ok(Delta {
             part: Part {
@@ -192,21 +173,25 @@ impl<'a> Chunk<'a> {
                 escaped: None,
                 mode: TextMode::Replace,
                 step,
-                output_tokens: meta.completion_tokens,
+                output_tokens: count,
                 end: meta.finish_reason.end()?,
             },
-            prompt_tokens: meta.prompt_tokens,
+            prompt_tokens: meta.prompt_tokens.0,
             cached,
             ..Delta::default()
         })
     }
 }
 
-/// What an event says that is `rest` without its text.
-fn told<'a>(rest: &[u8], text: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
-    let chunk: Chunk<'_> = wire::parse(rest)?;
-    let meta = chunk.meta_info.as_ref();
-    let step = match meta.and_then(|meta| meta.completion_tokens) {
+/// What an event says that is `rest` without its text; `None` if it has another text.
+fn told<'a>(rest: &[u8], text: &'a [u8]) -> Result<Option<Delta<'a>>, DecodeError> {
+    let mut chunk: Chunk<'_> = wire::parse(rest, WHAT)?;
+    if chunk.text.0.is_some() {
+        return Ok(None);
+    }
+    // There is one, whatever it says.
+    chunk.text = Text::default();
+    let step = match chunk.meta_info.completion_tokens.0 {
         _ if text.is_empty() => Step::None,
         Some(total) => Step::Total(total),
         None => Step::One,
@@ -216,18 +201,20 @@ fn told<'a>(rest: &[u8], text: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
     let escaped = Some(text);
     let text = std::borrow::Cow::Borrowed("");
     let part = Part { completion, text, escaped, mode, step, output_tokens: counted, end };
-    Ok(Delta { part, others: Vec::new(), output_tokens, prompt_tokens, cached })
+    Ok(Some(Delta { part, others: Vec::new(), output_tokens, prompt_tokens, cached }))
 }
 
 /// What any JSON of an answer says.
 fn read(data: &[u8]) -> Result<Delta<'_>, DecodeError> {
-    let chunks = wire::parse::<Answer<'_>>(data)?.0;
-    let Some(first) = chunks.first else { return Ok(Delta::default()) };
-    let mut delta = first.delta(0)?;
-    for (chunk, position) in chunks.others.into_iter().zip(1..=u16::MAX) {
-        delta.others.push(chunk.delta(position)?.part);
-    }
-    Ok(delta)
+    wire::repairing(data, |data| {
+        let Answer(chunks) = wire::parse(data, WHAT)?;
+        let Some(first) = chunks.first else { return Ok(Delta::default()) };
+        let mut delta = first.delta(0)?;
+        for (chunk, position) in chunks.others.into_iter().zip(1..=u16::MAX) {
+            delta.others.push(chunk.delta(position)?.part);
+        }
+        Ok(delta)
+    })
 }
 
 impl Decoder for Reader {
@@ -236,7 +223,11 @@ impl Decoder for Reader {
             self.rest.clear();
             self.rest.push(b'{');
             self.rest.extend_from_slice(rest);
-            return told(&self.rest, text);
+            match told(&self.rest, text) {
+                Ok(None) | Err(DecodeError::Malformed(_)) => {}
+                Ok(Some(delta)) => return Ok(delta),
+                Err(error) => return Err(error),
+            }
         }
         read(data)
     }

@@ -2,9 +2,8 @@
 //!
 //! No usage is reported and no end is marked; each event is one token, even if its text is empty.
 
-use serde::Deserialize;
-
-use super::wire::{self, Text, Told, Words};
+use super::wire;
+use super::wire::lenient::{Text, objects};
 use super::{
     Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step, Takes,
 };
@@ -58,28 +57,30 @@ impl Protocol for GenerateStream {
 #[derive(Debug)]
 struct Reader;
 
-#[derive(Deserialize)]
-#[serde(expecting = "an answer of generate_stream")]
-struct Chunk<'a> {
-    #[serde(borrow)]
-    text_output: Option<Text<'a>>,
-    error: Option<Told>,
-    #[serde(borrow)]
-    object: Option<Text<'a>>,
-    message: Option<Words>,
+objects! {
+    struct Chunk<'a> {
+        text_output: Text<'a>,
+    } else complaint
 }
 
 impl Decoder for Reader {
     fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
-        let chunk: Chunk<'a> = wire::parse(data)?;
-        wire::refuse_error(chunk.error, chunk.object.as_ref().map(|text| &*text.0), chunk.message)?;
-        let step = if chunk.text_output.is_some() { Step::One } else { Step::None };
-        let part = Part { text: wire::text(chunk.text_output), step, ..Part::default() };
-        Ok(Delta { part, ..Delta::default() })
+        wire::repairing(data, |data| {
+            let Chunk { text_output, complaint } =
+                wire::parse(data, "an answer of generate_stream")?;
+            complaint.refuse(text_output.0.is_some())?;
+            let step = if text_output.0.is_some() { Step::One } else { Step::None };
+            let part = Part { text: text_output.or_empty(), step, ..Part::default() };
+            Ok(Delta { part, ..Delta::default() })
+        })
     }
 
     fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
         self.event(body)
+    }
+
+    fn is_token_each(&self) -> bool {
+        true
     }
 }
 

@@ -1,25 +1,19 @@
 //! Pieces that the JSON of several protocols share, read without copying where JSON escapes allow it.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
+pub(crate) mod lenient;
+mod repair;
+pub(crate) mod told;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+use serde::de::DeserializeSeed;
 use serde_json::{Map, Value};
 
-use super::{DecodeError, Delta, End, Part, Request};
+use self::lenient::{Count, Lenient, Several, Top, objects};
+pub(super) use self::repair::repaired;
+use self::told::Words;
+use super::{DecodeError, Delta, Part, Request};
 use crate::model::{CacheTiers, CachedTokens, Prompt, Row};
-
-/// A string that borrows from the event. (A bare `Option<Cow<str>>` would always copy.)
-#[derive(Debug, Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
-
-/// The text of an optional string.
-pub(super) fn text(value: Option<Text<'_>>) -> Cow<'_, str> {
-    value.map_or(Cow::Borrowed(""), |text| text.0)
-}
 
 /// Joins two texts, copying only if both hold something.
 pub(super) fn join<'a>(first: Cow<'a, str>, second: Cow<'a, str>) -> Cow<'a, str> {
@@ -30,48 +24,45 @@ pub(super) fn join<'a>(first: Cow<'a, str>, second: Cow<'a, str>) -> Cow<'a, str
     }
 }
 
-/// Token counters of OpenAI's protocols.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Usage {
-    pub(super) prompt_tokens: Option<u64>,
-    pub(super) completion_tokens: Option<u64>,
-    prompt_tokens_details: Option<PromptDetails>,
+objects! {
+    /// Token counters of OpenAI's protocols.
+    struct Usage {
+        prompt_tokens: Count,
+        completion_tokens: Count,
+        prompt_tokens_details: PromptDetails,
+    }
+
+    struct PromptDetails { cached_tokens: Count }
+
+    /// SGLang's extension of OpenAI's protocols.
+    struct Sglext { cached_tokens_details: CacheDetails }
+
+    /// Where cached prompt tokens lay, as SGLang writes it.
+    struct CacheDetails {
+        device: Count,
+        host: Count,
+        storage: Count,
+        storage_backend: Words,
+    }
 }
 
-#[derive(Debug, Deserialize)]
-struct PromptDetails {
-    cached_tokens: Option<u64>,
-}
-
-/// SGLang's extension of OpenAI's protocols.
-#[derive(Debug, Deserialize)]
-pub(super) struct Sglext {
-    cached_tokens_details: Option<CacheDetails>,
-}
-
-/// Where cached prompt tokens lay, as SGLang writes it.
-#[derive(Debug, Deserialize)]
-pub(super) struct CacheDetails {
-    device: Option<u64>,
-    host: Option<u64>,
-    storage: Option<u64>,
-    storage_backend: Option<String>,
-}
-
-impl From<CacheDetails> for CacheTiers {
-    fn from(details: CacheDetails) -> Self {
-        Self {
-            device: details.device.unwrap_or(0),
-            host: details.host.unwrap_or(0),
-            storage: details.storage.unwrap_or(0),
-            storage_backend: details.storage_backend,
-        }
+impl CacheDetails {
+    /// The tiers, if any was told.
+    fn tiers(self) -> Option<CacheTiers> {
+        let Self { device, host, storage, storage_backend } = self;
+        device.0.or(host.0).or(storage.0)?;
+        Some(CacheTiers {
+            device: device.0.unwrap_or(0),
+            host: host.0.unwrap_or(0),
+            storage: storage.0.unwrap_or(0),
+            storage_backend: storage_backend.0,
+        })
     }
 }
 
 /// The cached prompt tokens of a server that tells their number, where they lay, or both.
-pub(super) fn cached(total: Option<u64>, details: Option<CacheDetails>) -> Option<CachedTokens> {
-    let tiers: Option<CacheTiers> = details.map(Into::into);
+pub(super) fn cached(total: Option<u64>, details: CacheDetails) -> Option<CachedTokens> {
+    let tiers = details.tiers();
     let sum = tiers
         .as_ref()
         .map(|tiers| tiers.device.saturating_add(tiers.host).saturating_add(tiers.storage));
@@ -79,87 +70,9 @@ pub(super) fn cached(total: Option<u64>, details: Option<CacheDetails>) -> Optio
 }
 
 /// The cached prompt tokens of OpenAI's protocols: SGLang's extension, else the usage.
-pub(super) fn cached_of(sglext: Option<Sglext>, usage: &Usage) -> Option<CachedTokens> {
-    cached(None, sglext.and_then(|sglext| sglext.cached_tokens_details))
-        .or_else(|| cached(usage.prompt_tokens_details.as_ref()?.cached_tokens, None))
-}
-
-/// The first element of a list; the others are skipped.
-#[derive(Debug)]
-pub(super) struct First<T>(pub(super) Option<T>);
-
-impl<T> Default for First<T> {
-    fn default() -> Self {
-        Self(None)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
-            type Value = First<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list or null")
-            }
-
-            fn visit_unit<E>(self) -> Result<First<T>, E> {
-                Ok(First(None))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<First<T>, A::Error> {
-                let first = seq.next_element()?;
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(First(first))
-            }
-        }
-        deserializer.deserialize_any(List(PhantomData))
-    }
-}
-
-/// A list that nearly always holds one element at most, which then takes no memory of its own.
-#[derive(Debug)]
-pub(super) struct Several<T> {
-    pub(super) first: Option<T>,
-    pub(super) others: Vec<T>,
-}
-
-impl<T> Default for Several<T> {
-    fn default() -> Self {
-        Self { first: None, others: Vec::new() }
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
-            type Value = Several<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list or null")
-            }
-
-            fn visit_unit<E>(self) -> Result<Several<T>, E> {
-                Ok(Several::default())
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Several<T>, A::Error> {
-                let first = seq.next_element()?;
-                let mut others = Vec::new();
-                while let Some(other) = seq.next_element()? {
-                    // An index has to fit, and memory is to be in proportion to what was read.
-                    if others.len() == usize::from(u16::MAX) {
-                        return Err(A::Error::custom("a list of more than 65536 completions"));
-                    }
-                    others.push(other);
-                }
-                Ok(Several { first, others })
-            }
-        }
-        deserializer.deserialize_any(List(PhantomData))
-    }
+fn cached_of(sglext: Sglext, usage: &Usage) -> Option<CachedTokens> {
+    let total = usage.prompt_tokens_details.cached_tokens.0;
+    cached(None, sglext.cached_tokens_details).or_else(|| cached(total, CacheDetails::default()))
 }
 
 /// A choice of OpenAI's protocols, which has an index.
@@ -176,14 +89,13 @@ pub(super) trait Choice<'a> {
 /// Beside a single choice servers tell that one's count of output tokens, and otherwise that of all of them.
 pub(super) fn delta<'a, C: Choice<'a>>(
     choices: Several<C>,
-    usage: Option<Usage>,
-    sglext: Option<Sglext>,
+    usage: &Usage,
+    sglext: Sglext,
 ) -> Result<Delta<'a>, DecodeError> {
-    let usage = usage.unwrap_or_default();
     let mut delta = Delta {
-        output_tokens: usage.completion_tokens,
-        prompt_tokens: usage.prompt_tokens,
-        cached: cached_of(sglext, &usage),
+        output_tokens: usage.completion_tokens.0,
+        prompt_tokens: usage.prompt_tokens.0,
+        cached: cached_of(sglext, usage),
         ..Delta::default()
     };
     if let Some(choice) = choices.first {
@@ -198,135 +110,31 @@ pub(super) fn delta<'a, C: Choice<'a>>(
     Ok(delta)
 }
 
-/// The text of a string, or the JSON of anything else, which is never made into values: these take far more memory.
-#[derive(Debug)]
-pub(super) struct Words(String);
-
-impl<'de> Deserialize<'de> for Words {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Box::<RawValue>::deserialize(deserializer)?;
-        if json.get().starts_with('"') {
-            return serde_json::from_str(json.get()).map(Self).map_err(D::Error::custom);
-        }
-        Ok(Self(String::from(Box::<str>::from(json))))
-    }
-}
-
-/// A reason or message that servers write as a string or as an object with `message` and `type`.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    /// A plain string, or the object's `type`.
-    pub(super) kind: Option<String>,
-    /// The object's `message`.
-    pub(super) message: Option<String>,
-}
-
-impl<'de> Deserialize<'de> for Told {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Told;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or an object")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Told, E> {
-                Ok(Told { kind: Some(text.to_owned()), message: None })
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<Told, E> {
-                Ok(Told { kind: Some(value.to_string()), message: None })
-            }
-
-            fn visit_u64<E>(self, value: u64) -> Result<Told, E> {
-                Ok(Told { kind: Some(value.to_string()), message: None })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Told, A::Error> {
-                let mut told = Told::default();
-                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                    let slot = match &*key {
-                        "message" => &mut told.message,
-                        "type" => &mut told.kind,
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                            continue;
-                        }
-                    };
-                    *slot = map.next_value::<Option<Words>>()?.map(|words| words.0);
-                }
-                Ok(told)
-            }
-        }
-        deserializer.deserialize_any(Any)
-    }
-}
-
-impl Told {
-    /// The most telling of what was said.
-    pub(super) fn say(self) -> String {
-        self.message.or(self.kind).unwrap_or_else(|| "an error without a message".to_owned())
-    }
-}
-
-/// A finish reason, which tells three things apart: no such field, nothing yet, and an end.
-#[derive(Debug, Default)]
-pub(super) enum Finish {
-    /// The field is absent.
-    #[default]
-    Absent,
-    /// The field is null.
-    Open,
-    /// Generation ended.
-    Reason(Told),
-}
-
-impl<'de> Deserialize<'de> for Finish {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::deserialize(deserializer).map(|told| told.map_or(Self::Open, Self::Reason))
-    }
-}
-
-impl Finish {
-    /// What it says of the stream; an abort is an error.
-    pub(super) fn end(self) -> Result<End, DecodeError> {
-        match self {
-            Self::Absent => Ok(End::Unmarked),
-            Self::Open => Ok(End::Open),
-            Self::Reason(told) => match told.kind.as_deref() {
-                Some(kind @ ("abort" | "error")) => Err(DecodeError::Server(
-                    told.message.unwrap_or_else(|| format!("finish reason `{kind}`")),
-                )),
-                _ => Ok(End::Finished),
-            },
-        }
-    }
-}
-
-/// Reads JSON, with an error that shows the beginning of what was read.
-pub(super) fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, DecodeError> {
-    serde_json::from_slice(data).map_err(|error| {
+/// Reads the object that an event or a body is, which errors call `what`; they show the beginning of what was read.
+pub(super) fn parse<'a, T: Lenient<'a>>(
+    data: &'a [u8],
+    what: &'static str,
+) -> Result<T, DecodeError> {
+    let mut json = serde_json::Deserializer::from_slice(data);
+    let read = Top::new(what).deserialize(&mut json);
+    read.and_then(|read| json.end().map(|()| read)).map_err(|error| {
         let shown: String = String::from_utf8_lossy(data).chars().take(120).collect();
         DecodeError::Malformed(format!("event is not the expected JSON ({error}): {shown}"))
     })
 }
 
-/// Fails if a response object carries an error in one of the ways servers write it.
-pub(super) fn refuse_error(
-    error: Option<Told>,
-    object: Option<&str>,
-    message: Option<Words>,
-) -> Result<(), DecodeError> {
-    if let Some(told) = error {
-        return Err(DecodeError::Server(told.say()));
+/// What `data` says to `read`; where it is no JSON for a reason that can be repaired, what it says then.
+pub(super) fn repairing<'a>(
+    data: &'a [u8],
+    read: impl for<'b> Fn(&'b [u8]) -> Result<Delta<'b>, DecodeError>,
+) -> Result<Delta<'a>, DecodeError> {
+    let told = read(data);
+    if matches!(told, Err(DecodeError::Malformed(_)))
+        && let Some(json) = repaired(data)
+    {
+        return read(&json).map(Delta::into_owned);
     }
-    if object == Some("error") {
-        return Err(DecodeError::Server(
-            message.map_or_else(|| "an error without a message".to_owned(), |words| words.0),
-        ));
-    }
-    Ok(())
+    told
 }
 
 /// The prompt as a JSON value: a string, a list of ids, or a list of messages.

@@ -124,6 +124,22 @@ impl Exchange {
         }
     }
 
+    /// Whether the answer is whole, though its body may not have ended.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(&self.response, Response::Good(collector) if collector.said_done())
+    }
+
+    /// Ends a whole answer at `now`, whose body has not ended.
+    ///
+    /// # Errors
+    /// If the answer is none.
+    pub(super) fn finish(&mut self, now: Duration) -> Result<(), Failure> {
+        match &mut self.response {
+            Response::Good(collector) => collector.finish(now),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the connection can be used again.
     pub(super) fn keep_alive(&self) -> bool {
         self.keep_alive
@@ -149,7 +165,7 @@ impl Exchange {
         match (part, &mut self.response) {
             (Part::Head(head), _) => {
                 self.record.headers = Some(at);
-                self.head(&head, endpoint)?;
+                self.head(&head, endpoint);
                 Ok((0, Step::Open))
             }
             (Part::Body(bytes), Response::Good(collector)) => {
@@ -170,29 +186,26 @@ impl Exchange {
         }
     }
 
-    fn head(&mut self, head: &Head, endpoint: &Endpoint) -> Result<(), Failure> {
-        let fail = |kind, message| {
-            let status = Some(head.status);
-            Failure { kind, phase: Phase::Headers, status, message, excerpt: None }
-        };
+    fn head(&mut self, head: &Head, endpoint: &Endpoint) {
         self.keep_alive = head.keep_alive;
         self.idle = head.idle;
         if head.status != 200 {
             self.retry_after.clone_from(&head.retry_after);
             let message = format!("HTTP status {} {}", head.status, head.reason);
-            let failure = fail(FailureKind::HttpStatus, message.trim_end().to_owned());
+            let failure = Failure {
+                status: Some(head.status),
+                ..Failure::new(FailureKind::HttpStatus, Phase::Headers, message.trim_end())
+            };
             self.response = Response::Refused(failure, Vec::new());
-            return Ok(());
-        }
-        if let Some(encoding) = &head.encoding {
-            let message = format!("the response is encoded as {encoding}, which was not asked for");
-            return Err(fail(FailureKind::Malformed, message));
+            return;
         }
         let framing = Framing::of(head.content_type.as_deref(), endpoint.streams);
         let expect = if endpoint.protocol.generates() { Expect::Tokens } else { Expect::NoTokens };
-        let collector = Collector::new(endpoint.protocol.decoder(), framing, expect);
-        self.response = Response::Good(collector.foreseeing(self.request.output_len));
-        Ok(())
+        let collector = Collector::new(endpoint.protocol.decoder(), framing, expect)
+            .encoded(head.encoding.as_deref())
+            .answering(self.request.asked, self.request.body.len())
+            .foreseeing(self.request.output_len);
+        self.response = Response::Good(collector);
     }
 
     /// The connection broke, through TLS or otherwise, or was closed before the end: what that means for the request.

@@ -141,6 +141,7 @@ mod tests {
             routing_key: None,
             output_len: 1,
             conversation: None,
+            asked: crate::model::Asked::default(),
         };
         (0..len).map(request).collect::<Vec<_>>().into()
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::line::Ns;
 use crate::model::{
-    CacheTiers, CachedTokens, Failure, FailureKind, MAX_TOKENS, Outcome, OutputTokens,
+    CacheTiers, CachedTokens, Failure, FailureKind, Impossible, MAX_TOKENS, Outcome, OutputTokens,
     PerCompletion, Phase, RequestRecord, TokenEvents, TokenSource,
 };
 
@@ -64,6 +64,9 @@ pub(super) struct Row<'a> {
     output_tokens: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
     output_token_source: Option<Cow<'a, str>>,
+    /// Counts of the server that were not believed; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    impossible: Option<Counts>,
     /// The texts that the round added to its conversation; absent outside of conversations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked: Option<Vec<Cow<'a, str>>>,
@@ -79,6 +82,16 @@ struct Reason<'a> {
     #[serde(borrow)]
     message: Cow<'a, str>,
     excerpt: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Counts {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    output: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prompt: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cached: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -193,6 +206,7 @@ impl<'a> Row<'a> {
             cached: record.cached.as_ref().map(cached),
             output_tokens: record.output_tokens.map(|tokens| tokens.count),
             output_token_source: record.output_tokens.map(|tokens| tokens.source.name().into()),
+            impossible: record.impossible.any().then(|| impossible(record.impossible)),
             asked: asked.map(|texts| texts.into_iter().map(Cow::from).collect()),
         }
     }
@@ -267,6 +281,11 @@ impl<'a> Row<'a> {
                 }),
             }),
             output_tokens,
+            impossible: self.impossible.map_or_else(Impossible::default, |counts| Impossible {
+                output: counts.output,
+                prompt: counts.prompt,
+                cached: counts.cached,
+            }),
         };
         believable(&record)?;
         let asked = self.asked.map(|texts| texts.into_iter().map(Cow::into_owned).collect());
@@ -304,6 +323,10 @@ fn believable(record: &RequestRecord) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn impossible(counts: Impossible) -> Counts {
+    Counts { output: counts.output, prompt: counts.prompt, cached: counts.cached }
 }
 
 fn cached(cached: &CachedTokens) -> Cached {

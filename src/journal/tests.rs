@@ -14,8 +14,8 @@ use crate::backend::Backend;
 use crate::health::LaneHealth;
 use crate::metric::testing::record;
 use crate::model::{
-    CacheTiers, CachedTokens, Failure, FailureKind, MAX_TOKENS, Outcome, OutputTokens, Phase,
-    PlannedRequest, RequestRecord, TokenEvents, TokenSource,
+    CacheTiers, CachedTokens, Failure, FailureKind, Impossible, MAX_TOKENS, Outcome, OutputTokens,
+    Phase, PlannedRequest, RequestRecord, TokenEvents, TokenSource,
 };
 
 // -- Things to write -------------------------------------------------------------------------------------------------
@@ -75,6 +75,7 @@ fn plan(n: usize) -> Arc<[PlannedRequest]> {
         routing_key: None,
         output_len: 2,
         conversation: None,
+        asked: crate::model::Asked::default(),
     };
     (0..n).map(request).collect()
 }
@@ -391,6 +392,7 @@ prop_compose! {
             server_prompt_tokens: counts.0,
             cached: counts.1.map(|total| CachedTokens { total, tiers: counts.3.and_then(|b| tiers(Some(b))) }),
             output_tokens: counts.2.map(|count| OutputTokens { count, source: TokenSource::Events }),
+            impossible: Impossible { output: counts.0, prompt: counts.1, cached: counts.2 },
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) fn record(sent: u64, at: &[u64], pieces: &[&str]) -> RequestRecord {
         routing_key: None,
         output_len: at.len(),
         conversation: None,
+        asked: crate::model::Asked::default(),
     };
     let mut events = TokenEvents::default();
     let mut text = String::new();

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use crate::metric::{Figure, PerEndpoint};
+use crate::model::TokenSource;
 use crate::report::Report;
 
 /// Width of the rules and of the labels, as in the table after it.
@@ -51,6 +52,12 @@ pub fn block(report: &Report<'_>) -> String {
     if ledger.resent > 0 {
         let most = report.figure("max_resend_cost_ms").number().unwrap_or(0.0);
         line("Sent once more, requests / max ms:", format!("{} / {most:.2}", ledger.resent));
+    }
+    if report.token_sources.iter().any(|(source, _)| *source != TokenSource::Server) {
+        let sources = report.token_sources.iter();
+        let sources: Vec<String> =
+            sources.map(|(source, n)| format!("{n} {}", source.name())).collect();
+        line("Output tokens counted by:", sources.join(", "));
     }
     let rate =
         |rate: Option<f64>| rate.map_or("all at once".to_owned(), |rate| format!("{rate:.2}"));

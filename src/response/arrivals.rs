@@ -50,6 +50,11 @@ impl Arrivals {
         self.0.len()
     }
 
+    /// Tokens that they stand for.
+    pub(super) fn tokens(&self) -> u64 {
+        self.0.iter().map(|event| u64::from(event.tokens)).sum()
+    }
+
     /// Whether no event carried output.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()

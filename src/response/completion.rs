@@ -1,6 +1,7 @@
 //! What the events of a stream say of one completion: its text, and where its count of tokens stands.
 
-use crate::backend::{End, Part, TextMode};
+use super::manner::{Manner, Take};
+use crate::backend::{End, Part, TextMode, repaired};
 use crate::raw;
 
 /// What the events so far have said of one completion.
@@ -11,12 +12,14 @@ pub(super) struct Completion {
     pub(super) escaped: Vec<u8>,
     /// Whether it had output.
     pub(super) begun: bool,
-    /// Text of the first event, to tell repeated text from pieces.
-    first_len: usize,
-    /// The server sends pieces where the protocol says it repeats the text.
-    pieces: bool,
+    /// Whether texts repeat all before them, where the protocol says so.
+    manner: Manner,
     /// The server's count of its tokens.
-    pub(super) counted: Option<u64>,
+    counted: Option<u64>,
+    /// Whether that was told with the last output or after it.
+    is_fresh: bool,
+    /// Whether its count fell, or rose by more than can be.
+    pub(super) is_odd: bool,
     /// Where the server's running count stood at the last event with output.
     pub(super) stepped: u64,
     /// Whether the server has a field that marks the end, and whether it did.
@@ -50,72 +53,100 @@ impl Completion {
     pub(super) fn fetch(&self) {
         raw::fetch_end(self.text.as_bytes());
         raw::fetch_end(&self.escaped);
-        raw::fetch_all(&self.escaped[..self.first_len.min(self.escaped.len())]);
     }
 
     /// Bytes of text that are kept of it.
     pub(super) fn kept(&self) -> usize {
-        self.text.len() + self.escaped.len()
+        self.text.len() + self.escaped.len() + self.manner.kept()
+    }
+
+    /// Takes the count that an event tells, which has output or not.
+    pub(super) fn count(&mut self, told: Option<u64>, has_output: bool) {
+        if told.is_some() {
+            self.is_odd |= told < self.counted;
+            self.counted = told;
+            self.is_fresh = true;
+        } else if has_output {
+            self.is_fresh = false;
+        }
+    }
+
+    /// The server's count of its tokens.
+    pub(super) fn counted(&self) -> Option<u64> {
+        self.counted
+    }
+
+    /// Whether that count is one of all its output, as far as can be seen.
+    pub(super) fn is_counted(&self) -> bool {
+        !self.begun || (self.counted.is_some() && self.is_fresh && !self.is_odd)
     }
 
     /// Keeps a text that repeats the one before and goes on, without reading what is known already.
-    fn take_escaped(&mut self, text: &[u8], last: bool) {
+    fn take_escaped(&mut self, text: &[u8], is_new: bool, end: End) {
         /// Bytes before the new ones that are compared: what a detokenizer takes back is shorter.
         const SEAM: usize = 16;
-        let kept = self.escaped.len();
-        if self.begun && !self.pieces {
-            self.pieces = !text.starts_with(&self.escaped[..self.first_len.min(kept)]);
-        } else if !self.begun {
-            // The first text may end within a character that the next one has whole.
-            let mut first = text;
-            while let Some(whole) =
-                first.strip_suffix("\u{fffd}".as_bytes()).or_else(|| first.strip_suffix(b"\\ufffd"))
-            {
-                first = whole;
+        match self.manner.weigh(&self.escaped, text, is_new, end == End::Finished) {
+            Take::Anew(before) => self.escaped = before,
+            Take::After => {}
+            Take::Instead => {
+                let kept = self.escaped.len();
+                let seam = kept.saturating_sub(SEAM)..kept;
+                if end == End::Open && text.get(seam.clone()) == self.escaped.get(seam) {
+                    self.escaped.extend_from_slice(&text[kept..]);
+                    return;
+                }
+                self.escaped.clear();
             }
-            self.first_len = first.len();
         }
-        if self.pieces {
-            self.escaped.extend_from_slice(text);
-            return;
-        }
-        let seam = kept.saturating_sub(SEAM)..kept;
-        if !last && text.get(seam.clone()) == self.escaped.get(seam) {
-            self.escaped.extend_from_slice(&text[kept..]);
-        } else {
-            self.escaped.clear();
-            self.escaped.extend_from_slice(text);
-        }
+        self.escaped.extend_from_slice(text);
     }
 
     /// Reads the text that was kept as JSON writes it.
     pub(super) fn read_escaped(&mut self) -> Result<(), serde_json::Error> {
-        if !self.escaped.is_empty() {
-            let quoted = [b"\"".as_slice(), &self.escaped, b"\""].concat();
-            self.escaped = Vec::new();
-            self.text = serde_json::from_slice(&quoted)?;
+        let (escaped, joined) = (std::mem::take(&mut self.escaped), self.manner.settle());
+        if !escaped.is_empty() {
+            self.text = unescaped(joined.as_deref().unwrap_or(&escaped))?;
+        } else if let Some(joined) = joined {
+            self.text = String::from_utf8_lossy(&joined).into_owned();
         }
         Ok(())
     }
 
-    /// Takes the text of `part`, which comes after what was taken before or in its place.
-    pub(super) fn take_text(&mut self, part: &Part<'_>) {
-        if let Some(text) = part.escaped {
-            self.take_escaped(text, part.end != End::Open);
-            return;
-        }
-        if part.mode == TextMode::Replace && !self.pieces {
-            // Repeated text always begins with the first event's; pieces do not.
-            let first = self.text.get(..self.first_len).unwrap_or("");
-            if !self.begun {
-                self.first_len = part.text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
-            } else if !part.text.starts_with(first) {
-                self.pieces = true;
+    /// Takes the text of `part`, which comes after what was taken before or in its place; `is_new` says whether it
+    /// brought tokens.
+    pub(super) fn take_text(&mut self, part: &Part<'_>, is_new: bool) {
+        let is_last = part.end == End::Finished;
+        match (part.escaped, part.mode) {
+            // A stream is written in one way, but for a server that changes it: then all of it is read at once.
+            (Some(text), _) if self.text.is_empty() => {
+                self.take_escaped(text, is_new, part.end);
             }
+            (Some(text), _) => {
+                let text = unescaped(text).unwrap_or_default();
+                self.take_repeated(&text, is_new, is_last);
+            }
+            (None, TextMode::Replace) => self.take_repeated(&part.text, is_new, is_last),
+            (None, TextMode::Append) => self.text.push_str(&part.text),
         }
-        if part.mode == TextMode::Replace && !self.pieces {
-            self.text.clear();
-        }
-        self.text.push_str(&part.text);
     }
+
+    fn take_repeated(&mut self, text: &str, is_new: bool, is_last: bool) {
+        if !self.escaped.is_empty() {
+            self.text = unescaped(&std::mem::take(&mut self.escaped)).unwrap_or_default();
+            self.manner.rewrite(|joined| unescaped(joined).unwrap_or_default().into_bytes());
+        }
+        match self.manner.weigh(self.text.as_bytes(), text.as_bytes(), is_new, is_last) {
+            Take::After => {}
+            Take::Instead => self.text.clear(),
+            Take::Anew(before) => self.text = String::from_utf8_lossy(&before).into_owned(),
+        }
+        self.text.push_str(text);
+    }
+}
+
+/// The text that stands between the quotes of a JSON string.
+fn unescaped(text: &[u8]) -> Result<String, serde_json::Error> {
+    let quoted = [b"\"".as_slice(), text, b"\""].concat();
+    serde_json::from_slice(&quoted)
+        .or_else(|error| repaired(&quoted).map_or(Err(error), |json| serde_json::from_slice(&json)))
 }

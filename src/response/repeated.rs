@@ -385,7 +385,7 @@ mod tests {
         for stream in [
             r#"{"choices":[{"text":"a"}],"usage":{"completion_tokens":N},"x":{"completion_tokens":N}}"#,
             r#"{"usage":{"completion_tokens":N},"choices":[{"text":"a"}]}"#,
-            r#"{"choices":[{"text":"a"}],"usage":{"completion_tokens":N.0}}"#,
+            r#"{"choices":[{"text":"a"}],"usage":{"completion_tokens":N.5}}"#,
         ] {
             let events: Vec<String> =
                 (1..9).map(|n: u32| stream.replace('N', &n.to_string())).collect();

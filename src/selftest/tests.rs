@@ -22,6 +22,7 @@ fn record(index: usize, at_us: &[u64], done_us: u64) -> RequestRecord {
         routing_key: None,
         output_len: at_us.len(),
         conversation: None,
+        asked: crate::model::Asked::default(),
     });
     for at in at_us {
         record.events.push(0, at * US, 1);

@@ -313,13 +313,20 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
         } else if is("retry-after") {
             head.retry_after = Some(value);
         } else if is("content-length") {
-            let told: u64 = value.parse().map_err(|_| Malformed::Length)?;
-            if length.is_some_and(|length| length != told) {
-                return Err(Malformed::Length);
+            // A proxy may have joined several fields into one.
+            for told in value.split(',').map(str::trim) {
+                let told: u64 = told.parse().map_err(|_| Malformed::Length)?;
+                if length.is_some_and(|length| length != told) {
+                    return Err(Malformed::Length);
+                }
+                length = Some(told);
             }
-            length = Some(told);
         } else if is("transfer-encoding") {
             for coding in value.split(',').map(str::trim) {
+                // Says that there is none, as some servers still write.
+                if coding.eq_ignore_ascii_case("identity") {
+                    continue;
+                }
                 // Chunks come last, or the length can not be told.
                 other_coding |= !coding.eq_ignore_ascii_case("chunked");
                 chunked = coding.eq_ignore_ascii_case("chunked");

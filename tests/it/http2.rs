@@ -327,7 +327,9 @@ fn what_breaks_is_told_apart() {
         ("an end before all was said", Box::new(move |_| begun().end()), "early_end", ""),
         (
             "an encoding",
-            Box::new(|_| Acts::new().head(200, &[("content-encoding", "br")]).end()),
+            Box::new(|_| {
+                Acts::new().head(200, &[("content-encoding", "br")]).data(*b"\x0b\x02\x80").end()
+            }),
             "malformed",
             "br",
         ),

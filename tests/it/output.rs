@@ -33,6 +33,7 @@ fn unsent(index: usize, due: u64) -> RequestRecord {
         prompt_len: 10 + index,
         output_len: 4,
         conversation: None,
+        asked: rbench::model::Asked::default(),
         vision_len: 0,
         routing_key: None,
     })

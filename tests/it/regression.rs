@@ -5,3 +5,4 @@
 mod budget;
 mod cli;
 mod connections;
+mod parse;

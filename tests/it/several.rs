@@ -48,6 +48,7 @@ fn collect(backend: &str, events: &[(u64, String)]) -> RequestRecord {
         prompt_len: 8,
         output_len: 4,
         conversation: None,
+        asked: rbench::model::Asked::default(),
         vision_len: 0,
         routing_key: None,
     });

@@ -5,19 +5,19 @@
 
 use serde_json::{Value, json};
 
-use crate::support::rbench::Rbench;
+use crate::support::rbench::{Rbench, Run};
 use crate::support::server::{Answer, Script};
 use crate::support::wire::{DONE, WORDS, Wire, event};
 
 /// An answer and what is to become of it.
-struct Row {
+pub(crate) struct Row {
     what: &'static str,
     answer: Answer,
     want: Want,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Want {
+pub(crate) enum Want {
     /// The request completes.
     Good {
         /// Output tokens, and who counted them.
@@ -37,21 +37,21 @@ enum Want {
     },
 }
 
-fn good(tokens: u64, source: &'static str, text: &str, gaps: usize) -> Want {
+pub(crate) fn good(tokens: u64, source: &'static str, text: &str, gaps: usize) -> Want {
     Want::Good { tokens, source, text: text.to_owned(), gaps }
 }
 
 /// A failure inside a response with status 200.
-fn bad(kind: &'static str, phase: &'static str, says: &'static str) -> Want {
+pub(crate) fn bad(kind: &'static str, phase: &'static str, says: &'static str) -> Want {
     Want::Bad { kind, phase, status: Some(200), says }
 }
 
-fn row(what: &'static str, answer: Answer, want: Want) -> Row {
+pub(crate) fn row(what: &'static str, answer: Answer, want: Want) -> Row {
     Row { what, answer, want }
 }
 
 /// Runs all rows and tells of each that came out otherwise.
-fn check(backend: &str, flags: &[&str], rows: Vec<Row>) {
+pub(crate) fn check(backend: &str, flags: &[&str], rows: Vec<Row>) -> Run {
     let wants: Vec<(&str, Want)> = rows.iter().map(|row| (row.what, row.want.clone())).collect();
     let answers: Vec<Answer> = rows.into_iter().map(|row| row.answer).collect();
     let n = answers.len();
@@ -115,6 +115,7 @@ fn check(backend: &str, flags: &[&str], rows: Vec<Row>) {
         let told = own["output_token_source"].get(source).and_then(Value::as_u64).unwrap_or(0);
         assert_eq!(told, wanted as u64, "{backend}: requests counted by {source}");
     }
+    run
 }
 
 /// A word of a result, as long-lived as the ones in the tables.
@@ -318,7 +319,7 @@ fn marked_stream(wire: Wire) -> Vec<Row> {
     let tokens: Vec<String> = (0..n).map(|i| event(&wire.token(WORDS, i))).collect();
     let closing: Vec<String> = wire.closing(WORDS).iter().map(event).collect();
     let whole = |source| good(n as u64, source, &WORDS.concat(), n - 1);
-    let told = if wire == Wire::Native { "server" } else { "events" };
+    let told = if wire == Wire::Native { "server" } else { "retokenized" };
     vec![
         row(
             "no finish reason and no end mark",
@@ -420,7 +421,7 @@ fn completions_streams() {
     for backend in ["vllm", "truss"] {
         let wire = if backend == "vllm" { Wire::Completions } else { Wire::Truss };
         let rows = [any_stream(wire), marked_stream(wire), usage_rows(wire)];
-        check(backend, &[], rows.into_iter().flatten().collect());
+        let _ = check(backend, &[], rows.into_iter().flatten().collect());
     }
 }
 
@@ -462,9 +463,10 @@ fn chat_streams() {
                 &*call(json!("f"), ""),
                 &call(Value::Null, "{\"x\":"),
                 &call(Value::Null, "1}"),
-                &end,
+                &wire.closing(&WORDS[..3]).iter().map(event).collect::<String>(),
+                DONE,
             ]),
-            good(2, "server", "f{\"x\":1}", 2),
+            good(3, "server", "f{\"x\":1}", 2),
         ),
         row(
             "reasoning, then an answer",
@@ -486,7 +488,7 @@ fn chat_streams() {
         ),
     ];
     let rows = [any_stream(wire), marked_stream(wire), usage_rows(wire), own];
-    check("vllm-chat", &[], rows.into_iter().flatten().collect());
+    let _ = check("vllm-chat", &[], rows.into_iter().flatten().collect());
 }
 
 #[test]
@@ -540,11 +542,11 @@ fn native_streams() {
         row(
             "no count of tokens",
             Answer::stream([&*event(&json!({"text": "a"})), &event(&json!({"text": "ab"})), DONE]),
-            good(2, "events", "ab", 1),
+            good(1, "retokenized", "ab", 1),
         ),
     ];
     let rows = [any_stream(wire), marked_stream(wire), own];
-    check("sglang", &[], rows.into_iter().flatten().collect());
+    let _ = check("sglang", &[], rows.into_iter().flatten().collect());
 }
 
 #[test]
@@ -558,7 +560,7 @@ fn trt_streams() {
         ),
         row("an end mark", Answer::stream([&*piece("a"), DONE]), good(1, "events", "a", 0)),
     ];
-    check("trt", &[], [any_stream(Wire::Trt), own].into_iter().flatten().collect());
+    let _ = check("trt", &[], [any_stream(Wire::Trt), own].into_iter().flatten().collect());
 }
 
 #[test]
@@ -581,7 +583,7 @@ fn answers_in_one_piece() {
         let (object, object_want) =
             error(json!({"object": "error", "message": "no such model"}), "no such model");
         let (told, told_want) = error(json!({"error": {"message": "too long"}}), "too long");
-        check(
+        let _ = check(
             backend,
             &["--disable-stream"],
             vec![
@@ -628,7 +630,7 @@ fn answers_in_one_piece() {
                 row(
                     "a stream all the same",
                     Answer::stream(&events),
-                    good(4, if wire == Wire::Native { "server" } else { "events" }, &text, 3),
+                    good(4, if wire == Wire::Native { "server" } else { "retokenized" }, &text, 3),
                 ),
                 row("an error", told, told_want),
                 row("an error object", object, object_want),
@@ -665,7 +667,7 @@ fn answers_in_one_piece() {
 #[test]
 fn embeddings() {
     let wire = Wire::Embeddings;
-    check(
+    let _ = check(
         "vllm-embedding",
         &[],
         vec![
