@@ -58,6 +58,12 @@ const SWEEP: Duration = Duration::from_millis(500);
 /// The last part of a wait for a due time, which a sleep would overshoot, is spent awake.
 const SPIN: Duration = Duration::from_micros(100);
 
+/// How long the end of a body is waited for whose answer is whole: servers nearly always send it at once, and the
+/// connection can then be used again. A body that never ends holds its place under the cap for no longer, and with each
+/// that its server does not end in time for half as long, down to the second of the two.
+const TRAILING: Duration = Duration::from_millis(100);
+const TRAILING_LEAST: Duration = Duration::from_millis(2);
+
 /// What the threads of a run share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -153,6 +159,11 @@ pub(super) struct Lane {
     crowds: Vec<Crowd>,
     /// Connections with more to read than one turn takes, which no event will tell of.
     unread: Vec<usize>,
+    /// Connections whose answer is whole and whose body has not ended, and until when that is waited for; some of them
+    /// have ended since.
+    trailing: Vec<(Duration, usize)>,
+    /// How long it is waited for, by endpoint.
+    trails: Vec<Duration>,
     /// Requests of this thread in flight.
     active: usize,
     /// When their number changed last.
@@ -212,6 +223,8 @@ impl Lane {
             idle: vec![Vec::new(); endpoints],
             crowds: std::iter::repeat_with(Crowd::default).take(endpoints).collect(),
             unread: Vec::new(),
+            trailing: Vec::new(),
+            trails: vec![TRAILING; endpoints],
             active: 0,
             changed: Duration::ZERO,
             offset,
@@ -307,6 +320,9 @@ impl Lane {
                 self.shared.progress.tokens(std::mem::take(&mut self.tokens));
             }
             let now = self.clock.now();
+            if !self.trailing.is_empty() {
+                self.end_trailing(now);
+            }
             if now.saturating_sub(swept) >= self.interval {
                 swept = now;
                 self.sweep(now);
@@ -399,6 +415,22 @@ impl Lane {
         }
     }
 
+    /// Ends requests whose answer has been whole for a while: their bodies may have no end.
+    fn end_trailing(&mut self, now: Duration) {
+        let over: Vec<(Duration, usize)> =
+            self.trailing.extract_if(.., |&mut (until, _)| until <= now).collect();
+        for (_, key) in over {
+            // Its place may be another's since, or its exchange the next one.
+            let Some(link) = self.links.get_mut(key) else { continue };
+            let whole = link.exchange.as_mut().filter(|exchange| exchange.is_whole());
+            if let Some(result) = whole.map(|exchange| exchange.finish(now)) {
+                let wait = &mut self.trails[link.endpoint];
+                *wait = (*wait / 2).max(TRAILING_LEAST);
+                self.end(key, result, false);
+            }
+        }
+    }
+
     /// Lets the run end: nothing more is sent, and what is in flight has until the grace is over.
     fn drain(&mut self) {
         self.send_no_more();
@@ -417,7 +449,8 @@ impl Lane {
     /// When to look again at the latest, for the sake of time limits and of what is to be sent again.
     fn longest_wait(&self) -> Duration {
         let again = self.later.first_key_value().map(|(&(at, _), _)| at);
-        let next = self.patience.into_iter().chain(again).min();
+        let trailing = self.trailing.iter().map(|&(until, _)| until);
+        let next = self.patience.into_iter().chain(again).chain(trailing).min();
         let left = next.map(|at| at.saturating_sub(self.clock.now()));
         left.map_or(self.interval, |left| left.min(self.interval))
     }

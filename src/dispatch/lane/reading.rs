@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mio::event::Event;
 
-use super::{BUFFER, Lane};
+use super::{BUFFER, Lane, TRAILING};
 use crate::dispatch::exchange::Step;
 use crate::model::{Failure, FailureKind, Phase};
 use crate::transport::connection::{Arrived, Opening};
@@ -144,12 +144,18 @@ impl Lane {
         self.tokens = self.tokens.saturating_add(tokens);
         match fed {
             Err(failure) => {
-                let failure = exchange.locate(failure);
-                self.end(key, Err(failure), false);
+                // What follows a whole answer breaks nothing of it.
+                let result = if exchange.is_whole() {
+                    exchange.finish(at)
+                } else {
+                    Err(exchange.locate(failure))
+                };
+                self.end(key, result, false);
             }
             Ok(fed) if step == Step::Ended => {
                 let clean = fed == (Fed::Read { clean: true }) && !link.connection.is_sending();
                 let reuse = clean && exchange.keep_alive();
+                self.trails[link.endpoint] = TRAILING;
                 self.end(key, Ok(()), reuse);
             }
             Ok(Fed::Cut { unread: true, .. }) if link.is_reused => self.resend(key),
@@ -157,7 +163,12 @@ impl Lane {
                 let result = exchange.broken(&why, false, at);
                 self.end(key, result, false);
             }
-            Ok(Fed::Read { .. }) => {}
+            Ok(Fed::Read { .. }) => {
+                let is_noted = |&(_, noted): &(Duration, usize)| noted == key;
+                if exchange.is_whole() && !self.trailing.iter().any(is_noted) {
+                    self.trailing.push((now + self.trails[link.endpoint], key));
+                }
+            }
         }
     }
 
