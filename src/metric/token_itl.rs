@@ -1,8 +1,9 @@
 //! ITL per token, whatever the endpoint, and the peak in tokens.
 //!
 //! - `token_itl`: a gap that brought k tokens counts as k entries of its k-th part.
-//!   k is by how much the server's running count rose, where each event has one, else what the local tokenizer finds
-//!   in the event's piece of text; where the server counted as many tokens as there are events, each event is one token.
+//!   k is by how much the server's running count rose, where each event has one, else the event's share of the output
+//!   tokens by what the local tokenizer finds in the pieces of text; where there are as many tokens as events, each event
+//!   is one token. An event without a whole token leaves its gap to the next one.
 //! - `peak_output_tokens_per_s`: most tokens that arrived in one of the seconds counted from the first send.
 //!
 //! Where one event is one token both agree with the figures of the table.
@@ -10,7 +11,7 @@
 use std::time::Duration;
 
 use super::{Ended, Gather, Metric, Run, Stat, distribution, real};
-use crate::model::RequestRecord;
+use crate::model::{PerCompletion, RequestRecord};
 use crate::stats::{BySecond, Samples};
 
 pub(super) const METRIC: Metric = Metric {
@@ -31,10 +32,22 @@ struct TokenItl {
 impl Gather for TokenItl {
     fn add(&mut self, request: &Ended<'_>) {
         let Some(record) = request.completed() else { return };
-        let tokens_of = tokens_of(record, request.pieces);
+        let shares = request.pieces.filter(|_| asks_pieces(record));
+        let shares = shares.map(|pieces| shared(pieces, record.output_count()));
+        let tokens_of = shares.as_deref().unwrap_or_else(|| told(record));
+        // Gaps of each completion that no token has ended yet.
+        let mut left: PerCompletion<f64> = PerCompletion::default();
         for gap in record.events.gaps() {
             let tokens = tokens_of.get(gap.event).copied().unwrap_or(gap.tokens);
-            let each = gap.length().as_secs_f64() / f64::from(tokens.max(1));
+            let mut length = gap.length().as_secs_f64();
+            if shares.is_some() {
+                let left = left.entry(record.events.completion_of(gap.event));
+                length += std::mem::take(left);
+                if tokens == 0 {
+                    *left = length;
+                }
+            }
+            let each = length / f64::from(tokens.max(1));
             self.ms.add_times(each * 1e3, tokens.into());
         }
         for (&at, &tokens) in record.events.at_ns.iter().zip(tokens_of) {
@@ -51,12 +64,28 @@ impl Gather for TokenItl {
     }
 }
 
-/// Tokens of each event of `record`, whose pieces of text have `pieces`, if they were counted.
-fn tokens_of<'a>(record: &'a RequestRecord, pieces: Option<&'a [u32]>) -> &'a [u32] {
-    if !record.events.counted.is_empty() {
-        return &record.events.counted;
-    }
-    pieces.filter(|_| asks_pieces(record)).unwrap_or(&record.events.tokens)
+/// Tokens of each event of `record`, as the server told them.
+fn told(record: &RequestRecord) -> &[u32] {
+    let events = &record.events;
+    if events.counted.is_empty() { &events.tokens } else { &events.counted }
+}
+
+/// `count` tokens shared among events by what the local tokenizer finds in their pieces, which may be more or fewer in
+/// all: text does not always encode to the tokens that it was made of. Each event has one, if there are enough.
+fn shared(pieces: &[u32], count: u64) -> Vec<u32> {
+    let least = u64::from(count >= pieces.len() as u64);
+    let weight = |&piece: &u32| u64::from(piece.max(1)) - least;
+    let all: u64 = pieces.iter().map(weight).sum();
+    let rest = count - least * pieces.len() as u64;
+    let (mut before, mut weights) = (0, 0);
+    let share = |piece: &u32| {
+        weights += weight(piece);
+        // Counts and texts have caps by which this stays far below what the type holds.
+        let until = (rest * weights).checked_div(all).unwrap_or(0);
+        let share = until - std::mem::replace(&mut before, until) + least;
+        u32::try_from(share).unwrap_or(u32::MAX)
+    };
+    pieces.iter().map(share).collect()
 }
 
 /// Whether only the tokens of its pieces of text tell how many came with each event of `record`: the server did not
@@ -99,6 +128,24 @@ mod tests {
         several.output_tokens = Some(counted(6));
         assert!(asks_pieces(&several));
         assert_eq!(figures(several, &[1, 3, 2]), (180.0, Figure::Real(4.0)));
+    }
+
+    #[test]
+    fn pieces_share_what_was_counted() {
+        for (pieces, count, want) in [
+            (&[1, 3, 2][..], 6, &[1, 3, 2][..]),
+            (&[2, 6, 4], 6, &[1, 3, 2]),
+            (&[1, 1, 1], 6, &[1, 1, 1]),
+            (&[1, 5, 1], 5, &[1, 3, 1]),
+            (&[1, 1, 1, 1], 2, &[0, 1, 0, 1]),
+            (&[1, 1], 0, &[0, 0]),
+        ] {
+            assert_eq!(shared(pieces, count), want, "{pieces:?} {count}");
+        }
+        // A character in each event: two of them make a token, whose gap is from the token before.
+        let mut letters = record(0, &[100, 200, 300, 400], &["a", "b", "c", "d"]);
+        letters.output_tokens = Some(counted(2));
+        assert_eq!(figures(letters, &[1, 1, 1, 1]), (150.0, Figure::Real(2.0)));
     }
 
     #[test]
