@@ -1,5 +1,6 @@
 //! Runs the commands. With the folder beside it the only part that names every stage; nothing imports it.
 
+mod calls;
 mod cycles;
 mod engine;
 mod figures;
@@ -10,6 +11,7 @@ mod offline;
 mod one_batch;
 mod prepare;
 mod printer;
+mod processes;
 mod publish;
 mod reach;
 mod recording;

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -16,7 +16,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::watch;
 
 use super::signals::{self, OnSignal};
-use super::supervise::{ENDED, STARTED};
+use super::supervise::{ENDED, NAME, STARTED};
+use super::{calls, processes};
 use crate::config::Launch;
 use crate::error::{Error, Kind};
 use crate::ui::Ui;
@@ -26,6 +27,9 @@ const KEPT: usize = 64 << 10;
 
 /// How many lines of it are shown.
 const SHOWN: usize = 40;
+
+/// How much of a line is shown, in characters.
+const LONGEST: usize = 1000;
 
 /// How long output may still come after all processes have ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -65,8 +69,12 @@ impl Supervisor {
         if child.wait().is_ok_and(|status| status.success()) {
             return;
         }
-        // Somebody has killed the process that was to do it.
+        // Somebody has killed the process that was to do it, and its children are this one's now.
         kill(state);
+        // It may be done within the runtime of others.
+        std::thread::scope(|scope| {
+            let _ = scope.spawn(|| calls::run(processes::end_adopted())).join();
+        });
     }
 }
 
@@ -98,8 +106,10 @@ impl Launched {
         };
         signals::catch(ui)?;
         signals::tidy(on);
+        processes::adopt_orphans();
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command
+            .arg0(NAME)
             .arg("supervise")
             .args(["--grace", &launch.grace.as_secs_f64().to_string(), "--", &launch.command])
             .stdin(Stdio::piped())
@@ -144,7 +154,7 @@ impl Launched {
                 let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.iter().copied().collect()
             }
-            Output::File(path) => std::fs::read(path).unwrap_or_default(),
+            Output::File(path) => last_of(path).unwrap_or_default(),
         };
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
@@ -154,7 +164,7 @@ impl Launched {
         }
         ui.status("the last that the server said:");
         for line in &lines[lines.len().saturating_sub(SHOWN)..] {
-            ui.status(&format!("  {line}"));
+            ui.status(&format!("  {}", end_of(line)));
         }
     }
 }
@@ -162,6 +172,27 @@ impl Launched {
 impl Drop for Launched {
     fn drop(&mut self) {
         self.supervisor.stop(&self.state);
+    }
+}
+
+/// The last [`KEPT`] bytes of a log; none of what is no file.
+fn last_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Ok(Vec::new());
+    }
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(KEPT as u64)))?;
+    let mut bytes = Vec::new();
+    file.take(KEPT as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The end of a line that is too long to be shown.
+fn end_of(line: &str) -> std::borrow::Cow<'_, str> {
+    match line.char_indices().rev().nth(LONGEST) {
+        Some((at, _)) => format!("...{}", &line[at..]).into(),
+        None => line.into(),
     }
 }
 

@@ -6,37 +6,44 @@
 
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{
-    Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, wait,
+    Pid, Signal, getpid, getppid, kill_process, kill_process_group, test_kill_process_group,
 };
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use super::processes::{self, LOOK};
 use crate::cli::launch::SuperviseArgs;
 use crate::error::{Error, Kind};
 use crate::ui::Ui;
+
+/// What this process is called, so that `killall rbench` leaves it alone.
+pub(super) const NAME: &str = "launch-guard";
+
+/// How long what a server has started may take to end after the server.
+const AFTER: Duration = Duration::from_secs(1);
 
 /// Comes before the id of the server's process group on the standard output.
 pub(super) const STARTED: &str = "started ";
 /// Comes before how the server ended by itself.
 pub(super) const ENDED: &str = "ended ";
 
-/// Pause between two looks at processes that are ending.
-const LOOK: Duration = Duration::from_millis(10);
-
-/// Runs the server until it ends or the standard input does.
+/// Runs the server until it ends or the standard input does; with `--child-of`, becomes the server.
 pub(super) fn supervise(args: &SuperviseArgs, ui: Ui) -> Result<(), Error> {
     let failed = |error: std::io::Error| {
         Error::new(Kind::System, "can not start the server of --launch").because(error)
     };
-    // Without it only what stays in the server's group is found again.
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_child_subreaper(Pid::from_raw(1));
+    if let Some(parent) = args.child_of {
+        return Err(failed(become_server(&args.command, parent)));
+    }
+    processes::set_name(NAME);
+    processes::adopt_orphans();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let grace = Duration::from_secs_f64(args.grace.0);
@@ -45,9 +52,22 @@ pub(super) fn supervise(args: &SuperviseArgs, ui: Ui) -> Result<(), Error> {
         if let Some(group) = group {
             end_group(group, grace).await;
         }
-        end_adopted().await;
+        processes::end_adopted().await;
     });
     Ok(())
+}
+
+/// Becomes the shell that runs the command, and the server where that is all there is to run.
+/// It gets SIGTERM should the process `parent`, which started it, be killed.
+fn become_server(command: &str, parent: i32) -> std::io::Error {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::TERM)) {
+        return error.into();
+    }
+    if getppid().map(Pid::as_raw_nonzero).map(i32::from) != Some(parent) {
+        return std::io::Error::other("the process that watches it was ended");
+    }
+    std::process::Command::new("/bin/sh").args(["-c", command]).exec()
 }
 
 /// Starts the command and waits for a reason to end it; returns its process group.
@@ -56,8 +76,9 @@ async fn run(command: &str, ui: Ui) -> std::io::Result<Option<Pid>> {
     let mut terminations = signal(SignalKind::terminate())?;
     let mut hangups = signal(SignalKind::hangup())?;
     let output = std::io::stderr().as_fd().try_clone_to_owned()?;
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", command])
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["supervise", "--grace", "1", "--child-of", &getpid().as_raw_nonzero().to_string()])
+        .args(["--", command])
         .stdin(Stdio::null())
         .stdout(output)
         .process_group(0)
@@ -85,15 +106,31 @@ async fn run(command: &str, ui: Ui) -> std::io::Result<Option<Pid>> {
     Ok(group)
 }
 
-/// Asks all processes of the group to end, and kills those that have not after `grace`.
+/// Asks the server to end, later all processes of its group, and kills those that have not ended after `grace`.
+///
+/// Servers end what they have started, and take the end of one of these for a crash. So they are asked alone first,
+/// and the rest when they have ended or half of the time is over.
 async fn end_group(group: Pid, grace: Duration) {
-    // What has ended can not be asked to; that the group is gone is what this is for.
-    let _ = kill_process_group(group, Signal::TERM);
     let asked = Instant::now();
+    let workers = processes::workers(group);
+    for &worker in &workers {
+        // What has ended can not be asked to; that the group is gone is what this is for.
+        let _ = kill_process(worker, Signal::TERM);
+    }
+    let mut ended = None;
+    let mut all_asked = false;
     while gone(group).is_none() {
+        if ended.is_none() && !workers.iter().any(|&worker| processes::is_there(worker)) {
+            ended = Some(Instant::now());
+        }
         if asked.elapsed() >= grace {
             let _ = kill_process_group(group, Signal::KILL);
             break;
+        }
+        let is_over = ended.is_some_and(|at| at.elapsed() >= AFTER.min(grace / 4));
+        if !all_asked && (is_over || asked.elapsed() >= grace / 2) {
+            all_asked = true;
+            let _ = kill_process_group(group, Signal::TERM);
         }
         sleep(LOOK).await;
     }
@@ -106,39 +143,6 @@ async fn end_group(group: Pid, grace: Duration) {
 
 /// Buries what has died; something if no process of the group is left.
 fn gone(group: Pid) -> Option<()> {
-    bury();
+    processes::bury();
     test_kill_process_group(group).err().map(drop)
-}
-
-/// Takes note of children that have died, which are processes until then.
-fn bury() {
-    while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
-}
-
-/// Kills what left the server's group and lost its parent, and what that leaves behind.
-async fn end_adopted() {
-    let started = Instant::now();
-    loop {
-        bury();
-        let children = children();
-        if children.is_empty() || started.elapsed() > Duration::from_secs(5) {
-            return;
-        }
-        for child in children {
-            let _ = kill_process(child, Signal::KILL);
-        }
-        sleep(LOOK).await;
-    }
-}
-
-/// The children of this process; none where the system does not tell.
-fn children() -> Vec<Pid> {
-    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
-    let lists = threads
-        .filter_map(Result::ok)
-        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    let ids: Vec<i32> = lists
-        .flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<_>>())
-        .collect();
-    ids.into_iter().filter_map(Pid::from_raw).collect()
 }

@@ -28,6 +28,9 @@ pub struct SuperviseArgs {
     /// Time the server has to end before it is killed
     #[arg(long, value_name = "SECONDS")]
     pub grace: Seconds,
+    /// Become the server, as a child of that process
+    #[arg(long, value_name = "PID")]
+    pub child_of: Option<i32>,
     /// The server's command
     #[arg(allow_hyphen_values = true)]
     pub command: String,
