@@ -173,6 +173,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let adapters = adapters(&args, backend)?;
     let slos = objectives(&args.goodput, backend)?;
     let mut notes = notes(&args, backend);
+    notes.extend(target.notes.iter().cloned());
     notes.extend(unprinted(&args));
     notes.extend(fits::check(&args, dataset.as_ref(), backend)?);
     notes.extend(reach::check(&args, &target, profile.as_ref())?);

@@ -9,7 +9,7 @@ use crate::cli::reach::HttpVersion;
 use crate::error::Error;
 
 /// What a base URL that names a Unix socket begins with.
-const UNIX: &str = "unix:";
+pub(super) const UNIX: &str = "unix:";
 
 /// The URL that requests over a Unix socket are made for.
 pub(super) const LOCALHOST: &str = "http://localhost";

@@ -29,6 +29,8 @@ pub struct Target {
     pub load: HeaderMap,
     /// What of all this must not be shown.
     pub secrets: Secrets,
+    /// What is said of URLs that are not used as they stand.
+    pub notes: Vec<String>,
 }
 
 /// Where a server is.
@@ -89,11 +91,22 @@ pub(super) fn resolve(
         }
     };
     let flag = if args.base_url.is_empty() { "--host" } else { "--base-url" };
-    let Place { base, socket, shown } = place(flag, base)?;
+    let mut notes = Vec::new();
+    let mut placed = |flag, base: &str| {
+        let (base, path) = without_route(base.trim_end_matches('/'), backend.path);
+        let place = place(flag, base.to_owned())?;
+        if !path.is_empty() {
+            notes.push(format!(
+                "{flag} ends with {path}, which comes after it anyhow: {} is asked",
+                place.shown
+            ));
+        }
+        Ok(place)
+    };
+    let Place { base, socket, shown } = placed(flag, &base)?;
     let others = args.base_url.iter().skip(1);
-    let others: Vec<Place> = others
-        .map(|url| place("--base-url", url.trim().trim_end_matches('/').to_owned()))
-        .collect::<Result<_, _>>()?;
+    let others: Vec<Place> =
+        others.map(|url| placed("--base-url", url.trim())).collect::<Result<_, Error>>()?;
     let mut control = HeaderMap::new();
     if let Some(key) = keys.authorization() {
         let mut value = HeaderValue::from_str(key.trim()).map_err(|_| {
@@ -125,7 +138,7 @@ pub(super) fn resolve(
         load.insert(name, value);
     }
     let secrets = secrets(args, keys);
-    Ok(Target { base, socket, own: mock.is_some(), shown, others, control, load, secrets })
+    Ok(Target { base, socket, own: mock.is_some(), shown, others, control, load, secrets, notes })
 }
 
 /// What must not be shown of the words and the environment.
@@ -145,6 +158,18 @@ fn secrets(args: &ServeArgs, keys: &Keys) -> Secrets {
         secrets.url(url);
     }
     secrets.done()
+}
+
+/// `base` without the beginning or the whole of the path that requests go to, which is the second part then.
+fn without_route<'a>(base: &'a str, path: &str) -> (&'a str, &'a str) {
+    // A socket's path is no path of a request, and a host may be called as the path is.
+    let after_host = match base.split_once("://") {
+        Some((_, rest)) if !base.starts_with(reach::UNIX) => rest.find('/').map(|at| &rest[at..]),
+        _ => None,
+    };
+    let asked = after_host.unwrap_or_default();
+    let ending = [path, "/v1"].into_iter().find(|ending| asked.ends_with(ending));
+    base.split_at(base.len() - ending.map_or(0, str::len))
 }
 
 /// The server that `base` of `flag` names.
@@ -178,4 +203,27 @@ pub(super) fn checked_url(flag: &str, base: &str) -> Result<String, Error> {
         let _ = url.set_username("***");
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_in_base_urls() {
+        for (base, want) in [
+            ("http://h:1", ("http://h:1", "")),
+            ("http://h:1/v1", ("http://h:1", "/v1")),
+            ("http://h:1/a/v1", ("http://h:1/a", "/v1")),
+            ("http://h/v1/completions", ("http://h", "/v1/completions")),
+            ("http://h/v1/chat/completions", ("http://h/v1/chat/completions", "")),
+            ("http://v1", ("http://v1", "")),
+            ("http://h/av1", ("http://h/av1", "")),
+            ("unix:/run/v1", ("unix:/run/v1", "")),
+            ("unix:///run/v1", ("unix:///run/v1", "")),
+            ("h/v1", ("h/v1", "")),
+        ] {
+            assert_eq!(without_route(base, "/v1/completions"), want, "{base}");
+        }
+    }
 }
