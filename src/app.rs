@@ -12,6 +12,7 @@ mod one_batch;
 mod prepare;
 mod printer;
 mod processes;
+mod profiling;
 mod publish;
 mod reach;
 mod recording;

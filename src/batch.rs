@@ -38,6 +38,8 @@ pub struct Answer {
     pub output_tokens_before: f64,
     /// Prompts whose answer ended before the length asked for; `None` where the server tells no counts.
     pub early_stops: Option<u64>,
+    /// Instants after `last_ttft` at which tokens came.
+    pub later_arrivals: u64,
     /// The stretch in which every prompt was being answered.
     pub window: Option<Window>,
     /// Prompt tokens by the server's count.
@@ -67,10 +69,19 @@ impl Case {
         per_second(self.input_tokens as f64, self.answer.last_ttft)
     }
 
-    /// Tokens that came after every prompt had its first output, over the time since then, in tokens/s.
+    /// Tokens that came after every prompt had its first output, over the time since then, in tokens/s;
+    /// nothing if all came at once, whose time is none of theirs.
     pub fn output_throughput(&self) -> Option<f64> {
+        if self.came_at_once() {
+            return None;
+        }
         let tokens = self.answer.output_tokens as f64 - self.answer.output_tokens_before;
         per_second(tokens.max(0.0), self.rest())
+    }
+
+    /// Whether no token of longer answers came after the last prompt had its first.
+    pub fn came_at_once(&self) -> bool {
+        self.shape.output_len > 1 && self.answer.later_arrivals == 0
     }
 
     /// All output tokens over that same time, in tokens/s: too high, as some came before.
@@ -121,6 +132,7 @@ mod tests {
                 counted: true,
                 output_tokens_before: 4.0,
                 early_stops: Some(0),
+                later_arrivals: 10,
                 window: None,
                 prompt_tokens: Some(400),
                 cached_tokens: Some(100),
@@ -134,6 +146,11 @@ mod tests {
         assert_eq!(case.overall_throughput(), Some(177.6));
         assert_eq!(case.cache_hit_rate(), Some(0.25));
         assert_eq!(case.requested(), 44);
+        let mut piece = case.clone();
+        piece.answer.later_arrivals = 0;
+        assert_eq!(piece.output_throughput(), None);
+        piece.shape.output_len = 1;
+        assert!(piece.output_throughput().is_some());
         let mut whole = case;
         whole.answer.latency = whole.answer.last_ttft;
         assert_eq!(whole.output_throughput(), None);

@@ -165,7 +165,8 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     let backend = backend(&args)?;
     let target = target::resolve(&args, backend, keys, mock)?;
     let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());
-    let profile = profile::resolve(&args.profiling, &target.base, &target.shown, traces)?;
+    let (base, shown) = (&target.base, &target.shown);
+    let profile = profile::resolve(&args.profiling, base, shown, traces, backend.is_sglang())?;
     let launch = launch::resolve(&args.launching, args.ready_check_timeout_sec)?;
     let ready_timeout_s = args.ready_check_timeout_sec.unwrap_or_else(|| {
         if launch.is_some() { launch::READY_TIMEOUT_S } else { READY_TIMEOUT_S }
@@ -177,6 +178,9 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     notes.extend(unprinted(&args));
     notes.extend(fits::check(&args, dataset.as_ref(), backend)?);
     notes.extend(reach::check(&args, &target, profile.as_ref())?);
+    if !backend.is_sglang() {
+        notes.extend(profile::note(&args.profiling, backend.name));
+    }
     if profile.is_some() && !target.others.is_empty() {
         notes.push(format!("--profile: of several servers, {} alone is profiled", target.shown));
     }

@@ -84,6 +84,8 @@ pub struct End {
     pub server_info: Option<Value>,
     /// What stopping the profilers and asking the server for that took.
     pub server_info_time: Duration,
+    /// Calls around the load that failed, and how.
+    pub failed_calls: Vec<String>,
     /// Why the run did not do all of its plan, if it did not.
     pub partial: Option<String>,
 }

@@ -2,18 +2,21 @@
 //!
 //! These calls go their own way (`reqwest`), never over the connections of the load, and reach the server as the load does.
 
+mod flush;
+mod metrics;
+mod ready;
 pub mod stream;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
-use crate::backend::{Backend, Flush};
+pub use self::ready::Ready;
 use crate::error::{Error, Kind};
-use crate::transport::{Route, USER_AGENT, Version, innermost, message, tls};
+use crate::transport::{Route, USER_AGENT, Version, innermost, message};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,24 +25,64 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_ANSWER: usize = 16 << 20;
 
 /// How much of an answer is read to tell what a refusal says, in bytes.
-const MAX_REFUSAL: usize = 4 << 10;
+const MAX_REFUSAL: usize = 64 << 10;
 
 /// Most redirects that are followed, one after the other.
 const MAX_REDIRECTS: usize = 5;
-
-/// Pause between two looks at a server that is not ready.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// A model that a server lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedModel {
     /// The name to send in requests.
     pub id: String,
-    /// Where its files come from, if the server tells.
+    /// Where its files come from, if the server says.
     pub root: Option<String>,
+    /// Of an adapter: where the files of the model that it changes come from, and the name of that model.
+    pub bases: Vec<String>,
+}
+
+/// A call that brought no usable answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unanswered {
+    /// The call and what came of it, for people.
+    pub message: String,
+    /// Its status, if there was an answer.
+    pub status: Option<u16>,
+    /// Whether the server may have got the call.
+    pub sent: bool,
+}
+
+impl std::fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Unanswered {
+    /// No answer to `call`, which is empty where others name it.
+    fn failed(call: &str, error: &reqwest::Error) -> Self {
+        let colon = if call.is_empty() { "" } else { ": " };
+        let message = format!("{call}{colon}{}", innermost(error));
+        Self { message, status: None, sent: !error.is_connect() }
+    }
+
+    /// The answer `what` to `call`.
+    fn refused(call: &str, status: StatusCode, what: &str) -> Self {
+        let message = format!("{call} answers {what}");
+        Self { message, status: Some(status.as_u16()), sent: true }
+    }
+
+    /// Whether the server says that it has no such call.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.status, Some(404 | 405 | 410 | 501))
+    }
 }
 
 /// Asks one server.
+///
+/// Each call has a connection of its own. Nobody drives these connections while a load runs, so that servers would
+/// close the idle ones without being noticed, and those with few threads would wait for them.
+#[derive(Clone)]
 pub struct Probe {
     client: reqwest::Client,
     base: String,
@@ -67,6 +110,7 @@ impl Probe {
             .user_agent(USER_AGENT)
             .default_headers(headers)
             .redirect(Policy::custom(follow))
+            .pool_max_idle_per_host(0)
             .timeout(PATIENCE);
         let client = route.lead(builder)?.build().map_err(|error| {
             Error::new(Kind::System, "can not make an HTTP client").because(error)
@@ -75,164 +119,37 @@ impl Probe {
         Ok(Self { client, base, keyed, version: route.version })
     }
 
-    /// Waits until the server answers, for at most `patience`; returns what its model list says, if that was asked.
-    ///
-    /// `waiting` is told why once, if the first look does not succeed.
+    fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.get(format!("{}{path}", self.base))
+    }
+
+    /// The JSON of `GET path`.
     ///
     /// # Errors
-    /// If it does not answer in time, or refuses the key.
-    pub async fn ready(
-        &self,
-        backend: &Backend,
-        patience: Duration,
-        shown: &str,
-        waiting: impl FnOnce(&str),
-    ) -> Result<Option<Value>, Error> {
-        let start = Instant::now();
-        let mut waiting = Some(waiting);
-        loop {
-            let (reason, broken) = match self.look(backend).await {
-                Ok(list) => return Ok(list),
-                Err(Answer::Refused(error)) => return Err(error),
-                Err(Answer::NotYet(reason)) => (reason, false),
-                Err(Answer::Broken(reason)) => (reason, true),
-            };
-            if let Some(waiting) = waiting.take() {
-                waiting(&reason);
-            }
-            let left = patience.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                let error = Error::new(
-                    Kind::Unreachable,
-                    format!(
-                        "{shown} did not become ready within {} s: {reason}",
-                        patience.as_secs_f64()
-                    ),
-                );
-                let error = match self.version {
-                    Some(Version::Http2) if broken => {
-                        error.hint("if it does not speak HTTP/2, leave --http-version 2 out")
-                    }
-                    _ if broken => {
-                        error.hint("if it speaks HTTP/2 alone, say so with --http-version 2")
-                    }
-                    _ => error,
-                };
-                return Err(error
-                .hint("check --host and --port or --base-url, which is the part before /v1")
-                .hint(
-                    "--ready-check-timeout-sec sets how long to wait; 0 goes ahead without a check",
-                ));
-            }
-            tokio::time::sleep(left.min(PAUSE)).await;
-        }
-    }
-
-    /// One look: a model list where there is one, else any answer of the server.
-    async fn look(&self, backend: &Backend) -> Result<Option<Value>, Answer> {
-        let path = if backend.lists_models { "/v1/models" } else { "/" };
-        let url = format!("{}{path}", self.base);
-        let response = match self.client.get(url).send().await {
-            Ok(response) => response,
-            Err(error) => {
-                return Err(match tls::trouble(&error) {
-                    // Certificates do not get better by waiting.
-                    Some(trouble) if trouble.lasting => {
-                        Answer::Refused(Error::new(Kind::Unreachable, trouble.message))
-                    }
-                    // It was reached, and what it said is not HTTP as it was asked for.
-                    _ if error.is_request() && !error.is_connect() && !error.is_timeout() => {
-                        Answer::Broken(innermost(&error))
-                    }
-                    _ => Answer::NotYet(innermost(&error)),
-                });
-            }
-        };
+    /// If there is none to be had; the error says what came instead.
+    pub async fn json(&self, path: &str) -> Result<Value, Unanswered> {
+        let call = format!("GET {path}");
+        let sent = self.get(path).send().await;
+        let response = sent.map_err(|error| Unanswered::failed(&call, &error))?;
         let status = response.status();
-        if !backend.lists_models {
-            return if status.is_server_error() {
-                Err(Answer::NotYet(format!("GET {path} answers {}", said(&response))))
-            } else {
-                Ok(None)
-            };
-        }
-        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-            return Err(Answer::Refused(
-                Error::new(Kind::Rejected, format!("the server refuses GET {path} with {status}"))
-                    .hint("set OPENAI_API_KEY, or API_KEY for a key that is sent as it is"),
-            ));
-        }
-        if status != StatusCode::OK {
-            return Err(Answer::NotYet(format!("GET {path} answers {}", said(&response))));
-        }
-        match read_json(response).await {
-            Ok(list) => Ok(Some(list)),
-            Err(what) => Err(Answer::NotYet(format!("GET {path} answers {what}"))),
-        }
-    }
-
-    /// The JSON of `GET path`, `None` if there is none to be had.
-    pub async fn json(&self, path: &str) -> Option<Value> {
-        let response = self.client.get(format!("{}{path}", self.base)).send().await.ok()?;
-        if response.status() != StatusCode::OK {
-            return None;
-        }
-        read_json(response).await.ok()
+        let read = if status == StatusCode::OK {
+            read_json(response).await
+        } else {
+            Err(answered(response).await)
+        };
+        read.map_err(|what| Unanswered::refused(&call, status, &what))
     }
 
     /// Posts `body` to `url`.
     ///
     /// # Errors
     /// If the answer is not a success: what it says, or why there is none. The URL is left out, it may hold a password.
-    pub async fn post(&self, url: &str, body: &Value, timeout: Duration) -> Result<(), String> {
+    pub async fn post(&self, url: &str, body: &Value, timeout: Duration) -> Result<(), Unanswered> {
         let url = if self.keyed { anonymous(url) } else { url.to_owned() };
         let request = self.client.post(url).json(body).timeout(timeout);
-        let response = request.send().await.map_err(|error| innermost(&error))?;
+        let response = request.send().await.map_err(|error| Unanswered::failed("", &error))?;
         let status = response.status();
-        if status.is_success() {
-            return Ok(());
-        }
-        Err(format!("it answers {}: {}", said(&response), beginning(response).await))
-    }
-
-    /// Empties the server's prefix cache.
-    ///
-    /// # Errors
-    /// If the server does not do so.
-    pub async fn flush(&self, how: Flush, timeout: Duration) -> Result<(), Error> {
-        let path = match how {
-            Flush::Sglang => format!("/flush_cache?timeout={:?}", timeout.as_secs_f64()),
-            Flush::Vllm => "/reset_prefix_cache".to_owned(),
-            Flush::Plain => "/flush_cache".to_owned(),
-        };
-        let request = self.client.post(format!("{}{path}", self.base));
-        // The server may use all of its time to become idle before it answers.
-        let response = request.timeout(timeout + PATIENCE).send().await.map_err(|error| {
-            Error::new(
-                Kind::Unreachable,
-                format!(
-                    "the prefix cache could not be emptied: POST {path}: {}",
-                    innermost(&error)
-                ),
-            )
-        })?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(());
-        }
-        let (status, body) = (said(&response), beginning(response).await);
-        let error = Error::new(
-            Kind::Rejected,
-            format!(
-                "the prefix cache was not emptied: the server answers POST {path} with {status}: {body}"
-            ),
-        );
-        Err(match how {
-            Flush::Vllm => {
-                error.hint("vLLM has this endpoint only when started with VLLM_SERVER_DEV_MODE=1")
-            }
-            _ => error,
-        })
+        completed(response).await.map_err(|what| Unanswered::refused("it", status, &what))
     }
 }
 
@@ -277,8 +194,57 @@ fn said(response: &Response) -> String {
     }
 }
 
-/// The JSON of an answer, or what it is instead.
-async fn read_json(mut response: Response) -> Result<Value, String> {
+/// An answer that is not what was asked for: its status and the beginning of its body.
+async fn answered(response: Response) -> String {
+    let status = said(&response);
+    match beginning(response).await {
+        body if body.is_empty() => status,
+        body => format!("{status}: {}", cut(&body)),
+    }
+}
+
+/// Reads the answer to a call that was to do something.
+///
+/// # Errors
+/// If it was not done, or not everywhere: the answer as [`answered`] shows it.
+async fn completed(response: Response) -> Result<(), String> {
+    let status = response.status();
+    let is_whole = status.is_success()
+        && status != StatusCode::PARTIAL_CONTENT
+        && status != StatusCode::MULTI_STATUS;
+    let shown = said(&response);
+    let body = beginning(response).await;
+    if is_whole && !serde_json::from_str(&body).is_ok_and(|body| tells_failure(&body)) {
+        return Ok(());
+    }
+    Err(if body.is_empty() { shown } else { format!("{shown}: {}", cut(&body)) })
+}
+
+/// Whether the body of a good status says that something was not done. Routers have several forms for that.
+fn tells_failure(body: &Value) -> bool {
+    let is_some = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => true,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    };
+    let has = |key: &str| body.get(key).is_some_and(is_some);
+    let is_bad = |status: &str| {
+        let status = status.to_ascii_lowercase();
+        ["partial", "fail", "error"].iter().any(|word| status.contains(word))
+    };
+    body.get("success") == Some(&Value::Bool(false))
+        || body.get("status").and_then(Value::as_str).is_some_and(is_bad)
+        || has("error")
+        || has("errors")
+        || has("failed")
+        || body.get("workers_flushed").is_some_and(|count| count == 0)
+}
+
+/// The body of an answer, or why there is none.
+async fn read(mut response: Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(|error| innermost(&error))? {
         if body.len() + piece.len() > MAX_ANSWER {
@@ -286,10 +252,27 @@ async fn read_json(mut response: Response) -> Result<Value, String> {
         }
         body.extend_from_slice(&piece);
     }
-    serde_json::from_slice(&body).map_err(|_| "something that is not JSON".to_owned())
+    Ok(body)
 }
 
-/// The beginning of an answer's body, for messages.
+/// The JSON of an answer, or what it is instead.
+async fn read_json(response: Response) -> Result<Value, String> {
+    let body = read(response).await?;
+    serde_json::from_slice(&body).map_err(|_| {
+        let body = String::from_utf8_lossy(&body[..body.len().min(MAX_REFUSAL)]);
+        match cut(body.trim()) {
+            "" => "with nothing".to_owned(),
+            body => format!("something that is not JSON: {body}"),
+        }
+    })
+}
+
+/// The beginning of a text, for messages.
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(200).map_or(text, |(at, _)| &text[..at])
+}
+
+/// The beginning of an answer's body.
 async fn beginning(mut response: Response) -> String {
     let mut body = Vec::new();
     while body.len() < MAX_REFUSAL
@@ -297,45 +280,65 @@ async fn beginning(mut response: Response) -> String {
     {
         body.extend_from_slice(&piece[..piece.len().min(MAX_REFUSAL - body.len())]);
     }
-    String::from_utf8_lossy(&body).trim().chars().take(200).collect()
+    String::from_utf8_lossy(&body).trim().to_owned()
 }
 
-/// Why a look did not succeed.
-enum Answer {
-    NotYet(String),
-    /// The server was reached and gave no answer.
-    Broken(String),
-    Refused(Error),
-}
-
-/// The first model of an answer to `GET /v1/models`.
+/// The first model of an answer to `GET /v1/models` that is no adapter, else the first.
 pub fn first_model(list: &Value) -> Option<ListedModel> {
-    let model = list.get("data")?.get(0)?;
-    let text = |key: &str| model.get(key).and_then(Value::as_str).map(str::to_owned);
-    Some(ListedModel { id: text("id")?, root: text("root") })
+    let models = list.get("data")?.as_array()?;
+    let is_base = |model: &&Value| text(model, "parent").is_none();
+    listed(models, models.iter().find(is_base).or(models.first())?)
 }
 
 /// The model of that name in an answer to `GET /v1/models`.
 pub fn find_model(list: &Value, id: &str) -> Option<ListedModel> {
-    let model = list.get("data")?.as_array()?.iter().find(|model| model["id"] == id)?;
-    let root = model.get("root").and_then(Value::as_str).map(str::to_owned);
-    Some(ListedModel { id: id.to_owned(), root })
+    let models = list.get("data")?.as_array()?;
+    listed(models, models.iter().find(|model| model["id"] == id)?)
+}
+
+fn text<'a>(model: &'a Value, key: &str) -> Option<&'a str> {
+    model.get(key)?.as_str().filter(|text| !text.is_empty())
+}
+
+fn listed(models: &[Value], model: &Value) -> Option<ListedModel> {
+    let mut bases = Vec::new();
+    if let Some(parent) = text(model, "parent") {
+        let base = models.iter().find(|other| text(other, "id") == Some(parent));
+        bases.extend(base.and_then(|base| text(base, "root")).map(str::to_owned));
+        bases.push(parent.to_owned());
+    }
+    let id = text(model, "id")?.to_owned();
+    Some(ListedModel { id, root: text(model, "root").map(str::to_owned), bases })
 }
 
 /// The mean number of tokens accepted per step of speculative decoding, from an answer to `GET /server_info`.
-pub fn accept_length(info: &Value) -> Option<f64> {
-    state(info, "avg_spec_accept_length")
+pub fn accept_length(info: &Value, which: State) -> Option<f64> {
+    state(info, which, "avg_spec_accept_length")
 }
 
 /// The throughput of generation that the server measured last, in tokens/s, from the same answer.
-pub fn last_generation_throughput(info: &Value) -> Option<f64> {
-    state(info, "last_gen_throughput")
+pub fn last_generation_throughput(info: &Value, which: State) -> Option<f64> {
+    state(info, which, "last_gen_throughput")
 }
 
-/// A number of the first state that a server tells of itself, or its decode server.
-fn state(info: &Value, key: &str) -> Option<f64> {
+/// Which of several schedulers' states is taken, as the clients of SGLang differ in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The first, as `bench_serving` does.
+    First,
+    /// The last that has the figure, as `bench_one_batch_server` does.
+    Last,
+}
+
+/// A number of a state that a server reports of itself, or its decode server.
+fn state(info: &Value, which: State, key: &str) -> Option<f64> {
     let info = info.get("decode").and_then(|decode| decode.get(0)).unwrap_or(info);
-    info.get("internal_states")?.get(0)?.get(key)?.as_f64()
+    let states = info.get("internal_states")?.as_array()?;
+    let number = |state: &Value| state.get(key)?.as_f64();
+    match which {
+        State::First => number(states.first()?),
+        State::Last => states.iter().rev().find_map(number),
+    }
 }
 
 #[cfg(test)]
@@ -346,23 +349,64 @@ mod tests {
 
     #[test]
     fn models() {
-        let list = json!({"object": "list", "data": [{"id": "tiny", "root": "/models/tiny"}, {"id": "b"}]});
-        let tiny = ListedModel { id: "tiny".into(), root: Some("/models/tiny".into()) };
+        let list = json!({"object": "list", "data": [
+            {"id": "a1", "root": "/adapters/a1", "parent": "tiny"},
+            {"id": "tiny", "root": "/models/tiny", "parent": null},
+            {"id": "b"},
+            {"id": "a2", "parent": "absent"},
+        ]});
+        let model = |id: &str, root: Option<&str>, bases: &[&str]| ListedModel {
+            id: id.to_owned(),
+            root: root.map(str::to_owned),
+            bases: bases.iter().map(|&base| base.to_owned()).collect(),
+        };
+        let tiny = model("tiny", Some("/models/tiny"), &[]);
         assert_eq!(first_model(&list), Some(tiny.clone()));
         assert_eq!(find_model(&list, "tiny"), Some(tiny));
+        let adapter = model("a1", Some("/adapters/a1"), &["/models/tiny", "tiny"]);
+        assert_eq!(find_model(&list, "a1"), Some(adapter));
+        assert_eq!(find_model(&list, "a2"), Some(model("a2", None, &["absent"])));
         assert_eq!(find_model(&list, "c"), None);
+        let adapters = json!({"data": [{"id": "a", "parent": "x"}]});
+        assert_eq!(first_model(&adapters), Some(model("a", None, &["x"])));
         assert_eq!(first_model(&json!({"data": []})), None);
     }
 
     #[test]
-    fn accept_lengths() {
+    fn states() {
         let state = json!({"internal_states": [{"avg_spec_accept_length": 2.5}]});
-        assert_eq!(accept_length(&state), Some(2.5));
-        assert_eq!(accept_length(&json!({"prefill": [{}], "decode": [state]})), Some(2.5));
-        assert_eq!(accept_length(&json!({"internal_states": [{}]})), None);
-        assert_eq!(accept_length(&json!({})), None);
-        let state = json!({"internal_states": [{"last_gen_throughput": 120.5}]});
-        assert_eq!(last_generation_throughput(&state), Some(120.5));
-        assert_eq!(last_generation_throughput(&json!({"internal_states": [{}]})), None);
+        assert_eq!(accept_length(&state, State::First), Some(2.5));
+        let separated = json!({"prefill": [{}], "decode": [state]});
+        assert_eq!(accept_length(&separated, State::First), Some(2.5));
+        assert_eq!(accept_length(&json!({"internal_states": [{}]}), State::First), None);
+        assert_eq!(accept_length(&json!({}), State::Last), None);
+        let several = json!({"internal_states": [
+            {"last_gen_throughput": 77.0},
+            {"last_gen_throughput": 78.0},
+            {"memory_usage": 1},
+        ]});
+        assert_eq!(last_generation_throughput(&several, State::First), Some(77.0));
+        assert_eq!(last_generation_throughput(&several, State::Last), Some(78.0));
+        assert_eq!(last_generation_throughput(&json!({"internal_states": []}), State::Last), None);
+    }
+
+    #[test]
+    fn answers_that_report_a_failure() {
+        for (body, fails) in [
+            (json!({"success": true}), false),
+            (json!({"status": "success", "workers_flushed": 2, "failed": []}), false),
+            (json!({"status": "ok", "error": null}), false),
+            (json!([]), false),
+            (json!("Cache flushed."), false),
+            (json!({"success": false}), true),
+            (json!({"status": "partial_success"}), true),
+            (json!({"status": "failed"}), true),
+            (json!({"error": {"message": "no"}}), true),
+            (json!({"failed": [{"worker": "a"}]}), true),
+            (json!({"failed": 1}), true),
+            (json!({"status": "success", "workers_flushed": 0}), true),
+        ] {
+            assert_eq!(tells_failure(&body), fails, "{body}");
+        }
     }
 }

@@ -22,6 +22,8 @@ pub struct Report<'a> {
     pub token_sources: Vec<(TokenSource, u64)>,
     /// The server's own account of itself after the run.
     pub server_info: Option<Value>,
+    /// Calls around the load that failed, and how.
+    pub failed_calls: Vec<String>,
     /// Why the run did not do all of its plan, if it did not.
     pub partial: Option<String>,
     /// Figures of each server; empty for one alone.

@@ -55,7 +55,8 @@ impl Tokenizer {
             Kind::Input,
             format!("no tokenizer could be loaded; tried {}", tried.join("; ")),
         )
-        .hint("pass --tokenizer PATH: a tokenizer.json, tiktoken, SentencePiece or GGUF file, or a folder that holds one"))
+        .hint("pass --tokenizer PATH: a tokenizer.json, tiktoken, SentencePiece or GGUF file, or a folder that holds one")
+        .hint("--tokenizer rbench-bundled is inside the program; its counts are not those of the model"))
     }
 
     fn load_one(name: &str, hub: &Hub) -> Result<Self, Error> {

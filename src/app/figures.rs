@@ -14,7 +14,7 @@ use crate::health::Health;
 use crate::journal::{End, Header};
 use crate::metric::{self, Close, Ended, Shares, Stat, SteadyState, Terms, steady_state};
 use crate::model::{RequestRecord, TokenSource, VisionSource};
-use crate::probe;
+use crate::probe::{self, State};
 use crate::report::{Facts, Report};
 use crate::tokenizer::Tokenizer;
 use crate::ui::Ui;
@@ -121,7 +121,10 @@ fn close(header: &Header, end: &End, accept_length: Option<f64>) -> Close {
 
 /// What the server told of speculative decoding.
 fn accept_length(backend: &Backend, end: &End) -> Option<f64> {
-    end.server_info.as_ref().filter(|_| backend.is_sglang()).and_then(probe::accept_length)
+    end.server_info
+        .as_ref()
+        .filter(|_| backend.is_sglang())
+        .and_then(|info| probe::accept_length(info, State::First))
 }
 
 /// The report of a run, of whose requests `unfinished` have no record because the program died.
@@ -135,7 +138,7 @@ fn report<'a>(
     ui: Ui,
 ) -> Report<'a> {
     let Header { facts, backend, requests, .. } = header;
-    let End { health, server_info, server_info_time: _, partial } = end;
+    let End { health, server_info, server_info_time: _, failed_calls, partial } = end;
     let token_sources = account.token_sources();
     let Account { evidence, arrivals, failures, endpoints, vision, .. } = account;
     let vision_source = vision.map(|settling| settling.settle().0);
@@ -155,6 +158,7 @@ fn report<'a>(
         failures: failures.groups(),
         token_sources,
         server_info,
+        failed_calls,
         audit: Audit::new(evidence, scheduled, unfinished, &health),
         health,
         headroom: Headroom::of(&arrivals, header.ceiling.clone()),

@@ -18,7 +18,7 @@ use crate::hub::Hub;
 use crate::model::PlannedRequest;
 use crate::output::Choice;
 use crate::plan::{self, Encoder};
-use crate::probe;
+use crate::probe::{self, State};
 use crate::report::Report;
 use crate::rng;
 use crate::tokenizer::Tokenizer;
@@ -92,7 +92,10 @@ pub(super) fn publish_throughput(
     file: Option<&Path>,
     ui: Ui,
 ) -> Result<(), Error> {
-    let last = report.server_info.as_ref().and_then(probe::last_generation_throughput);
+    let last = report
+        .server_info
+        .as_ref()
+        .and_then(|info| probe::last_generation_throughput(info, State::First));
     let printed = ui
         .data(&(partial_mark(report) + &table.offline_table(report, last)))
         .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::calls;
 use super::engine::Engine;
 use super::save;
 use super::serve::Session;
-use crate::batch::{Answer, Ask, Case, Reader, Shape, body, prefixes};
+use super::server::server_info;
+use crate::batch::{Answer, Ask, Case, Reader, Shape, Wire, body, prefixes};
 use crate::cli::one_batch::OneBatchWords;
 use crate::config::Keys;
 use crate::config::one_batch::{OneBatch, Planned, resolve_one_batch};
@@ -19,8 +21,8 @@ use crate::limits;
 use crate::lora::Adapters;
 use crate::model::Prompt;
 use crate::output::one_batch as output;
-use crate::probe;
 use crate::probe::stream::Sender;
+use crate::probe::{self, State};
 use crate::ui::{self, Ui};
 
 /// How often a server is asked to empty its cache before that is an error.
@@ -31,6 +33,15 @@ const FLUSH_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long it may take to do so.
 const FLUSH_PATIENCE: Duration = Duration::from_mins(1);
+
+/// vLLM's counters of prompt tokens that were looked for in its prefix cache, and found there.
+const PREFIX_CACHE: [&str; 2] = ["vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total"];
+
+/// Measured cache hit rates that differ from the share that was asked for by more than this are pointed out.
+const FAR: f64 = 0.1;
+
+/// Tokens of an answer for each of its arrivals from which on something gathers them: no server decodes as many at once.
+const GATHERED: usize = 16;
 
 /// `rbench one-batch`.
 pub(super) fn one_batch(words: OneBatchWords, ui: Ui) -> Result<(), Error> {
@@ -114,12 +125,13 @@ impl<'a> Bench<'a> {
             parallel: config.parallel,
             extra: serve.extra.clone(),
         };
-        let room = if serve.backend.is_sglang() {
-            let info = session.runtime.block_on(session.probe.json("/server_info"));
-            info.as_ref().map(Room::of).unwrap_or_default()
-        } else {
-            Room::default()
-        };
+        let info =
+            if serve.backend.is_sglang() { server_info(serve, &session.probe) } else { Ok(None) };
+        let info = info.unwrap_or_else(|lost| {
+            ui.warn(&format!("it is not known what the server has room for: {lost}"));
+            None
+        });
+        let room = info.as_ref().map(Room::of).unwrap_or_default();
         let facts = output::Facts {
             run_name: config.run_name.clone(),
             backend: serve.backend.name,
@@ -155,10 +167,10 @@ impl<'a> Bench<'a> {
                 continue;
             }
             let ask = Ask { ignore_eos: true, ..self.ask.clone() };
-            self.one(&batch, &ask, 0.0)?;
+            self.one(&batch, &ask, 0.0)??;
             self.ui.status(&format!("warm-up done: batch size {}", batch.shape.batch_size));
         }
-        let mut cases = Vec::new();
+        let (mut cases, mut failed) = (Vec::new(), Vec::new());
         for planned in &self.config.cases {
             let batch = self.prompts(planned, true)?;
             if let Some(reason) = self.skip(&batch) {
@@ -166,11 +178,29 @@ impl<'a> Bench<'a> {
                 continue;
             }
             self.warn_of_one_wave(&batch);
-            let case = self.measure(&batch)?;
-            self.publish(&case)?;
-            cases.push(case);
+            match self.measure(&batch)? {
+                Ok(case) => {
+                    self.publish(&case)?;
+                    cases.push(case);
+                }
+                // The server may take the next one.
+                Err(error) => {
+                    if self.config.cases.len() > 1 {
+                        self.ui.warn(&error.message);
+                    }
+                    failed.push(error);
+                }
+            }
         }
+        let n = failed.len();
+        let failed = failed.into_iter().next().map(|first| match cases.len() + n {
+            1 => first,
+            all => Error::new(Kind::Rejected, format!("{n} of {all} batches failed")),
+        });
         if cases.is_empty() {
+            if let Some(error) = failed {
+                return Err(error);
+            }
             return Err(Error::new(Kind::AllFailed, "no batch was sent: the server has room for none")
                 .hint("use a smaller --batch-size, or --enable-multi-batch and --skip-token-capacity-check"));
         }
@@ -186,7 +216,7 @@ impl<'a> Bench<'a> {
             );
             self.say(&text)?;
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     fn say(&self, text: &str) -> Result<(), Error> {
@@ -195,21 +225,39 @@ impl<'a> Bench<'a> {
             .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error))
     }
 
-    /// Sends one batch and computes its figures.
-    fn measure(&self, batch: &Batch) -> Result<Case, Error> {
-        let answer = self.one(batch, &self.ask, self.config.cache_share)?;
-        let info = if self.config.serve.backend.is_sglang() {
-            self.session.runtime.block_on(self.session.probe.json("/server_info"))
-        } else {
-            None
+    /// Sends one batch and computes its figures; the inner error is that of the batch.
+    ///
+    /// # Errors
+    /// If no batch could be measured.
+    fn measure(&self, batch: &Batch) -> Result<Result<Case, Error>, Error> {
+        let answer = match self.one(batch, &self.ask, self.config.cache_share)? {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Err(error)),
         };
+        let serve = &self.config.serve;
+        let asked = if serve.backend.is_sglang() {
+            server_info(serve, &self.session.probe)
+        } else {
+            Ok(None)
+        };
+        let info = asked.unwrap_or_else(|lost| {
+            self.ui.warn(&format!("the server's own figures of this batch are missing: {lost}"));
+            None
+        });
+        let number = |of: fn(&Value, State) -> Option<f64>| of(info.as_ref()?, State::Last);
         let case = Case {
             shape: batch.shape,
             input_tokens: batch.tokens(),
             answer,
-            last_generation_throughput: info.as_ref().and_then(probe::last_generation_throughput),
-            accept_length: info.as_ref().and_then(probe::accept_length),
+            last_generation_throughput: number(probe::last_generation_throughput),
+            accept_length: number(probe::accept_length),
         };
+        self.warn_of(&case);
+        Ok(Ok(case))
+    }
+
+    /// Says what of a batch is not as it was asked for, or was not to be measured.
+    fn warn_of(&self, case: &Case) {
         let (made, asked) = (case.answer.output_tokens, case.requested());
         if !case.answer.counted {
             self.ui.warn("the server did not count its tokens: each event with text counts as one");
@@ -223,7 +271,25 @@ impl<'a> Bench<'a> {
                 "there is no full-batch window: an answer ended before the last prompt had output",
             );
         }
-        Ok(case)
+        if case.came_at_once() {
+            self.ui.warn("all output came at once, as through a proxy that gathers it: there is no output throughput");
+        } else {
+            let steps = case.shape.output_len.saturating_sub(1) / self.ask.stream_interval.max(1);
+            let arrivals = case.answer.later_arrivals;
+            if arrivals < (steps / GATHERED) as u64 {
+                self.ui.warn(&format!(
+                    "the output came in {arrivals} pieces, as through a proxy that gathers it: the output throughput is that of the pieces"
+                ));
+            }
+        }
+        let asked = self.config.cache_share;
+        match case.cache_hit_rate() {
+            Some(rate) if asked > 0.0 && (rate - asked).abs() > FAR => self.ui.warn(&format!(
+                "{rate:.4} of the prompt tokens were cached, and --cache-hit-rate asks for {asked}: servers cache whole blocks of tokens"
+            )),
+            None if asked > 0.0 => self.ui.warn("it is not known how many of the prompt tokens were cached: the server does not count them"),
+            _ => {}
+        }
     }
 
     fn publish(&self, case: &Case) -> Result<(), Error> {
@@ -237,36 +303,58 @@ impl<'a> Bench<'a> {
         printed
     }
 
-    /// Empties the caches, has the prefixes cached, and sends the batch.
-    fn one(&self, batch: &Batch, ask: &Ask, share: f64) -> Result<Answer, Error> {
-        let Shape { batch_size, input_len, output_len } = batch.shape;
-        let failed = |what: &str, reason: String| {
-            Error::new(
-                Kind::Rejected,
-                format!(
-                    "the batch of {batch_size} prompts of {input_len} tokens failed: {what}{reason}"
-                ),
-            )
-        };
-        self.session.runtime.block_on(async {
+    /// Empties the caches, has the prefixes cached, and sends the batch; the inner error is that of the batch.
+    ///
+    /// # Errors
+    /// If the caches can not be emptied.
+    fn one(&self, batch: &Batch, ask: &Ask, share: f64) -> Result<Result<Answer, Error>, Error> {
+        let Shape { batch_size, input_len, .. } = batch.shape;
+        calls::run(async {
             self.flush().await?;
-            let prefixes = prefixes(ask, &batch.prompts, share).filter(|_| share > 0.0);
-            if let Some(body) = prefixes {
-                let ignore = |_: &[u8], _| Ok(());
-                let sent = self.sender.post(&self.url, body, ignore).await;
-                sent.map_err(|reason| failed("its prefixes can not be cached: ", reason))?;
-            }
-            let serve = &self.config.serve;
-            let adapter = |adapters: &Adapters| -> Vec<Arc<str>> {
-                (0..batch.prompts.len()).map(|i| adapters.of(serve.seed, i)).collect()
-            };
-            let adapters = serve.adapters.as_ref().map(adapter).unwrap_or_default();
-            let body = body(ask, &batch.prompts, output_len, &adapters);
-            let mut reader = Reader::new(ask.wire, batch.prompts.len(), ask.ignore_eos);
-            let ended = self.sender.post(&self.url, body, |bytes, at| reader.feed(bytes, at)).await;
-            let ended = ended.map_err(|reason| failed("", reason))?;
-            reader.finish(ended).map_err(|reason| failed("", reason))
-        })
+            Ok(self.send(batch, ask, share).await.map_err(|reason| {
+                let named = format!("the batch of {batch_size} prompts of {input_len} tokens");
+                Error::new(Kind::Rejected, format!("{named} failed: {reason}"))
+            }))
+        })?
+    }
+
+    /// Has the prefixes cached, and sends the batch.
+    async fn send(&self, batch: &Batch, ask: &Ask, share: f64) -> Result<Answer, String> {
+        let prefixes = prefixes(ask, &batch.prompts, share).filter(|_| share > 0.0);
+        if let Some(body) = prefixes {
+            let sent = self.sender.post(&self.url, body, |_, _| Ok(())).await;
+            sent.map_err(|reason| format!("its prefixes can not be cached: {reason}"))?;
+        }
+        let serve = &self.config.serve;
+        let adapter = |adapters: &Adapters| -> Vec<Arc<str>> {
+            (0..batch.prompts.len()).map(|i| adapters.of(serve.seed, i)).collect()
+        };
+        let adapters = serve.adapters.as_ref().map(adapter).unwrap_or_default();
+        let body = body(ask, &batch.prompts, batch.shape.output_len, &adapters);
+        let mut reader = Reader::new(ask.wire, batch.prompts.len(), ask.ignore_eos);
+        let before = self.prefix_cache().await;
+        let ended = self.sender.post(&self.url, body, |bytes, at| reader.feed(bytes, at)).await?;
+        let mut answer = reader.finish(ended)?;
+        if let Some((before, after)) = before.zip(self.prefix_cache().await)
+            && after.0.checked_sub(before.0) == Some(batch.tokens())
+        {
+            // Else others have used the server meanwhile.
+            answer.cached_tokens = Some(after.1.saturating_sub(before.1));
+            answer.prompt_tokens = Some(batch.tokens());
+        }
+        Ok(answer)
+    }
+
+    /// What vLLM has counted so far: tokens that were looked for in its prefix cache, and found there.
+    /// Its answers count the cached tokens of a first prompt alone.
+    async fn prefix_cache(&self) -> Option<(u64, u64)> {
+        if self.config.wire != Wire::Completions {
+            return None;
+        }
+        let [queries, hits] = self.session.probe.counters(PREFIX_CACHE).await.ok()?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        let count = |counter: f64| counter as u64;
+        Some((count(queries?), count(hits?)))
     }
 
     /// Empties the prefix cache, with some patience for a server that is still busy.

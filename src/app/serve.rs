@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use super::calls;
 use super::cycles::{self, Around};
 use super::engine::Engine;
 use super::figures;
@@ -15,11 +16,12 @@ use super::load;
 use super::offline::Offline;
 use super::prepare::{Prepared, prepare};
 use super::printer::Printer;
+use super::profiling::Profiling;
 use super::publish::{Outputs, publish};
 use super::reach;
 use super::recording;
 use super::save;
-use super::server::{Served, discover, wait_for};
+use super::server::{Served, discover, server_info, wait_for};
 use super::signals;
 use super::warm_up;
 use crate::arrival::Rate;
@@ -36,7 +38,6 @@ use crate::limits;
 use crate::mock;
 use crate::model::{EVENT_BYTES, PlannedRequest, REQUEST_BYTES, RequestRecord};
 use crate::probe::Probe;
-use crate::profiler::{Running, Said};
 use crate::progress::{Bar, Progress, Towards};
 use crate::report::Facts;
 use crate::tokenizer::Tokenizer;
@@ -187,7 +188,6 @@ pub(super) enum Job<'a> {
 
 /// What all runs against one server share.
 pub(super) struct Session {
-    pub(super) runtime: tokio::runtime::Runtime,
     pub(super) route: Route,
     pub(super) probe: Probe,
     /// Those of more servers.
@@ -203,18 +203,14 @@ impl Session {
     /// Waits for the server, asks it what it serves, and loads the tokenizer.
     pub(super) fn open(config: &Serve, ui: Ui) -> Result<Self, Error> {
         let route = reach::reach(config, ui)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Error::new(Kind::System, "can not start a runtime").because(error))?;
         let probe = Probe::new(&config.target.base, config.target.control.clone(), &route)?;
-        let launched = runtime.block_on(launch(config, &probe, ui))?;
-        let served = runtime.block_on(served(config, &probe, launched.as_ref(), ui))?;
+        let launched = calls::run(launch(config, &probe, ui))??;
+        let served = calls::run(served(config, &probe, launched.as_ref(), ui))??;
         let mut others = Vec::new();
         for place in &config.target.others {
             let route = reach::to(&route, place);
             let probe = Probe::new(&place.base, config.target.control.clone(), &route)?;
-            runtime.block_on(wait_for(config, &probe, &place.shown, ui))?;
+            calls::run(wait_for(config, &probe, &place.shown, ui))??;
             others.push(probe);
         }
         let tokenizer = Tokenizer::load(&served.tokenizers, &Hub::from_env(ui.terminal()))?;
@@ -224,7 +220,7 @@ impl Session {
                 tokenizer.name()
             ));
         }
-        Ok(Self { runtime, route, probe, others, served, tokenizer, ui, launched })
+        Ok(Self { route, probe, others, served, tokenizer, ui, launched })
     }
 
     /// The result of what was done, after telling if a launched server has ended meanwhile.
@@ -232,9 +228,8 @@ impl Session {
         let Some(launched) = &self.launched else { return result };
         // Requests fail a moment before the end of a process is known.
         let patience = if result.is_err() { END_KNOWN_WITHIN } else { Duration::ZERO };
-        let ended =
-            self.runtime.block_on(async { tokio::time::timeout(patience, launched.ended()).await });
-        if let Ok(how) = ended
+        let ended = calls::run(async { tokio::time::timeout(patience, launched.ended()).await });
+        if let Ok(Ok(how)) = ended
             && signals::exit_code().is_none()
         {
             self.ui.warn(&format!("the launched server ended during the run: {how}"));
@@ -245,7 +240,7 @@ impl Session {
 
     /// One run, from its prompts to its files.
     pub(super) fn measure(&self, config: &Serve, job: &Job<'_>) -> Result<(), Error> {
-        let Self { runtime, route, probe, others, served, tokenizer, ui, .. } = self;
+        let Self { route, probe, others, served, tokenizer, ui, .. } = self;
         let ui = *ui;
         let Prepared { plan, rate, mut last_gap, encoder, rows, first, vision } =
             prepare(config, served, tokenizer, ui)?;
@@ -278,7 +273,7 @@ impl Session {
         warm_up::send(config, warm_up, &endpoints, &options, ui)?;
         if let Some(timeout) = config.flush {
             for probe in std::iter::once(probe).chain(others) {
-                let flushed = runtime.block_on(probe.flush(config.backend.flush, timeout));
+                let flushed = calls::run(probe.flush(config.backend.flush, timeout))?;
                 flushed.map_err(|error| {
                     let message = format!("--flush-cache: {}", error.message);
                     Error { message, ..error }
@@ -287,15 +282,10 @@ impl Session {
             ui.status("prefix cache emptied");
         }
         let date = jiff::Zoned::now();
-        let say = |said| match said {
-            Said::Done(text) => ui.status(&text),
-            Said::Failed(text) => ui.warn(&text),
-        };
         let epoch_s = date.timestamp().as_duration().as_secs_f64();
-        let profilers = config
-            .profile
-            .as_ref()
-            .map(|profile| runtime.block_on(Running::start(profile, probe, epoch_s, say)));
+        // From here on a signal ends a run, with all that was begun for it.
+        let running = signals::Running::new(options.stop.clone())?;
+        let profiling = Profiling::start(config, probe, epoch_s, ui)?;
         let progress = Progress::new();
         let towards = config.duration.map_or(Towards::Requests(requests), Towards::Time);
         if config.duration.is_some() {
@@ -334,7 +324,6 @@ impl Session {
         } else {
             None
         };
-        let running = signals::Running::new(options.stop.clone())?;
         let result = config.output_file.clone().unwrap_or_else(|| {
             config.jsonl.file_name(&header.facts, &date.strftime("%m%d").to_string()).into()
         });
@@ -373,12 +362,14 @@ impl Session {
         drop((bar, printer));
         let _reporting = running.reporting();
         let ended = Instant::now();
-        if let Some(profilers) = profilers {
-            runtime.block_on(profilers.stop(say));
-        }
+        let mut failed_calls = profiling.stop();
         let (Ran { mut records, health, started: _, ended_early }, sums) = ran?;
         let stopped = ended.elapsed();
-        let server_info = runtime.block_on(probe.json("/server_info"));
+        let server_info = server_info(config, probe).unwrap_or_else(|lost| {
+            ui.warn(&format!("the server's own figures after the load are missing: {lost}"));
+            failed_calls.push(lost);
+            None
+        });
         // SGLang's client counts both into its duration, the second for SGLang's servers only.
         let server_info_time = if config.backend.is_sglang() { ended.elapsed() } else { stopped };
 
@@ -397,7 +388,10 @@ impl Session {
         };
         let is_cut = config.duration.is_some() || is_left;
         let partial = ended_early.clone().filter(|_| is_cut);
-        let end = End { health, server_info, server_info_time, partial };
+        for call in &mut failed_calls {
+            secrets.take_out(call);
+        }
+        let end = End { health, server_info, server_info_time, failed_calls, partial };
         let beside = recording.as_ref().and_then(|recording| recording.beside.clone());
         let unsent = sums.as_ref().map_or(&records, |sums| &sums.unsent);
         let recorded = recording.map_or(Ok(()), |recording| recording.finish(unsent, &end));
@@ -438,7 +432,7 @@ fn outputs(config: &Serve, result: PathBuf, beside: Option<PathBuf>) -> Outputs 
 async fn launch(config: &Serve, probe: &Probe, ui: Ui) -> Result<Option<Launched>, Error> {
     let Some(launch) = &config.launch else { return Ok(None) };
     let shown = &config.target.shown;
-    if probe.ready(config.backend, Duration::ZERO, shown, |_| {}).await.is_ok() {
+    if probe.ready(config.backend, Duration::ZERO, shown, true, |_| {}).await.is_ok() {
         return Err(Error::new(
             Kind::Usage,
             format!(

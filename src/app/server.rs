@@ -4,10 +4,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::calls;
 use crate::config::Serve;
 use crate::error::{Error, Kind};
-use crate::probe::{self, Probe};
+use crate::probe::{self, ListedModel, Probe, Ready};
 use crate::ui::Ui;
+
+/// What routers call a model whose name they were not given.
+const UNKNOWN: &str = "unknown";
 
 /// What was learnt of the server before the run.
 pub(super) struct Served {
@@ -17,7 +21,7 @@ pub(super) struct Served {
     pub(super) tokenizers: Vec<String>,
 }
 
-/// Waits for the server at `shown` if that is asked for, and returns the list of what it serves, if it has one.
+/// Waits for the server at `shown` if that is asked for, and returns what it answers when it is asked for its models.
 ///
 /// # Errors
 /// If it does not become ready.
@@ -26,25 +30,40 @@ pub(super) async fn wait_for(
     probe: &Probe,
     shown: &str,
     ui: Ui,
-) -> Result<Option<Value>, Error> {
+) -> Result<Ready, Error> {
     let Some(patience) = config.ready_timeout else {
-        return Ok(if config.backend.lists_models { probe.json("/v1/models").await } else { None });
+        if !config.backend.lists_models {
+            return Ok(Ready::Answers);
+        }
+        let list = probe.json("/v1/models").await;
+        return Ok(list.map_or_else(|none| Ready::Unlisted(none.message), Ready::Lists));
     };
     let started = Instant::now();
     let waiting = |reason: &str| {
         ui.status(&format!("waiting up to {} s for {shown}: {reason}", patience.as_secs_f64()));
     };
-    let list = probe.ready(config.backend, patience, shown, waiting).await?;
+    let named = config.model.is_some();
+    let ready = probe.ready(config.backend, patience, shown, named, waiting).await?;
     if started.elapsed() > Duration::from_secs(1) {
         ui.status(&format!("server ready after {:.1} s", started.elapsed().as_secs_f64()));
     }
-    Ok(list)
+    if let Ready::Unlisted(reason) = &ready {
+        ui.warn(&format!("{shown} does not list its models, and --model goes on: {reason}"));
+    }
+    Ok(ready)
 }
 
 /// Waits for the server and asks it what it serves.
+///
+/// # Errors
+/// If it does not become ready, or nobody knows its model.
 pub(super) async fn discover(config: &Serve, probe: &Probe, ui: Ui) -> Result<Served, Error> {
     let shown = &config.target.shown;
-    let list = wait_for(config, probe, shown, ui).await?;
+    let (list, reason) = match wait_for(config, probe, shown, ui).await? {
+        Ready::Lists(list) => (Some(list), None),
+        Ready::Answers => (None, None),
+        Ready::Unlisted(reason) => (None, Some(reason)),
+    };
     let listed = match (&config.model, &list) {
         (Some(model), Some(list)) => probe::find_model(list, model),
         (None, Some(list)) => probe::first_model(list),
@@ -54,25 +73,66 @@ pub(super) async fn discover(config: &Serve, probe: &Probe, ui: Ui) -> Result<Se
         (Some(model), _) => model.clone(),
         (None, Some(listed)) => listed.id.clone(),
         (None, None) => {
-            return Err(Error::new(Kind::Unreachable, format!("{shown} lists no model"))
+            let because = reason.map_or(String::new(), |reason| format!(": {reason}"));
+            let message = format!("{shown} lists no model{because}");
+            return Err(Error::new(Kind::Unreachable, message)
                 .hint("pass --model with the name that the server knows"));
         }
     };
-    let tokenizers = if let Some(name) = &config.tokenizer {
-        vec![name.clone()]
-    } else {
-        let info = probe.json("/model_info").await.unwrap_or(Value::Null);
-        let told = |key: &str| info.get(key).and_then(Value::as_str).map(str::to_owned);
-        let root = listed.and_then(|listed| listed.root);
-        let mut names: Vec<String> = Vec::new();
-        for name in [told("tokenizer_path"), told("model_path"), root, Some(model.clone())] {
-            if let Some(name) = name.filter(|name| !name.is_empty() && !names.contains(name)) {
-                names.push(name);
-            }
-        }
-        names
+    if config.model.is_none() && model == UNKNOWN {
+        unknown(config, shown, ui)?;
+    }
+    let tokenizers = match &config.tokenizer {
+        Some(name) => vec![name.clone()],
+        None => tokenizers(probe, listed, &model).await,
     };
     let model = config.served_model_name.clone().unwrap_or(model);
     ui.status(&format!("{} at {shown}, model {model}", config.backend.name));
     Ok(Served { model, tokenizers })
+}
+
+/// Says that a router does not know the model of its servers.
+///
+/// # Errors
+/// If that leaves no way to a tokenizer.
+fn unknown(config: &Serve, shown: &str, ui: Ui) -> Result<(), Error> {
+    let what = format!(
+        "{shown} lists its model as {UNKNOWN:?}, as routers do that were not given its name"
+    );
+    if config.tokenizer.is_none() {
+        return Err(Error::new(Kind::Unreachable, what)
+            .hint("pass --model with the name that the servers behind it know; its tokenizer is looked for under that name")
+            .hint("or pass --tokenizer"));
+    }
+    ui.warn(&format!("{what}: that name is sent; --model gives another"));
+    Ok(())
+}
+
+/// Where the tokenizer of `model` may be had, the best first.
+async fn tokenizers(probe: &Probe, listed: Option<ListedModel>, model: &str) -> Vec<String> {
+    // Servers that know it are SGLang's; nothing is missing where there are other ways.
+    let info = probe.json("/model_info").await.unwrap_or(Value::Null);
+    let told = |key: &str| info.get(key).and_then(Value::as_str).map(str::to_owned);
+    let (bases, root) = listed.map_or((Vec::new(), None), |listed| (listed.bases, listed.root));
+    let mut names: Vec<String> = Vec::new();
+    let told = [told("tokenizer_path"), told("model_path")].into_iter().flatten();
+    let rest = root.into_iter().chain([model.to_owned()]);
+    for name in told.chain(bases).chain(rest) {
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// What the server reports of itself after the load; the error says that it was asked and gave nothing.
+///
+/// Servers other than SGLang's have no such call and answer it in many ways: theirs is lost only without an answer.
+pub(super) fn server_info(config: &Serve, probe: &Probe) -> Result<Option<Value>, String> {
+    let asked = calls::run(probe.json("/server_info")).map_err(|error| error.to_string())?;
+    let sglang = config.backend.is_sglang();
+    asked.map(Some).or_else(|lost| {
+        let is_known = lost.is_absent() || lost.status.is_some() && !sglang;
+        if is_known { Ok(None) } else { Err(lost.message) }
+    })
 }

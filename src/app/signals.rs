@@ -28,6 +28,9 @@ static RUN: Mutex<Option<Arc<Stop>>> = Mutex::new(None);
 /// What is tidied up if there is no run.
 static TIDY: Mutex<Option<OnSignal>> = Mutex::new(None);
 
+/// What is done before a signal ends the program, whatever else goes on.
+static BEFORE_END: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+
 /// The exit code of a program that was interrupted, if this one was.
 pub(super) fn exit_code() -> Option<u8> {
     let number = CAUGHT.load(Ordering::SeqCst);
@@ -96,6 +99,16 @@ impl Drop for Running {
 /// Has `on` be done when a signal comes outside of a run.
 pub(super) fn tidy(on: OnSignal) {
     *lock(&TIDY) = Some(on);
+}
+
+/// Has `last` be done before a signal ends the program; it must not take long, and must not print.
+pub(super) fn before_end(last: Box<dyn FnOnce() + Send>) {
+    *lock(&BEFORE_END) = Some(last);
+}
+
+/// Has nothing be done then.
+pub(super) fn nothing_before_end() {
+    *lock(&BEFORE_END) = None;
 }
 
 /// Catches signals from now on, for as long as the program runs.
@@ -238,5 +251,9 @@ fn lock<T>(mutex: &'static Mutex<T>) -> std::sync::MutexGuard<'static, T> {
     reason = "what goes on may go on for hours, and nobody waits for it any more"
 )]
 fn end(number: u8) -> ! {
+    let last = lock(&BEFORE_END).take();
+    if let Some(last) = last {
+        last();
+    }
     std::process::exit(i32::from(128 + number));
 }

@@ -91,7 +91,7 @@ fn warmup_error(failure: &Failure, config: &Serve) -> Error {
     };
     match failure.status {
         Some(401 | 403) => {
-            error.hint("set OPENAI_API_KEY, or API_KEY for a key that is sent as it is")
+            error.hint("set OPENAI_API_KEY, or API_KEY for a key that is sent as it is, or give --api-key-file FILE")
         }
         Some(404) => error.hint(format!(
             "either the server has no {path} (try another --backend), or it does not know the model (see --model)"

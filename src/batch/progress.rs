@@ -30,6 +30,8 @@ pub struct Progress {
     waiting: usize,
     all_started: Option<Moment>,
     first_ended: Option<Moment>,
+    /// Instants after `all_started` at which tokens came, and the last of them.
+    later: (u64, Duration),
 }
 
 /// What was known of each prompt at an instant, and the first that was learnt after it.
@@ -74,6 +76,7 @@ impl Progress {
             waiting: n,
             all_started: None,
             first_ended: None,
+            later: (0, Duration::ZERO),
         }
     }
 
@@ -83,6 +86,13 @@ impl Progress {
         let tokens = tokens.max(self.tokens_of(i));
         for instant in [&mut self.all_started, &mut self.first_ended].into_iter().flatten() {
             instant.after[i].get_or_insert((at, tokens));
+        }
+        let (instants, latest) = &mut self.later;
+        if let Some(start) = &self.all_started
+            && at > start.at.max(*latest)
+            && tokens > self.last[i].map_or(0, |(_, n)| n)
+        {
+            (*instants, *latest) = (*instants + 1, at);
         }
         let started = self.last[i].is_some_and(|(_, n)| n > 0);
         self.last[i] = Some((at, tokens));
@@ -110,6 +120,11 @@ impl Progress {
     /// When the last prompt had its first output, and the tokens of all answers then.
     pub fn all_started(&self) -> Option<(Duration, f64)> {
         self.all_started.as_ref().map(|instant| (instant.at, instant.tokens()))
+    }
+
+    /// Instants at which tokens came after the last prompt had its first output.
+    pub fn later_arrivals(&self) -> u64 {
+        self.later.0
     }
 
     /// Prompts without any output.
@@ -155,6 +170,8 @@ mod tests {
         // 4 and 3.9 tokens at 400 ms.
         assert!((window.tokens - 5.8).abs() < 1e-9, "{window:?}");
         assert!((window.throughput() - 20.0).abs() < 1e-9);
+        // Three steps of two events each; the first prompt's second event is the first of them.
+        assert_eq!(progress.later_arrivals(), 6);
         assert_eq!((progress.tokens(), progress.silent(), progress.unended()), (8, vec![], vec![]));
     }
 
@@ -177,6 +194,6 @@ mod tests {
         progress.record(0, ms(10), 8, true);
         progress.record(1, ms(10), 8, true);
         assert_eq!(progress.all_started(), Some((ms(10), 16.0)));
-        assert_eq!(progress.window(), None);
+        assert_eq!((progress.window(), progress.later_arrivals()), (None, 0));
     }
 }

@@ -231,7 +231,10 @@ impl State {
         } else {
             (
                 usage.and_then(|usage| usage.prompt_tokens),
-                usage.and_then(|usage| usage.prompt_tokens_details.as_ref()?.cached_tokens),
+                // Of several prompts vLLM counts the cached tokens of the first alone.
+                usage
+                    .filter(|_| self.n == 1)
+                    .and_then(|usage| usage.prompt_tokens_details.as_ref()?.cached_tokens),
             )
         };
         Ok(Answer {
@@ -241,6 +244,7 @@ impl State {
             counted: native || told.is_some(),
             output_tokens_before,
             early_stops: native.then_some(self.early_stops),
+            later_arrivals: self.progress.later_arrivals(),
             window: self.progress.window().filter(|_| native),
             prompt_tokens,
             cached_tokens,

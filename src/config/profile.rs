@@ -20,8 +20,8 @@ const TRACES: &str = "/tmp";
 pub struct Profile {
     /// The servers to ask.
     pub workers: Vec<Worker>,
-    /// Whether they are to be stopped after the run; otherwise they stop by themselves.
-    pub stops: bool,
+    /// Whether they count steps and stop by themselves, as far as the run has as many.
+    pub counts: bool,
     /// The body of the start, without its output folder.
     start: Map<String, Value>,
     /// Folder for the folders of the runs.
@@ -61,17 +61,9 @@ impl Profile {
     }
 }
 
-/// Resolves the flags; `base` is the URL of the server, `traces` what `SGLANG_TORCH_PROFILER_DIR` says.
-///
-/// # Errors
-/// If they contradict each other, or a URL is none.
-pub fn resolve(
-    args: &ProfileArgs,
-    base: &str,
-    shown: &str,
-    traces: Option<String>,
-) -> Result<Option<Profile>, Error> {
-    let given = [
+/// The flags that become the body of a start, which servers of SGLang alone read; and whether they are given.
+fn sglang_only(args: &ProfileArgs) -> [(&'static str, bool); 8] {
+    [
         ("--profile-activities", args.profile_activities != DEFAULT_ACTIVITIES),
         ("--profile-start-step", args.profile_start_step.is_some()),
         ("--profile-steps", args.profile_steps.is_some()),
@@ -80,11 +72,27 @@ pub fn resolve(
         ("--profile-stages", !args.profile_stages.is_empty()),
         ("--profile-output-dir", args.profile_output_dir.is_some()),
         ("--profile-prefix", args.profile_prefix.is_some()),
+    ]
+}
+
+/// Resolves the flags; `base` is the URL of the server, `traces` what `SGLANG_TORCH_PROFILER_DIR` says,
+/// `reads` whether the backend's servers read more of a start than that it came.
+///
+/// # Errors
+/// If they contradict each other, or a URL is none.
+pub fn resolve(
+    args: &ProfileArgs,
+    base: &str,
+    shown: &str,
+    traces: Option<String>,
+    reads: bool,
+) -> Result<Option<Profile>, Error> {
+    let urls = [
         ("--profile-prefill-url", !args.profile_prefill_url.is_empty()),
         ("--profile-decode-url", !args.profile_decode_url.is_empty()),
     ];
     if !args.profile {
-        return match given.into_iter().find(|(_, given)| *given) {
+        return match sglang_only(args).into_iter().chain(urls).find(|(_, given)| *given) {
             Some((flag, _)) => {
                 Err(usage(format!("{flag} says how to profile, and nothing is profiled"))
                     .hint("add --profile, or leave the flag out"))
@@ -114,14 +122,27 @@ pub fn resolve(
         start.insert("start_step".into(), step.into());
     }
     // Separated servers share a number of steps badly: they take different times for them.
-    let stops =
-        args.profile_steps.is_none() && (args.profile_num_steps.is_none() || args.pd_separated);
+    let given = args.profile_num_steps.is_some() && !args.pd_separated;
+    let counts = reads && (args.profile_steps.is_some() || given);
     Ok(Some(Profile {
         workers: workers(args, base, shown)?,
-        stops,
+        counts,
         start,
         folder: trimmed(folder),
     }))
+}
+
+/// What is said of the flags that do nothing with `backend`, whose servers read nothing of a start but that it came.
+pub fn note(args: &ProfileArgs, backend: &str) -> Option<String> {
+    let given: Vec<&str> =
+        sglang_only(args).into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect();
+    (args.profile && !given.is_empty()).then(|| {
+        format!(
+            "{} {} nothing with --backend {backend}, whose servers do not read it: the profiler runs from the start of the load to its end",
+            given.join(", "),
+            if given.len() == 1 { "does" } else { "do" },
+        )
+    })
 }
 
 /// Without a slash at its end; the root becomes empty.
@@ -171,7 +192,7 @@ mod tests {
 
     fn parsed(words: &str) -> Result<Option<Profile>, String> {
         let args = profile::parsed(words)?;
-        resolve(&args, "http://h:1", "http://h:1", None).map_err(|error| error.to_string())
+        resolve(&args, "http://h:1", "http://h:1", None, true).map_err(|error| error.to_string())
     }
 
     fn profile(words: &str) -> Profile {
@@ -218,23 +239,38 @@ mod tests {
     #[test]
     fn folders_of_the_environment() {
         let args = profile::parsed("--profile").unwrap();
-        let profile = resolve(&args, "", "", Some("/traces".into())).unwrap().unwrap();
+        let profile = resolve(&args, "", "", Some("/traces".into()), true).unwrap().unwrap();
         assert_eq!(profile.start_body(2.25)["output_dir"], "/traces/2.25");
     }
 
     #[test]
-    fn who_stops() {
+    fn who_counts_steps() {
         let prefill = "--pd-separated --profile-prefill-url http://a";
-        for (words, stops) in [
-            ("", true),
-            ("--profile-by-stage", true),
-            ("--profile-num-steps 3", false),
-            ("--profile-steps 3", false),
-            (&format!("{prefill} --profile-num-steps 3"), true),
-            (&format!("{prefill} --profile-steps 3"), false),
+        for (words, counts) in [
+            ("", false),
+            ("--profile-by-stage", false),
+            ("--profile-num-steps 3", true),
+            ("--profile-steps 3", true),
+            (&format!("{prefill} --profile-num-steps 3"), false),
+            (&format!("{prefill} --profile-steps 3"), true),
         ] {
-            assert_eq!(profile(words).stops, stops, "{words}");
+            assert_eq!(profile(words).counts, counts, "{words}");
+            let args = profile::parsed(&format!("--profile {words}")).unwrap();
+            let silent = resolve(&args, "http://h:1", "http://h:1", None, false).unwrap().unwrap();
+            assert!(!silent.counts, "{words}");
         }
+    }
+
+    #[test]
+    fn flags_that_do_nothing() {
+        let note = |words: &str| note(&profile::parsed(words).unwrap(), "vllm");
+        assert_eq!(note("--profile"), None);
+        assert_eq!(note("--profile-num-steps 3"), None);
+        let text = note("--profile --profile-num-steps 3 --profile-prefix x").unwrap();
+        assert!(
+            text.starts_with("--profile-num-steps, --profile-prefix do nothing with"),
+            "{text}"
+        );
     }
 
     #[test]

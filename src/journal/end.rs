@@ -19,6 +19,8 @@ pub(super) struct EndLine {
     threads: Vec<Lane>,
     server_info_time_ns: Ns,
     server_info: Option<Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    failed_calls: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,6 +64,7 @@ impl EndLine {
             threads: end.health.lanes.iter().map(lane).collect(),
             server_info_time_ns: end.server_info_time.into(),
             server_info: end.server_info.clone(),
+            failed_calls: end.failed_calls.clone(),
         }
     }
 
@@ -80,6 +83,7 @@ impl EndLine {
             health: Health { clock, lanes: self.threads.into_iter().map(health).collect() },
             server_info: self.server_info,
             server_info_time: self.server_info_time_ns.into(),
+            failed_calls: self.failed_calls,
             partial: self.partial,
         })
     }

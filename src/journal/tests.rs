@@ -61,6 +61,7 @@ fn end() -> End {
         health: Health { clock: ClockSource::User, lanes: vec![lane] },
         server_info: Some(json!({"b": 1.1, "a": [null, 0.1 + 0.2]})),
         server_info_time: Duration::from_nanos(17),
+        failed_calls: vec!["GET /server_info: reset".to_owned()],
         partial: Some("SIGINT came".to_owned()),
     }
 }

@@ -174,6 +174,9 @@ pub(super) fn keys(report: &Report<'_>) -> Map<String, Value> {
     if let Some(why) = &report.partial {
         keys.insert("partial_reason".into(), why.clone().into());
     }
+    if !report.failed_calls.is_empty() {
+        keys.insert("failed_calls".into(), report.failed_calls.clone().into());
+    }
     let mut counts = json!({
         "scheduled": ledger.scheduled,
         "sent": ledger.sent,

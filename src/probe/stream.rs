@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 
-use super::{anonymous, beginning, said};
+use super::{anonymous, answered};
 use crate::error::{Error, Kind};
 use crate::transport::{Route, USER_AGENT, innermost};
 
@@ -32,6 +32,8 @@ impl Sender {
             .user_agent(USER_AGENT)
             .default_headers(headers)
             .redirect(reqwest::redirect::Policy::none())
+            // As a control call's: one that is kept may be dead when the next batch is ready.
+            .pool_max_idle_per_host(0)
             .timeout(LONGEST)
             .tcp_nodelay(true);
         let client = route.lead(builder)?.build().map_err(|error| {
@@ -57,7 +59,7 @@ impl Sender {
         let mut response = request.send().await.map_err(|error| innermost(&error))?;
         let status = response.status();
         if status != reqwest::StatusCode::OK {
-            return Err(format!("it answers {}: {}", said(&response), beginning(response).await));
+            return Err(format!("it answers {}", answered(response).await));
         }
         while let Some(piece) = response.chunk().await.map_err(|error| innermost(&error))? {
             on(&piece, sent.elapsed())?;

@@ -329,6 +329,7 @@ impl Case {
             failures: account.failures.clone().groups(),
             token_sources: account.token_sources(),
             server_info,
+            failed_calls: Vec::new(),
             partial: None,
             endpoints: Vec::new(),
             storage_backend: account.storage_backend.clone(),

@@ -78,7 +78,7 @@ struct Words {
 fn profile(url: &str, words: &[&str]) -> Profile {
     let words = ["x", "--profile"].iter().chain(words);
     let words = Words::try_parse_from(words).unwrap();
-    profile::resolve(&words.args, url, url, None).unwrap().unwrap()
+    profile::resolve(&words.args, url, url, None, true).unwrap().unwrap()
 }
 
 /// Starts and stops a profile, and returns what was said.
@@ -90,7 +90,8 @@ async fn run(profile: &Profile) -> Vec<Said> {
     // The profile has the URLs.
     let probe = Probe::new("http://unused.invalid", headers, &Route::default()).unwrap();
     let mut said = Vec::new();
-    let running = Running::start(profile, &probe, 12.5, |what| said.push(what)).await;
+    let mut running = Running::new(profile, &probe);
+    running.start(12.5, |what| said.push(what)).await;
     running.stop(|what| said.push(what)).await;
     said
 }
@@ -130,10 +131,14 @@ async fn a_profile_is_started_and_stopped_with_the_key() {
 }
 
 #[tokio::test]
-async fn a_number_of_steps_needs_no_stop() {
-    let (server, url) = Server::start(None).await;
-    run(&profile(&url, &["--profile-num-steps", "3"])).await;
-    assert_eq!(server.paths(), ["/start_profile"]);
+async fn a_number_of_steps_may_not_be_reached() {
+    // A server that has stopped by itself refuses; one that has not stops.
+    for refuses in [None, Some("/stop_profile")] {
+        let (server, url) = Server::start(refuses).await;
+        let said = run(&profile(&url, &["--profile-num-steps", "3"])).await;
+        assert_eq!(server.paths(), ["/start_profile", "/stop_profile"]);
+        assert!(matches!(&said[1], Said::Done(_)), "{said:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,4 +5,5 @@
 mod budget;
 mod cli;
 mod connections;
+mod control;
 mod parse;

@@ -82,6 +82,7 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
         failures: Vec::new(),
         token_sources: Vec::new(),
         server_info: None,
+        failed_calls: Vec::new(),
         partial: None,
         endpoints: Vec::new(),
         audit: Audit::default(),

@@ -234,6 +234,7 @@ mod tests {
                 counted: true,
                 output_tokens_before: 4.0,
                 early_stops: Some(1),
+                later_arrivals: 10,
                 window: Some(Window { duration: Duration::from_millis(1250), tokens: 30.0 }),
                 prompt_tokens: Some(400),
                 cached_tokens: Some(100),

@@ -201,6 +201,8 @@ pub(crate) struct Script {
     one_worker: bool,
     /// What is done with a connection to generate before anything is read from it.
     greeting: Option<Answer>,
+    /// How long a connection may wait for a request before it is closed.
+    idle: Option<Duration>,
 }
 
 /// What the server has to have seen when it is dropped.
@@ -228,11 +230,13 @@ impl Script {
             hasty: false,
             one_worker: false,
             greeting: None,
+            idle: None,
         };
         script
             .on("/v1/models", move |_| Answer::json(&models))
             .on("/model_info", |_| Answer::not_found())
             .on("/server_info", |_| Answer::not_found())
+            .on("/metrics", |_| Answer::not_found())
             .on("/", |_| Answer::not_found())
     }
 
@@ -269,6 +273,12 @@ impl Script {
     /// Does this with every connection but the first, before it reads anything.
     pub(crate) fn greeting(mut self, greeting: Answer) -> Self {
         self.greeting = Some(greeting);
+        self
+    }
+
+    /// Closes connections that wait so long for a request.
+    pub(crate) fn idle(mut self, ms: u64) -> Self {
+        self.idle = Some(Duration::from_millis(ms));
         self
     }
 
@@ -517,7 +527,11 @@ async fn converse(mut stream: Stream, shared: &Shared) -> std::io::Result<()> {
         return Ok(());
     }
     let whole = |path: &str| !shared.script.hasty || shared.script.control.contains_key(path);
-    while let Some(mut request) = read(&mut stream, &mut unread, &whole).await? {
+    let idle = shared.script.idle.unwrap_or(Duration::from_hours(1));
+    while let Some(mut request) = tokio::time::timeout(idle, read(&mut stream, &mut unread, &whole))
+        .await
+        .unwrap_or(Ok(None))?
+    {
         let path = request.path.split('?').next().unwrap_or_default().to_owned();
         let control = shared.script.control.get(path.as_str());
         let _open = {
