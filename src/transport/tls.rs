@@ -296,8 +296,13 @@ fn explain(error: &rustls::Error) -> Trouble {
             "no known authority vouches for the server's certificate".to_owned(),
             "name a file with the authority's with --cacert, or go without the check with --insecure",
         ),
+        E::InvalidCertificate(why) if reason(why) == SELF_MADE => (
+            "the server's certificate is that of an authority, such as `openssl req -x509` makes"
+                .to_owned(),
+            "name a file with that very certificate with --cacert, or go without the check with --insecure",
+        ),
         E::InvalidCertificate(why) => (
-            format!("the server's certificate is not good: {why}"),
+            format!("the server's certificate is not good: {}", reason(why)),
             "name a file with that of its authority with --cacert, or go without the check with --insecure",
         ),
         error if is_about_versions(error) => (
@@ -336,6 +341,34 @@ fn explain(error: &rustls::Error) -> Trouble {
     Trouble { message: format!("{what}: {advice}"), lasting: true }
 }
 
+/// What is wrong with a certificate that has `basicConstraints: CA:TRUE` and is a server's all the same.
+const SELF_MADE: &str = "ca used as end entity";
+
+/// Why a certificate is not good, as words.
+///
+/// Most reasons have no text but the name of a variant, which others may be wrapped around.
+fn reason(why: &CertificateError) -> String {
+    let text = match why {
+        CertificateError::Other(why) => why.0.to_string(),
+        why => why.to_string(),
+    };
+    let inner = text.trim_end_matches([')', ' ']).rsplit('(').next().unwrap_or_default();
+    let is_name = !inner.is_empty() && inner.chars().all(|c| c.is_ascii_alphanumeric());
+    if !is_name {
+        return text;
+    }
+    let mut words = String::new();
+    let mut after_lower = false;
+    for c in inner.chars() {
+        if c.is_ascii_uppercase() && after_lower {
+            words.push(' ');
+        }
+        after_lower = !c.is_ascii_uppercase();
+        words.push(c.to_ascii_lowercase());
+    }
+    words
+}
+
 fn name_mismatch(error: &rustls::Error) -> String {
     let rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
         expected,
@@ -346,4 +379,42 @@ fn name_mismatch(error: &rustls::Error) -> String {
     };
     let names = if presented.is_empty() { "no name".to_owned() } else { presented.join(", ") };
     format!("the server's certificate is not for {}, but for {names}", expected.to_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use rustls::OtherError;
+
+    use super::*;
+
+    /// As the errors of webpki: without a text of its own.
+    #[derive(Debug)]
+    struct Nameless(&'static str);
+
+    impl fmt::Display for Nameless {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl StdError for Nameless {}
+
+    #[test]
+    fn reasons_are_words() {
+        let other = |name| CertificateError::Other(OtherError(std::sync::Arc::new(Nameless(name))));
+        for (why, words) in [
+            (CertificateError::BadEncoding, "bad encoding"),
+            (CertificateError::Revoked, "revoked"),
+            (CertificateError::NotValidYet, "not valid yet"),
+            (other("CaUsedAsEndEntity"), SELF_MADE),
+            (other("Inner(PathLenConstraintViolated)"), "path len constraint violated"),
+            (other("no such thing"), "no such thing"),
+        ] {
+            let reason = reason(&why);
+            assert!(reason.ends_with(words), "{why:?}: {reason}");
+            assert!(!reason.contains("Other("), "{why:?}: {reason}");
+        }
+    }
 }
