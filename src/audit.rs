@@ -1,37 +1,24 @@
 //! What the figures of a run rest on: where every request went, whether the parts add up,
 //! and whether the client or the server was the limit.
 
+mod answers;
+mod limits;
+
 use std::fmt;
 use std::time::Duration;
 
-use crate::health::{ClockSource, Health, LaneHealth};
+use self::answers::Answers;
+pub use self::answers::{Asked, Lengths};
+use crate::health::Health;
 use crate::metric::{lateness, ms};
 use crate::model::{Impossible, Outcome, RequestRecord, TokenSource};
 use crate::stats::Samples;
 
-/// Sends are late if the 99th percentile of their lateness is above this...
-const LATE: Duration = Duration::from_millis(1);
-
-/// ...and above this share of the median TTFT.
-const LATE_SHARE: f64 = 0.02;
-
-/// A thread of the load that was busy for more than this share of the run could not do more.
-const BUSY: f64 = 0.9;
-
-/// A thread that waited for a CPU for more than this share of the run had to share it.
-const WAITED: f64 = 0.1;
-
-/// Reads later than this, at the 99th percentile, mean that the client could not keep up with the data.
-const LAG: Duration = Duration::from_millis(20);
-
-/// Events that share their time with a later one, as a share of all: above it gaps are blurred.
-const MERGED: f64 = 0.02;
-
-/// So many requests that waited for a worker of the server are no chance.
-const LEFT: u64 = 2;
-
 /// Two ways to compute one figure may differ by this share.
 const CLOSE: f64 = 0.01;
+
+/// What a request may take, in the mean, from when it is counted as in flight until it is sent.
+const CLAIM: Duration = Duration::from_millis(1);
 
 /// Where every request of the plan went; a round of a conversation is a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,16 +77,16 @@ pub struct Check {
     pub detail: String,
 }
 
-/// Why the client was the limit.
+/// Why the client was the limit, or what else a reader of the figures has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limit {
+pub struct Finding {
     /// What was seen, with figures.
     pub evidence: String,
     /// What to do about it.
     pub advice: &'static str,
 }
 
-impl fmt::Display for Limit {
+impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.evidence, self.advice)
     }
@@ -117,7 +104,9 @@ pub struct Audit {
     /// Laws that must hold.
     pub checks: Vec<Check>,
     /// Why the client was the limit; empty if it was not.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<Finding>,
+    /// What is true of the answers and not the client's doing, and changes what the figures mean.
+    pub notes: Vec<Finding>,
 }
 
 /// What is found out of requests, one after the other, for a run to be judged by.
@@ -132,10 +121,16 @@ pub struct Evidence {
     sent: Span,
     /// Time that requests were in flight, in s.
     spent: f64,
+    /// Requests that could go only when another had ended.
+    followers: u64,
     /// How late they were sent, in ms.
     late: Samples,
     /// In ms.
     ttft: Samples,
+    /// E2E latency of completed requests without a TTFT, in ms.
+    whole: Samples,
+    /// What came in the place of what was asked for.
+    answers: Answers,
     /// Events with output.
     events: u64,
     /// Records with one event alone.
@@ -159,8 +154,11 @@ impl Evidence {
             due: Span::default(),
             sent: Span::default(),
             spent: 0.0,
+            followers: 0,
             late: Samples::new(keeps),
             ttft: Samples::new(keeps),
+            whole: Samples::new(keeps),
+            answers: Answers::default(),
             events: 0,
             single: 0,
             text: 0,
@@ -178,7 +176,8 @@ impl Evidence {
             self.due.add(Some(record.due));
             self.sent.add(record.first_sent.or(record.sent));
         }
-        self.spent += spent(record).unwrap_or_default().as_secs_f64();
+        self.followers += u64::from(record.round > 0 || record.released > record.due);
+        self.spent += record.in_flight().unwrap_or_default().as_secs_f64();
         let add = |samples: &mut Samples, time: Option<Duration>| {
             if let Some(time) = time {
                 samples.add(ms(time));
@@ -186,6 +185,10 @@ impl Evidence {
         };
         add(&mut self.late, lateness(record));
         add(&mut self.ttft, record.ttft());
+        if record.completed() && record.events.is_empty() {
+            add(&mut self.whole, record.e2e());
+        }
+        self.answers.add(record);
         let events = record.events.len() as u64;
         self.events += events;
         self.single += u64::from(events == 1);
@@ -254,11 +257,6 @@ impl Span {
     }
 }
 
-/// How long `record` was in flight, waits between attempts included.
-fn spent(record: &RequestRecord) -> Option<Duration> {
-    Some(record.done?.saturating_sub(record.taken_up()?))
-}
-
 /// Whether every instant of `record` comes after those before it.
 fn ordered(record: &RequestRecord) -> bool {
     let Some(sent) = record.sent else { return true };
@@ -276,16 +274,23 @@ fn ordered(record: &RequestRecord) -> bool {
 }
 
 impl Audit {
-    /// Judges a run of `scheduled` requests (rounds included) by `evidence` and by what `health` says of its client;
-    /// `unfinished` of them have no record because the program died.
-    pub fn new(evidence: Evidence, scheduled: u64, unfinished: u64, health: &Health) -> Self {
+    /// Judges a run of `scheduled` requests (rounds included), of which this was `asked`, by `evidence` and by what
+    /// `health` says of its client; `unfinished` of them have no record because the program died.
+    pub fn new(
+        evidence: Evidence,
+        asked: Asked,
+        scheduled: u64,
+        unfinished: u64,
+        health: &Health,
+    ) -> Self {
         let ledger = Ledger { scheduled, unfinished, ..evidence.ledger };
         Self {
             ledger,
             offered_rate: evidence.due.rate(),
             achieved_rate: evidence.sent.rate(),
             checks: checks(&evidence, &ledger, health),
-            limits: limits(evidence, health),
+            notes: evidence.answers.notes(asked, health),
+            limits: limits::limits(evidence, health),
         }
     }
 
@@ -340,12 +345,14 @@ fn little(evidence: &Evidence, health: &Health) -> Check {
     let seen: f64 = health.lanes.iter().map(|lane| lane.in_flight.as_secs_f64()).sum();
     let told = evidence.spent;
     // A thread sees an end when it reads it, and a record has it when it arrived.
-    let lag = Duration::from_nanos(health.lag().max_ns()) + Duration::from_millis(1);
-    let slack = told * CLOSE + evidence.records as f64 * lag.as_secs_f64();
+    let unseen: f64 = health.lanes.iter().map(|lane| lane.unseen.as_secs_f64()).sum();
+    let slack = told * CLOSE + evidence.records as f64 * CLAIM.as_secs_f64();
     Check {
         name: "little",
-        passed: (seen - told).abs() <= slack,
-        detail: format!("{seen:.3} request seconds seen in flight, {told:.3} by the records"),
+        passed: (seen - unseen - told).abs() <= slack,
+        detail: format!(
+            "{seen:.3} request seconds seen in flight, {unseen:.3} of them past the ends, {told:.3} by the records"
+        ),
     }
 }
 
@@ -374,66 +381,6 @@ fn tokens(evidence: &Evidence) -> Check {
         detail += &format!(", such as {doubt} of request {index}");
     }
     Check { name: "tokens", passed: wrong == 0, detail }
-}
-
-fn limits(evidence: Evidence, health: &Health) -> Vec<Limit> {
-    let mut limits = Vec::new();
-    let mut limit = |evidence: String, advice| limits.push(Limit { evidence, advice });
-    let Evidence { late, ttft, .. } = evidence;
-    let ([late], [ttft]) = (late.percentiles([99.0]), ttft.percentiles([50.0]));
-    let allowed = ms(LATE).max(ttft.unwrap_or(0.0) * LATE_SHARE);
-    if let Some(p99) = late.filter(|&p99| p99 > allowed) {
-        limit(
-            format!("requests were sent late, p99 {p99:.2} ms"),
-            "lower --request-rate or --max-concurrency, add --worker-threads, or use a machine with idle cores",
-        );
-    }
-    let share = |part: Duration, lane: &LaneHealth| part.as_secs_f64() / lane.wall.as_secs_f64();
-    let most = |part: fn(&LaneHealth) -> Duration| {
-        let lanes = health.lanes.iter().filter(|lane| lane.wall > Duration::from_millis(100));
-        lanes.map(|lane| share(part(lane), lane)).fold(0.0, f64::max)
-    };
-    let busy = most(|lane| lane.cpu);
-    if busy > BUSY {
-        limit(
-            format!("a thread of the load was busy for {:.0} % of the run", busy * 100.0),
-            "add --worker-threads",
-        );
-    }
-    let waited = most(|lane| lane.run_delay.unwrap_or_default());
-    if waited > WAITED {
-        limit(
-            format!("a thread of the load waited for a CPU for {:.0} % of the run", waited * 100.0),
-            "leave cores to the client, or run it on another machine than the server",
-        );
-    }
-    let left = health.times(|lane| &lane.left_waiting);
-    if left.len() >= LEFT {
-        let most = ms(Duration::from_nanos(left.max_ns()));
-        limit(
-            format!(
-                "the server left {} requests waiting up to {most:.0} ms while it answered over other connections",
-                left.len()
-            ),
-            "its workers serve a connection until it is closed: set --max-concurrency to their number, or --connection-per-request",
-        );
-    }
-    let lag = Duration::from_nanos(health.lag().quantile_ns(0.99));
-    if lag > LAG {
-        limit(
-            format!("data waited to be read, p99 {:.1} ms", ms(lag)),
-            "arrival times are right, but what waits for an answer is sent late: add --worker-threads",
-        );
-    }
-    let (events, merged) = (health.sum(|lane| lane.events), health.sum(|lane| lane.merged));
-    let merged = merged as f64 / events.max(1) as f64;
-    if merged > MERGED && health.clock == ClockSource::Kernel && lag > LAG / 4 {
-        limit(
-            format!("{:.1} % of the events share their time with a later one", merged * 100.0),
-            "gaps are blurred by the client: add --worker-threads, or lower --read-batch",
-        );
-    }
-    limits
 }
 
 #[cfg(test)]

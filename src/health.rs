@@ -74,6 +74,9 @@ pub struct LaneHealth {
     pub naps: u64,
     /// Requests in flight, added up over time as the thread saw them.
     pub in_flight: Duration,
+    /// How much of that came after the ends of requests by their records: an end counts when it has arrived,
+    /// and is seen when it is read. For conversations, from the end of a round to the send of the next.
+    pub unseen: Duration,
     /// CPU time of the thread in the run.
     pub cpu: Duration,
     /// Time in the run in which the thread could have worked and had no CPU; `None` if the system does not tell.

@@ -493,6 +493,11 @@ impl RequestRecord {
         Some(self.done?.saturating_sub(self.sent?))
     }
 
+    /// Time from when the client took it up to its end, waits between attempts included.
+    pub fn in_flight(&self) -> Option<Duration> {
+        Some(self.done?.saturating_sub(self.taken_up()?))
+    }
+
     /// Gaps between output of the same completion in seconds, one entry per token after its first event,
     /// in order of arrival.
     ///

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use rayon::prelude::*;
+use serde_json::Value;
 
 use crate::account::Account;
-use crate::audit::Audit;
+use crate::audit::{Asked, Audit, Lengths};
 use crate::backend::{Backend, CacheTelling};
 use crate::ceiling::Headroom;
 use crate::conversation;
@@ -159,7 +160,7 @@ fn report<'a>(
         token_sources,
         server_info,
         failed_calls,
-        audit: Audit::new(evidence, scheduled, unfinished, &health),
+        audit: Audit::new(evidence, asked(header), scheduled, unfinished, &health),
         health,
         headroom: Headroom::of(&arrivals, header.ceiling.clone()),
         partial,
@@ -186,6 +187,56 @@ fn token_note(sources: &[(TokenSource, u64)]) -> Option<String> {
         "the server told no usable count of output tokens for {} of {all} completed requests: {how}",
         texts + events
     ))
+}
+
+/// What was asked of the server.
+fn asked(header: &Header) -> Asked {
+    let Header { facts, backend, vision, .. } = header;
+    let is_set = |key: &str| facts.config.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let extra = facts.config.get("extra_request_body");
+    let lengths = match extra.map_or(Lengths::Exact, lengths) {
+        Lengths::Exact if is_set("disable_ignore_eos") => Lengths::AtMost,
+        lengths => lengths,
+    };
+    Asked {
+        lengths,
+        streams: facts.generates && !is_set("disable_stream"),
+        messages: backend.accepts_messages,
+        images: vision.is_some(),
+    }
+}
+
+/// How long answers are to be where the user adds `extra` to each body.
+fn lengths(extra: &Value) -> Lengths {
+    const LIMITS: [&str; 5] =
+        ["max_tokens", "max_completion_tokens", "max_new_tokens", "min_tokens", "min_new_tokens"];
+    const ENDS: [&str; 9] = [
+        "ignore_eos",
+        "stop",
+        "stop_token_ids",
+        "stop_regex",
+        "response_format",
+        "json_schema",
+        "regex",
+        "structured_outputs",
+        "tools",
+    ];
+    let Value::Object(extra) = extra else { return Lengths::Exact };
+    let of_key = |(key, value): (&String, &Value)| {
+        if LIMITS.contains(&key.as_str()) {
+            Lengths::Unknown
+        } else if ENDS.contains(&key.as_str()) {
+            Lengths::AtMost
+        } else {
+            // Parameters of sampling may be one level down.
+            lengths(value)
+        }
+    };
+    extra.iter().map(of_key).fold(Lengths::Exact, |all, one| match (all, one) {
+        (Lengths::Unknown, _) | (_, Lengths::Unknown) => Lengths::Unknown,
+        (Lengths::AtMost, _) | (_, Lengths::AtMost) => Lengths::AtMost,
+        _ => Lengths::Exact,
+    })
 }
 
 /// Warns that a report on the prefix cache is asked for and the server told nothing of it.

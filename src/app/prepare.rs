@@ -98,12 +98,16 @@ pub(super) fn prepare(
     let plan = plan::build(rows.rows, &due, &encoder);
     let total =
         |len: fn(&PlannedRequest) -> usize| plan.iter().map(len).fold(0, usize::saturating_add);
+    let asked = if config.backend.protocol.generates() {
+        format!("{} output tokens asked for, ", total(|request| request.output_len))
+    } else {
+        String::new()
+    };
     ui.status(&format!(
-        "{} requests of {}: {} input tokens, {} output tokens asked for, prepared in {:.2} s",
+        "{} requests of {}: {} input tokens, {asked}prepared in {:.2} s",
         plan.len(),
         config.dataset_name,
         total(|request| request.prompt_len),
-        total(|request| request.output_len),
         started.elapsed().as_secs_f64(),
     ));
     if let Some(line) = images {

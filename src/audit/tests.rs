@@ -1,7 +1,7 @@
 //! Runs that are sound, and runs that are not.
 
 use super::*;
-use crate::health::Lag;
+use crate::health::{ClockSource, Lag, LaneHealth};
 use crate::metric::testing::record;
 use crate::model::{Failure, FailureKind, Phase};
 
@@ -56,7 +56,7 @@ fn evidence(records: &[RequestRecord]) -> Evidence {
 }
 
 fn audit_of(records: &[RequestRecord], health: &Health) -> Audit {
-    Audit::new(evidence(records), records.len() as u64, 0, health)
+    Audit::new(evidence(records), Asked::default(), records.len() as u64, 0, health)
 }
 
 #[test]
@@ -148,4 +148,79 @@ fn each_limit_is_told() {
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].starts_with("data waited to be read, p99 30."), "{told:?}");
     assert_eq!(told[1], "16.7 % of the events share their time with a later one");
+}
+
+/// A request without tokens that was due at `due` ms, sent at `sent` ms and took `took` ms.
+fn whole(due: u64, sent: u64, took: u64) -> RequestRecord {
+    let mut record = record(sent, &[], &[]);
+    (record.due, record.released) = (ms(due), ms(due));
+    (record.done, record.output_tokens) = (Some(ms(sent + took)), None);
+    record
+}
+
+#[test]
+fn nobody_is_late_for_what_does_not_exist() {
+    let late = |records: &[RequestRecord]| {
+        let audit = audit_of(records, &Health::default());
+        audit.limits.iter().any(|limit| limit.evidence.contains("sent late"))
+    };
+    let spaced = |each: &dyn Fn(u64) -> RequestRecord| (0..50).map(each).collect::<Vec<_>>();
+    let streamed = |at: u64, late: u64, ttft: u64| {
+        let mut one = record(at + late, &[at + late + ttft], &["a"]);
+        (one.due, one.released) = (ms(at), ms(at));
+        one
+    };
+    for (name, is_late, records) in [
+        ("answers that take long", false, spaced(&|i| whole(i * 10, i * 10 + 3, 200))),
+        ("answers that are quick", true, spaced(&|i| whole(i * 10, i * 10 + 3, 20))),
+        ("streams that take long", false, spaced(&|i| streamed(i * 10, 3, 200))),
+        ("streams that are quick", true, spaced(&|i| streamed(i * 10, 3, 20))),
+        ("all at once", false, spaced(&|i| whole(0, i, 1))),
+        ("no answer at all", false, spaced(&|i| failed(whole(i * 10, i * 10 + 3, 1)))),
+        ("one alone", false, vec![whole(0, 50, 1)]),
+    ] {
+        assert_eq!(late(&records), is_late, "{name}");
+    }
+}
+
+#[test]
+fn ends_that_are_seen_late_cost_a_closed_loop() {
+    // Each goes when the one before has ended.
+    let closed = |gap: u64| {
+        let at = move |i: u64| i * (100 + gap);
+        (0..10).map(move |i| {
+            let mut one = record(at(i), &[at(i) + 50, at(i) + 100], &["a", "b"]);
+            (one.due, one.released) = (ms(0), ms(at(i)));
+            one
+        })
+    };
+    let lost = |gap: u64, records: &[RequestRecord]| {
+        let mut health = health();
+        let lane = &mut health.lanes[0];
+        (lane.events, lane.wall) = (20, ms(10 * (100 + gap)));
+        (lane.in_flight, lane.unseen) = (ms(10 * (100 + gap)), ms(10 * gap));
+        let audit = audit_of(records, &health);
+        assert!(audit.checks.iter().all(|check| check.passed), "{:?}", audit.checks);
+        audit.limits.iter().map(|limit| limit.evidence.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        lost(25, &closed(25).collect::<Vec<_>>()),
+        ["ends were seen late, 25.00 ms each: the closed loop lost 18.0 % of its load"]
+    );
+    assert_eq!(lost(1, &closed(1).collect::<Vec<_>>()), [""; 0]);
+    // The same where nothing waits for an end.
+    let open: Vec<RequestRecord> =
+        closed(25).map(|one| RequestRecord { due: one.released, ..one }).collect();
+    assert_eq!(lost(25, &open), [""; 0]);
+}
+
+#[test]
+fn a_starved_run_still_adds_up() {
+    // The thread saw the end of the first request 5 s late; no more slack follows from that.
+    let mut late = health();
+    late.lanes[0].lag.add(ms(5400), ms(5000));
+    (late.lanes[0].in_flight, late.lanes[0].unseen) = (ms(5400), ms(5000));
+    assert_eq!(broken(&records(), &late), [""; 0]);
+    late.lanes[0].unseen = ms(4000);
+    assert_eq!(broken(&records(), &late), ["little"]);
 }

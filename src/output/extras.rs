@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::audit::Finding;
 use crate::metric::{Figure, PerEndpoint};
 use crate::model::TokenSource;
 use crate::report::Report;
@@ -145,14 +146,13 @@ pub fn block(report: &Report<'_>) -> String {
     for check in audit.checks.iter().filter(|check| !check.passed) {
         line(&format!("  {}:", check.name), check.detail.clone());
     }
-    match audit.limits.as_slice() {
-        [] => line("Verdict:", "client ok".to_owned()),
-        limits => {
-            for limit in limits {
-                line("Verdict: client was the limit:", limit.evidence.clone());
-                line("", limit.advice.to_owned());
-            }
-        }
+    if audit.limits.is_empty() {
+        line("Verdict:", "client ok".to_owned());
+    }
+    let limits = audit.limits.iter().map(|limit| ("Verdict: client was the limit:", limit));
+    for (label, found) in limits.chain(audit.notes.iter().map(|note| ("Note:", note))) {
+        line(label, found.evidence.clone());
+        line("", found.advice.to_owned());
     }
     let title = " Measurement ";
     format!("{title:=^WIDTH$}\n{text}{:=<WIDTH$}\n", "")
@@ -166,10 +166,10 @@ pub(super) fn keys(report: &Report<'_>) -> Map<String, Value> {
         .checks
         .iter()
         .map(|check| json!({"name": check.name, "passed": check.passed, "detail": check.detail}));
-    let limits = audit
-        .limits
-        .iter()
-        .map(|limit| json!({"evidence": limit.evidence, "advice": limit.advice}));
+    let found = |findings: &[Finding]| -> Vec<Value> {
+        let one = |found: &Finding| json!({"evidence": found.evidence, "advice": found.advice});
+        findings.iter().map(one).collect()
+    };
     let mut keys = Map::new();
     if let Some(why) = &report.partial {
         keys.insert("partial_reason".into(), why.clone().into());
@@ -213,7 +213,10 @@ pub(super) fn keys(report: &Report<'_>) -> Map<String, Value> {
     keys.insert("checks".into(), checks.collect());
     keys.insert(
         "verdict".into(),
-        json!({"client_ok": audit.limits.is_empty(), "limits": limits.collect::<Vec<_>>()}),
+        json!({"client_ok": audit.limits.is_empty(), "limits": found(&audit.limits)}),
     );
+    if !audit.notes.is_empty() {
+        keys.insert("notes".into(), found(&audit.notes).into());
+    }
     keys
 }

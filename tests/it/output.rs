@@ -6,7 +6,7 @@ use std::time::Duration;
 use expect_test::expect_file;
 use rbench::account::Account;
 use rbench::arrival::Rate;
-use rbench::audit::Audit;
+use rbench::audit::{Asked, Audit};
 use rbench::ceiling::Headroom;
 use rbench::health::Health;
 use rbench::metric::{self, Close, Ended, Figure, Shares, Slo, Stat, Terms};
@@ -333,7 +333,13 @@ impl Case {
             partial: None,
             endpoints: Vec::new(),
             storage_backend: account.storage_backend.clone(),
-            audit: Audit::new(account.evidence, self.records.len() as u64, 0, &Health::default()),
+            audit: Audit::new(
+                account.evidence,
+                Asked::default(),
+                self.records.len() as u64,
+                0,
+                &Health::default(),
+            ),
             health: Health::default(),
             headroom: Headroom::default(),
             records: &self.records,

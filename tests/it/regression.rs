@@ -7,3 +7,4 @@ mod cli;
 mod connections;
 mod control;
 mod parse;
+mod verdict;

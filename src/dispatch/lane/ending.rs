@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Lane;
 use crate::dispatch::exchange::Exchange;
 use crate::dispatch::schedule::Claim;
-use crate::model::Failure;
+use crate::model::{Failure, RequestRecord};
 use crate::request_log;
 
 impl Lane {
@@ -97,6 +97,7 @@ impl Lane {
         self.shared.left(exchange.record.endpoint);
         self.ended.0 += 1;
         self.ended.1 += now.saturating_sub(exchange.record.sent.unwrap_or(now));
+        self.health.unseen += unseen(&exchange, now);
         let exchange = *exchange;
         let records = exchange.earlier.into_iter().chain([exchange.record]);
         match &self.shared.options.sink {
@@ -116,4 +117,12 @@ impl Lane {
             self.next = Claim::Until(Duration::ZERO);
         }
     }
+}
+
+/// How much of the time of `exchange` in flight, which is seen to be over at `now`, is in none of its records.
+fn unseen(exchange: &Exchange, now: Duration) -> Duration {
+    let records = || exchange.earlier.iter().chain([&exchange.record]);
+    let begun = records().find_map(RequestRecord::taken_up).unwrap_or(now);
+    let told: Duration = records().filter_map(RequestRecord::in_flight).sum();
+    now.saturating_sub(begun).saturating_sub(told)
 }
