@@ -86,8 +86,10 @@ pub(super) struct Answers {
     theirs: u64,
     /// Answers that are long enough to come in several pieces.
     long: u64,
-    /// Those that came in one.
-    whole: u64,
+    /// Those that came as one event.
+    single: u64,
+    /// Those whose events came together.
+    together: u64,
 }
 
 impl Answers {
@@ -115,7 +117,8 @@ impl Answers {
         }
         if tokens.count >= LONG {
             self.long += 1;
-            self.whole += u64::from(is_whole(record, tokens.count));
+            self.single += u64::from(record.events.len() == 1);
+            self.together += u64::from(came_together(record, tokens.count));
         }
     }
 
@@ -170,10 +173,11 @@ impl Answers {
     }
 
     fn pieces(&self, health: &Health) -> Option<Finding> {
-        let Self { long, whole, .. } = *self;
-        // What was read late may have come in pieces.
-        let is_ours = health.lag().quantile_ns(0.99) > u64::try_from(LAG.as_nanos() / 4).ok()?;
-        (whole as f64 > long as f64 * PIECES && !is_ours).then(|| Finding {
+        let Self { long, single, together, .. } = *self;
+        // Events that were read late may have come one by one.
+        let lag = Duration::from_nanos(health.lag().quantile_ns(0.99));
+        let whole = if lag > LAG / 4 { single } else { single + together };
+        (whole as f64 > long as f64 * PIECES).then(|| Finding {
             evidence: format!(
                 "{whole} of {long} streams came in one piece: their TTFT is the E2E latency, and their ITL is 0"
             ),
@@ -182,10 +186,9 @@ impl Answers {
     }
 }
 
-/// Whether all of the answer, of `tokens` tokens, came at once.
-fn is_whole(record: &RequestRecord, tokens: u64) -> bool {
-    let at = &record.events.at_ns;
-    let (Some(first), Some(last)) = (at.first(), at.last()) else { return false };
+/// Whether all events of the answer, of `tokens` tokens, came at once.
+fn came_together(record: &RequestRecord, tokens: u64) -> bool {
+    let [first, .., last] = record.events.at_ns[..] else { return false };
     let gaps = u32::try_from(tokens - 1).unwrap_or(u32::MAX);
-    Duration::from_nanos(last.saturating_sub(*first)) < TOGETHER * gaps
+    Duration::from_nanos(last.saturating_sub(first)) < TOGETHER * gaps
 }
