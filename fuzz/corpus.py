@@ -66,6 +66,45 @@ def streams():
         write("http1", name, b"\x07" + data)
 
 
+def odd():
+    """Answers that are not as protocols say, and that are read all the same."""
+    text = b'{"choices":[{"index":0,"text":"a","finish_reason":null}]}'
+    data = b"data: " + text + b"\n\n"
+    end = b'data: {"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":2}}\n\ndata: [DONE]\n\n'
+    completions, chat, native = BACKENDS["completions"], BACKENDS["chat"], BACKENDS["native"]
+    message = b'data: {"choices":[{"index":0,"delta":%s,"finish_reason":""}]}\n\n'
+    generate = b'data: {"text":" the","meta_info":{"completion_tokens":%d,"finish_reason":null}}\n\n'
+    shapes = {
+        "lines": (completions, text + b"\n" + text + b"\n"),
+        "blank": (completions, b"\n\n" + data + end),
+        "pretty": (completions, b'{\n "choices": [{"text": "a"}],\n "usage": {"completion_tokens": 1}\n}\n'),
+        "gzip": (completions, b"\x1f\x8b\x08\x00"),
+        "page": (completions, b"<html>no</html>"),
+        "zero": (completions, data * 2 + end.replace(b":2}", b":0}")),
+        "million": (completions, data * 2 + end.replace(b":2}", b":1000000}")),
+        "early": (completions, end.replace(b"data: [DONE]\n\n", b"") + data * 2),
+        "each": (completions, data + end.replace(b"data: [DONE]\n\n", b"") * 3),
+        "numbered": (completions, data + data.replace(b'"index":0', b'"index":1.0') + data.replace(b'"index":0', b'"index":"7"')),
+        "nan": (completions, data.replace(b"null", b'null,"logprobs":[-Infinity,NaN]') + end),
+        "twice": (completions, data.replace(b'"text"', b'"text":"b","text"') + end),
+        "surrogates": (completions, data.replace(b'"a"', b'"\\ud83d"') + data.replace(b'"a"', b'"\\ude00"') + end),
+        "null": (completions, b"data: null\n\n" + data + end),
+        "after": (completions, data + end + data),
+        "cut": (completions, data + b'data: {"choi'),
+        "parts": (chat, message % b'{"content":[{"type":"text","text":"a"},"b",5]}'),
+        "number": (chat, message % b'{"content":1e300}'),
+        "object": (chat, message % b'{"tool_calls":[{"function":{"name":"f","arguments":{"x":1}}}]}'),
+        "base": (chat, b'{"base_resp":{"status_code":1004,"status_msg":"no"}}'),
+        "detail": (chat, b'{"detail":[{"msg":"no"}]}'),
+        "errors": (chat, b'data: {"error":[{"code":"no"}]}\n\n'),
+        "alike": (native, generate % 1 + generate % 2 + generate % 3),
+        "back": (native, generate % 3 + (generate % 2).replace(b" the", b" the a")),
+        "leap": (native, generate % 1 + (generate % 16000000).replace(b" the", b" the a")),
+    }
+    for name, (backend, body) in shapes.items():
+        write("collector", "odd-" + name, bytes([backend, 4 if name == "each" else 2, 7]) + body)
+
+
 def batches():
     def event(index, count, reason):
         meta = {"completion_tokens": count, "finish_reason": reason, "prompt_tokens": 5, "cached_tokens": 2}
@@ -102,5 +141,6 @@ def files():
 
 
 streams()
+odd()
 batches()
 files()
