@@ -210,6 +210,18 @@ impl Request<'_> {
         Cow::Owned(extra)
     }
 
+    /// Whether nothing but text is asked for, the user's keys included.
+    fn is_text_alone(
+        &self,
+        extra: &Map<String, Value>,
+        sampling: Option<&Map<String, Value>>,
+    ) -> bool {
+        let set = &self.common.sampling;
+        let is_set = set.return_logprob || set.return_routed_experts;
+        let mut keys = extra.keys().chain(sampling.into_iter().flat_map(Map::keys));
+        !is_set && !keys.any(|key| MORE.iter().any(|more| key.contains(more)))
+    }
+
     /// What bounds the answer: the length of the row, unless the user's keys ask for more or take the bound away.
     pub fn asked(&self) -> Asked {
         let extra = self.extra();
@@ -223,6 +235,7 @@ impl Request<'_> {
         Asked {
             completions: Some(u16::try_from(completions.unwrap_or(1).max(1)).unwrap_or(u16::MAX)),
             tokens: is_bound.then_some(most.max(self.row.output_len as u64)),
+            is_text_alone: self.is_text_alone(&extra, sampling),
         }
     }
 }
@@ -281,6 +294,9 @@ pub fn leave_out(said: &str) -> Option<String> {
         "if the server does not take `{key}`: --extra-request-body '{{\"{key}\": null}}' leaves it out"
     ))
 }
+
+/// Parts of keys that ask for more than text.
+const MORE: [&str; 5] = ["logprob", "hidden", "expert", "embed", "echo"];
 
 /// One wire protocol.
 pub trait Protocol: Sync + std::fmt::Debug {

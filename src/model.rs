@@ -101,6 +101,9 @@ pub struct Asked {
     pub completions: Option<u16>,
     /// Most output tokens of each completion.
     pub tokens: Option<u64>,
+    /// Whether the answer is to hold text and no more: without log probabilities, hidden states and the like, of which
+    /// nobody knows how long they are.
+    pub is_text_alone: bool,
 }
 
 /// Counts that a server told and that cannot be those of the request: no figure is made of them.

@@ -3,6 +3,7 @@
 //! Has no clock: the caller says when each chunk arrived, so recorded streams give exact latencies.
 
 mod arrivals;
+mod caps;
 mod completion;
 mod counts;
 mod framing;
@@ -12,10 +13,11 @@ mod seen;
 
 use std::time::Duration;
 
+use self::caps::Caps;
 use self::completion::Completion;
 pub use self::framing::Framing;
 use self::framing::{Lines, Opening, opening};
-use self::seen::{Seen, malformed};
+use self::seen::{Seen, Stop, malformed};
 use crate::backend::Decoder;
 use crate::model::{
     Asked, Failure, FailureKind, OutputTokens, PerCompletion, Phase, RequestRecord, TokenSource,
@@ -103,6 +105,8 @@ impl Collector {
     pub fn answering(mut self, asked: Asked, bytes: usize) -> Self {
         self.seen.asked = asked;
         self.seen.request = Some(bytes);
+        self.seen.caps = Caps::of(asked, bytes);
+        self.sse = sse::Reader::with_cap(self.seen.caps.event);
         self
     }
 
@@ -127,7 +131,8 @@ impl Collector {
     fn read(&mut self, chunk: &[u8], at: Duration) -> Result<u64, Failure> {
         let before = self.seen.tokens();
         let seen = &mut self.seen;
-        self.sse.feed(chunk, &mut |event| seen.event(event, at))?;
+        let fed = self.sse.feed(chunk, &mut |event| seen.event(event, at).map_err(Stop::Failed));
+        fed.map_err(|stop| seen.failure_of(stop))?;
         // Once for each read, not for each event: one read can not bring much.
         seen.check_size()?;
         if seen.last.is_none() {
@@ -139,8 +144,9 @@ impl Collector {
 
     /// Keeps a chunk of a body that is no stream of events, as far as is known, and finds out whether it is one.
     fn keep(&mut self, chunk: &[u8], at: Duration) -> Result<u64, Failure> {
-        if self.body.len() + chunk.len() > MAX_BODY {
-            let what = format!("the response is longer than {} MiB", MAX_BODY >> 20);
+        let caps = &self.seen.caps;
+        if self.body.len() + chunk.len() > caps.body {
+            let what = caps.reason("bytes", caps.body as u64);
             return Err(malformed(what, Phase::FirstToken));
         }
         if self.body.is_empty() && opening(chunk) == Some(Opening::Events) {
@@ -191,7 +197,9 @@ impl Collector {
         }
         let seen = &mut self.seen;
         if self.form == Form::Events {
-            self.sse.finish(&mut |event| seen.event(event, at)).map_err(|failure: Failure| {
+            let fed = self.sse.finish(&mut |event| seen.event(event, at).map_err(Stop::Failed));
+            fed.map_err(|stop| {
+                let failure = seen.failure_of(stop);
                 // It lacks the blank line that would have ended it.
                 let is_cut = failure.kind == FailureKind::Malformed;
                 let message = format!("the stream ended within an event: {}", failure.message);

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
+use super::Expect;
 use super::arrivals::{Arrival, Arrivals};
+use super::caps::Caps;
 use super::completion::Completion;
 use super::counts::{BEYOND, Totals, most_output, most_prompt};
 use super::repeated::Repeated;
-use super::{Expect, MAX_TEXT};
 use crate::backend::{DecodeError, Decoder, Delta, End, Part, Step, TextMode};
-use crate::model::{
-    Asked, CachedTokens, Failure, FailureKind, Impossible, MAX_TOKENS, PerCompletion, Phase,
-};
+use crate::model::{Asked, CachedTokens, Failure, FailureKind, Impossible, PerCompletion, Phase};
 use crate::sse;
 
 /// Bytes of text that a token has, about.
@@ -23,6 +22,7 @@ pub(super) struct Seen {
     pub(super) asked: Asked,
     /// Bytes of the request's body, if that is known.
     pub(super) request: Option<usize>,
+    pub(super) caps: Caps,
     pub(super) events: Arrivals,
     pub(super) completions: PerCompletion<Completion>,
     /// The server's counts of all completions, if it told one after any count of a single one.
@@ -50,6 +50,7 @@ impl Seen {
             repeated: Repeated::default(),
             asked: Asked::default(),
             request: None,
+            caps: Caps::default(),
             events: Arrivals::default(),
             completions: PerCompletion::default(),
             totals: Totals::default(),
@@ -72,15 +73,25 @@ impl Seen {
     pub(super) fn check_size(&self) -> Result<(), Failure> {
         let PerCompletion { first, others } = &self.completions;
         let text = others.iter().fold(first.kept(), |sum, other| sum + other.kept());
-        if text > MAX_TEXT {
-            let what = format!("the text of the response is longer than {} MiB", MAX_TEXT >> 20);
-            return Err(malformed(what, self.phase()));
+        let (what, cap) = if text > self.caps.text {
+            ("bytes of text", self.caps.text as u64)
+        } else if self.events.len() as u64 > self.caps.events {
+            ("events", self.caps.events)
+        } else {
+            return Ok(());
+        };
+        Err(malformed(self.caps.reason(what, cap), self.phase()))
+    }
+
+    /// The failure of a stream whose reading has stopped.
+    pub(super) fn failure_of(&self, stop: Stop) -> Failure {
+        match stop {
+            Stop::Failed(failure) => failure,
+            Stop::TooLong(sse::TooLong { cap }) => {
+                let what = self.caps.reason("bytes in one event", cap as u64);
+                malformed(what, self.phase())
+            }
         }
-        if self.events.len() as u64 > MAX_TOKENS {
-            let what = format!("the response has more than {MAX_TOKENS} events");
-            return Err(malformed(what, self.phase()));
-        }
-        Ok(())
     }
 
     /// Removes counts of the prompt that cannot be, and tells them.
@@ -384,10 +395,17 @@ pub(super) fn malformed(what: String, phase: Phase) -> Failure {
     failure(&DecodeError::Malformed(what), phase)
 }
 
-impl From<sse::TooLong> for Failure {
-    /// The phase is set by who knows it.
+/// Why the reading of a stream has stopped.
+pub(super) enum Stop {
+    /// An event failed the request.
+    Failed(Failure),
+    /// An event is too long.
+    TooLong(sse::TooLong),
+}
+
+impl From<sse::TooLong> for Stop {
     fn from(error: sse::TooLong) -> Self {
-        Self { status: None, ..malformed(error.to_string(), Phase::FirstToken) }
+        Self::TooLong(error)
     }
 }
 

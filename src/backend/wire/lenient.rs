@@ -266,7 +266,8 @@ impl<'de> Lenient<'de> for Text<'de> {
     }
 
     fn number(value: f64) -> Self {
-        Self(Some(Cow::Owned(value.to_string())))
+        // With an exponent where that is shorter: nothing grows beyond what was read.
+        Self(Some(Cow::Owned(format!("{value:?}"))))
     }
 
     fn list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {

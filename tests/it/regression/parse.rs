@@ -788,3 +788,50 @@ fn tokens_that_nobody_saw_arrive_have_no_time_per_token() {
     assert!((mean - tpot).abs() < 1e-6, "{mean} {tpot}");
     assert!(mean >= 10.0, "{mean}");
 }
+
+#[test]
+fn an_answer_far_beyond_what_was_asked_for_is_cut() {
+    let long = "word ".repeat(1 << 16);
+    for (backend, wire) in [("vllm", Wire::Completions), ("sglang", Wire::Native)] {
+        let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+        let cut = |phase, says| bad("malformed", phase, says);
+        let one = |data: Value| chunk(&event(&data));
+        let mut rows = vec![
+            row(
+                "one event",
+                Answer::events().raw("ffffffff\r\ndata: ").flood(&long),
+                cut("first_token", "bytes in one event"),
+            ),
+            row(
+                "one value",
+                Answer::head("200 OK", &["content-type: application/json"])
+                    .raw("{\"text\": \"")
+                    .flood(&long),
+                cut(
+                    "first_token",
+                    "the answer is cut, being far beyond the 4 tokens that were asked for",
+                ),
+            ),
+        ];
+        if wire != Wire::Native {
+            rows.extend([
+                row(
+                    "text",
+                    Answer::events().flood(one(wire.token(&[&long], 0))),
+                    cut("stream", "more than 1049600 bytes of text"),
+                ),
+                row(
+                    "events",
+                    Answer::events().flood(one(wire.token(WORDS, 0)).repeat(64)),
+                    cut("stream", "more than 65792 events"),
+                ),
+            ]);
+        }
+        rows.push(row(
+            "none of it",
+            Answer::stream(wire.events(WORDS)),
+            good(4, "server", &text(), 3),
+        ));
+        let _ = check(backend, &[], rows);
+    }
+}
