@@ -28,6 +28,7 @@ pub mod config;
 pub mod conversation;
 pub mod dataset;
 pub mod dispatch;
+pub mod door;
 pub mod download;
 pub mod error;
 pub mod fold;

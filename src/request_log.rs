@@ -87,7 +87,7 @@ impl Event {
                     input_tokens: request.prompt_len,
                     output_tokens_asked: request.output_len,
                     body_bytes: request.body.len(),
-                    body: excerpt(&request.body),
+                    body: secrets.hide(&excerpt(&request.body)).into_owned(),
                 }),
                 end: None,
             },

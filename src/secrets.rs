@@ -3,6 +3,8 @@
 //! Secrets are never put into texts. But a server that is told a key can say it again, in an error or in an answer,
 //! and so what others say goes through [`Secrets::hide`] before anybody reads it.
 
+mod matching;
+
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,9 +12,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+use self::matching::Matcher;
 use crate::model::{Outcome, RequestRecord};
 
 /// Shorter keys and passwords are not looked for: they are placeholders such as `EMPTY`, or parts of words.
@@ -26,7 +29,7 @@ const HIDDEN: &str = "***";
 
 /// Texts that must not be shown.
 #[derive(Clone, Default)]
-pub struct Secrets(Arc<[String]>);
+pub struct Secrets(Arc<Matcher>);
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,7 +37,7 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Collects secrets, in all the forms in which they may be said again.
+/// Collects secrets; the forms in which they may be said again are found from them.
 #[derive(Default)]
 pub struct Collected(Vec<String>);
 
@@ -48,14 +51,40 @@ impl Collected {
     /// A key or a password.
     pub fn key(&mut self, key: &str) {
         if key.len() >= SHORTEST_KEY {
-            self.add(key);
+            self.0.push(key.to_owned());
         }
     }
 
-    /// The value of a header.
+    /// The value of a header: as a whole, its credentials, and the values of which it consists, such as those of cookies.
     pub fn value(&mut self, value: &str) {
-        if value.len() >= SHORTEST_VALUE {
-            self.add(value);
+        let value = value.trim();
+        self.part(value);
+        if let Some((scheme, credentials)) = value.split_once(' ') {
+            self.part(credentials.trim());
+            if scheme.eq_ignore_ascii_case("basic") {
+                self.pair(credentials.trim());
+            }
+        }
+        for part in value.split([';', ',', ' ']) {
+            let part = part.split_once('=').map_or("", |(_, value)| value);
+            self.part(part.trim_matches('"'));
+        }
+    }
+
+    fn part(&mut self, part: &str) {
+        if part.len() >= SHORTEST_VALUE {
+            self.0.push(part.to_owned());
+        }
+    }
+
+    /// User and password in base64.
+    fn pair(&mut self, credentials: &str) {
+        let decoded = base64::engine::general_purpose::STANDARD.decode(credentials);
+        let Some(pair) = decoded.ok().and_then(|pair| String::from_utf8(pair).ok()) else { return };
+        self.key(&pair);
+        if let Some((user, password)) = pair.split_once(':') {
+            self.key(user);
+            self.key(password);
         }
     }
 
@@ -74,20 +103,25 @@ impl Collected {
         }
     }
 
-    fn add(&mut self, text: &str) {
-        // Within JSON, and within a URL.
-        let json = serde_json::to_string(text).unwrap_or_default();
-        let encoded = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        self.0.extend([text.to_owned(), json.trim_matches('"').to_owned(), encoded]);
-    }
-
     /// All of them.
-    pub fn done(mut self) -> Secrets {
-        // One may be a part of another.
-        self.0.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        self.0.dedup();
-        Secrets(self.0.into())
+    pub fn done(self) -> Secrets {
+        let texts = self.0.into_iter().map(|text| {
+            let is_word = may_be_ours(&text);
+            (text, is_word)
+        });
+        Secrets(Arc::new(Matcher::new(texts)))
     }
+}
+
+/// Longest text that may be a name of rbench's own, such as that of a backend or a key of a result.
+const LONGEST_WORD: usize = 24;
+
+/// Whether `secret` may as well be a name or a number of rbench's own, whose lines it must not break: it is looked for in
+/// what others say alone.
+fn may_be_ours(secret: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || b"-_/.".contains(&byte);
+    let is_number = |byte: u8| byte.is_ascii_digit() || b".+-eE".contains(&byte);
+    secret.len() <= LONGEST_WORD && (secret.bytes().all(is_word) || secret.bytes().all(is_number))
 }
 
 /// Longest ending of a file's name that is taken for one.
@@ -108,20 +142,47 @@ impl Secrets {
         self.0.is_empty()
     }
 
-    /// `text` without them, and without the beginning of one where it ends: long texts are cut before they are shown.
+    /// `text`, said by others, without them, and without the beginning of one where it ends: long texts are cut before
+    /// they are shown.
     pub fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut shown = Cow::Borrowed(text);
-        for secret in self.0.iter() {
-            if memchr::memmem::find(shown.as_bytes(), secret.as_bytes()).is_some() {
-                shown = Cow::Owned(shown.replace(secret, HIDDEN));
+        let whole = text.trim_end_matches(['.', char::REPLACEMENT_CHARACTER]);
+        match self.replace(whole.as_bytes(), true, Some(SHORTEST_KEY)) {
+            Cow::Borrowed(_) => self.hide_whole(text),
+            Cow::Owned(shown) => {
+                Cow::Owned(String::from_utf8_lossy(&shown).into_owned() + &text[whole.len()..])
             }
         }
-        let whole = shown.trim_end_matches(['.', char::REPLACEMENT_CHARACTER]);
-        if let Some(at) = self.0.iter().filter_map(|secret| begun(whole, secret)).min() {
-            let rest = &shown[whole.len()..];
-            shown = Cow::Owned(format!("{}{HIDDEN}{rest}", &whole[..at]));
+    }
+
+    /// `text` without those that reach into what [`Secrets::hide`] takes for the mark of a cut.
+    fn hide_whole<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.replace(text.as_bytes(), true, None) {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
+            Cow::Owned(shown) => Cow::Owned(String::from_utf8_lossy(&shown).into_owned()),
         }
-        shown
+    }
+
+    /// `text`, a whole of our own with parts that others have said, without them.
+    pub fn mask<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        self.replace(text, false, None)
+    }
+
+    fn replace<'a>(&self, text: &'a [u8], words: bool, cut: Option<usize>) -> Cow<'a, [u8]> {
+        if self.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut shown = Vec::new();
+        let mut from = 0;
+        while let Some(found) = self.0.find(text, from, words, cut) {
+            shown.extend_from_slice(&text[from..found.start]);
+            shown.extend_from_slice(HIDDEN.as_bytes());
+            from = found.end;
+        }
+        if from == 0 {
+            return Cow::Borrowed(text);
+        }
+        shown.extend_from_slice(&text[from..]);
+        Cow::Owned(shown)
     }
 
     /// Takes them out of `text`; whether there were any.
@@ -145,6 +206,10 @@ impl Secrets {
             self.take_out(&mut failure.message);
             failure.excerpt.as_mut().map(|excerpt| self.take_out(excerpt));
         }
+        let tiers = record.cached.as_mut().and_then(|cached| cached.tiers.as_mut());
+        if let Some(name) = tiers.and_then(|tiers| tiers.storage_backend.as_mut()) {
+            self.take_out(name);
+        }
     }
 
     /// Takes them out of all strings and keys of `value`.
@@ -166,16 +231,6 @@ impl Secrets {
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
-}
-
-/// Where the beginning of `secret` begins with which `text` ends, if it does.
-fn begun(text: &str, secret: &str) -> Option<usize> {
-    let longest = secret.len().saturating_sub(1).min(text.len());
-    let lengths = (SHORTEST_KEY..=longest).rev();
-    lengths
-        .filter(|&len| secret.is_char_boundary(len))
-        .find(|&len| text.ends_with(&secret[..len]))
-        .map(|len| text.len() - len)
 }
 
 #[cfg(test)]
@@ -208,16 +263,82 @@ mod tests {
             ("p@ssword p%40ssword p%40sswort", "*** *** p%40sswort"),
             // Cut texts end with the beginning of one.
             ("key sk-1234", "key ***"),
-            ("key sk-1234\"5-lo...", "key ***-lo..."),
+            ("key sk-1234\"5-lo...", "key ***..."),
             ("key sk-1234, and more", "key sk-1234, and more"),
             ("key sk-12", "key sk-12"),
             // What curl and this client make of user and password.
             ("Basic bWU6cEBzc3dvcmQ=", "Basic ***"),
+            ("a sk-1234\"5...", "a ***..."),
         ] {
             assert_eq!(secrets.hide(text), want, "{text}");
         }
         assert!(Secrets::default().is_empty() && !secrets.is_empty());
         assert_eq!(format!("{secrets:?}"), "Secrets(***)");
+    }
+
+    #[test]
+    fn secrets_in_every_encoding() {
+        let mut collected = Collected::default();
+        collected.key("Ab/c=d&e\\f g'h\"é<7>");
+        collected.value("Basic bWU6cEBzczp3b3JkOQ==");
+        collected.value("session=c00kie-value; theme=dark; id=\"quoted-value-1\"");
+        let secrets = collected.done();
+        for text in [
+            r#"Ab/c=d&e\f g'h"é<7>"#,
+            r#"Ab\/c=d&e\\f g'h\"é<7>"#,
+            r#"Ab\/c\u003dd\u0026e\\f g\u0027h\"\u00E9\u003c7\u003E"#,
+            r#"Ab\\/c\\u003dd\\u0026e\\\\f g'h\\\"\\u00e9<7>"#,
+            "Ab%2Fc%3Dd%26e%5Cf%20g%27h%22%C3%A9%3C7%3E",
+            "Ab/c=d&e%5cf%20g'h%22%c3%a9%3c7%3e",
+            "Ab%2Fc%3Dd%26e%5Cf+g%27h%22%C3%A9%3C7%3E",
+            "%41%62%2F%63%3D%64%26%65%5C%66%20%67%27%68%22%C3%A9%3C%37%3E",
+            "Ab%252Fc%253Dd%2526e%255Cf%2520g%2527h%2522%25C3%25A9%253C7%253E",
+            "Ab/c=d&amp;e\\f g&#39;h&quot;é&lt;7&gt;",
+            "Ab&#x2F;c&#61;d&amp;e&#92;f g&#x27;h&#34;&#233;&lt;7&gt;",
+            "Ab/c=d&amp;amp;e\\f g&amp;#39;h&amp;quot;é&amp;lt;7&amp;gt;",
+            r"Ab/c=d&e\x5cf\x20g\x27h\x22\xc3\xa9\x3c7\x3e",
+            "me:p@ss:word9",
+            "p@ss:word9",
+            "p%40ss%3Aword9",
+            "c00kie-value",
+            "quoted-value-1",
+        ] {
+            for (before, after) in [("", ""), ("at ", ", and more"), ("\\n", "\\n")] {
+                let said = format!("{before}{text}{after}");
+                assert_eq!(secrets.hide(&said), format!("{before}***{after}"), "{text}");
+            }
+        }
+        let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        let url_safe = |text: &str| base64::engine::general_purpose::URL_SAFE.encode(text);
+        for before in ["", "a", "ab", "Bearer "] {
+            for after in ["", "c", "cd", "cde"] {
+                let text = format!("{before}Ab/c=d&e\\f g'h\"é<7>{after}");
+                for said in [encode(&text), url_safe(&text), encode(&text).replace('/', "\\/")] {
+                    // What is left has at most two characters of it at either end.
+                    let shown = secrets.hide(&said).into_owned();
+                    assert!(shown.contains("***"), "{text}: {said}: {shown}");
+                    assert!(shown.len() <= (before.len() + after.len()) * 4 / 3 + 13, "{shown}");
+                }
+            }
+        }
+        // What is cut within an escape.
+        for cut in ["Ab%2Fc%3Dd%", "Ab%2Fc%3Dd%2", r"Ab\/c\u003dd\u00", "Ab/c=d&am..."] {
+            let shown = secrets.hide(cut).into_owned();
+            assert!(!shown.contains('b'), "{cut}: {shown}");
+        }
+    }
+
+    #[test]
+    fn words_of_our_own_are_not_broken() {
+        let mut collected = Collected::default();
+        for word in ["sglang", "completed", "application/json", "12345678", "sk-Secret"] {
+            collected.key(word);
+        }
+        let secrets = collected.done();
+        let line = br#"{"backend":"sglang","completed":12345678,"said":"sk-Secret"}"#;
+        let shown = secrets.mask(line).into_owned();
+        assert_eq!(shown, br#"{"backend":"sglang","completed":12345678,"said":"***"}"#);
+        assert_eq!(secrets.hide("sglang completed"), "*** ***");
     }
 
     #[test]

@@ -4,21 +4,11 @@
 
 mod stderr;
 
-use std::borrow::Cow;
 use std::error::Error as _;
 use std::io::{self, IsTerminal, Write};
-use std::sync::OnceLock;
 
+use crate::door;
 use crate::error::Error;
-use crate::secrets::Secrets;
-
-/// What is not written to stderr, whoever says it.
-static SECRETS: OnceLock<Secrets> = OnceLock::new();
-
-/// Has `secrets` taken out of all that is written to stderr from now on. A program has its words once; so has this.
-pub fn keep_secret(secrets: &Secrets) {
-    let _ = SECRETS.set(secrets.clone());
-}
 
 /// Writes to the two streams.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +42,7 @@ impl Ui {
     /// If stdout can not be written to; a closed pipe is not an error.
     pub fn data(self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        match out.write_all(door::block(text).as_bytes()).and_then(|()| out.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             result => result,
         }
@@ -92,8 +82,13 @@ impl Ui {
         }
     }
 
+    /// Shows a text of several lines that this program has made, such as a plot.
+    pub fn block(self, text: &str) {
+        stderr::write(&format!("{}\n", door::block(text)));
+    }
+
     fn line(self, color: &str, label: &str, text: &str) {
-        let text = SECRETS.get().map_or(Cow::Borrowed(text), |secrets| secrets.hide(text));
+        let text = door::message(text);
         stderr::write(&if self.color && !color.is_empty() {
             format!("{color}{label}\x1b[0m{text}\n")
         } else {

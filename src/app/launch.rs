@@ -164,7 +164,9 @@ impl Launched {
         }
         ui.status("the last that the server said:");
         for line in &lines[lines.len().saturating_sub(SHOWN)..] {
-            ui.status(&format!("  {}", end_of(line)));
+            // Of a progress bar the last state is shown.
+            let shown = line.rsplit('\r').find(|state| !state.is_empty()).unwrap_or_default();
+            ui.status(&format!("  {}", end_of(shown)));
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::cli::one_batch::OneBatchWords;
 use crate::config::Keys;
 use crate::config::one_batch::{OneBatch, Planned, resolve_one_batch};
 use crate::dataset::{Context, Reading};
+use crate::door;
 use crate::error::{Error, Kind};
 use crate::hub::Hub;
 use crate::limits;
@@ -23,7 +24,7 @@ use crate::model::Prompt;
 use crate::output::one_batch as output;
 use crate::probe::stream::Sender;
 use crate::probe::{self, State};
-use crate::ui::{self, Ui};
+use crate::ui::Ui;
 
 /// How often a server is asked to empty its cache before that is an error.
 const FLUSHES: usize = 3;
@@ -52,7 +53,7 @@ pub(super) fn one_batch(words: OneBatchWords, ui: Ui) -> Result<(), Error> {
     let url = engine.as_ref().map(Engine::url);
     let keys = Keys::read(words.args.reach.api_key_file.as_deref())?;
     let config = resolve_one_batch(words, &keys, url)?;
-    ui::keep_secret(&config.serve.target.secrets);
+    door::keep_secret(&config.serve.target.secrets);
     save::check("--result-filename", Some(&config.result_file))?;
     limits::raise_descriptors();
     let session = Session::open(&config.serve, ui)?;

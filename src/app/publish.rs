@@ -154,7 +154,7 @@ fn plots(report: &Report<'_>, ui: Ui) {
     let end_s = over.slice_s * over.in_flight.len() as f64;
     let draw = |what: &str, values: &[f64]| {
         let title = format!("{what}, in slices of {} s", over.slice_s);
-        ui.status(&plot::plot(&title, values, over.slice_s, end_s));
+        ui.block(&plot::plot(&title, values, over.slice_s, end_s));
     };
     if report.facts.generates {
         draw("Output tokens per second", &over.tokens_per_s);

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use crate::door;
 use crate::error::{Error, Kind};
 
 /// Checks before the run that what `flag` names can be written after it; leaves nothing behind.
@@ -61,7 +62,9 @@ pub(super) fn append_lines(path: &Path, lines: &[u8]) -> io::Result<()> {
     {
         // A named pipe that nobody reads would be waited for without an end.
         let read = if metadata.file_type().is_fifo() { Some(reader(path)?) } else { None };
-        OpenOptions::new().append(true).open(path)?.write_all(lines)?;
+        let mut lines = lines.to_vec();
+        door::json(&mut lines, 0);
+        OpenOptions::new().append(true).open(path)?.write_all(&lines)?;
         drop(read);
         return Ok(());
     }
@@ -78,6 +81,7 @@ pub(super) fn append_lines(path: &Path, lines: &[u8]) -> io::Result<()> {
         }
     }
     text.extend(lines);
+    door::json(&mut text, 0);
     // What fills a disk is on some file systems known only when it gets there.
     file.write_all(&text).and_then(|()| file.sync_data()).inspect_err(|_| {
         // The first error is the one to report.

@@ -30,6 +30,7 @@ use crate::cli::ServeWords;
 use crate::config::{self, Keys, Place, Serve};
 use crate::conversation;
 use crate::dispatch::{self, Ran};
+use crate::door;
 use crate::error::{Error, Kind};
 use crate::fold::Rules;
 use crate::hub::Hub;
@@ -42,7 +43,7 @@ use crate::progress::{Bar, Progress, Towards};
 use crate::report::Facts;
 use crate::tokenizer::Tokenizer;
 use crate::transport::{Endpoint, Route};
-use crate::ui::{self, Ui};
+use crate::ui::Ui;
 
 /// `rbench serve`.
 pub(super) fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
@@ -75,7 +76,7 @@ pub(super) fn begin(words: ServeWords, ui: Ui) -> Result<(Option<Engine>, Serve)
     let engine = if words.args.mock { Some(Engine::start(words.args.seed)?) } else { None };
     let keys = Keys::read(words.args.reach.api_key_file.as_deref())?;
     let mut config = config::resolve(words, &keys, engine.as_ref().map(Engine::url))?;
-    ui::keep_secret(&config.target.secrets);
+    door::keep_secret(&config.target.secrets);
     if engine.is_some() && !config.backend.lists_models {
         // Nobody can be asked for the name, and --mock leaves no choice of it.
         config.model = Some(mock::MODEL.to_owned());

@@ -170,6 +170,9 @@ fn bad_value(error: &mut Error, command: &Command) {
 /// Whether a message may repeat `word`, among whose kind are the words of `known`.
 pub(super) fn may_repeat(word: &str, known: &[&str]) -> bool {
     let numeral = |c: char| c.is_ascii_digit() || "+-.,:%eE".contains(c);
+    if word.contains(|c: char| c.is_control()) {
+        return false;
+    }
     word.len() < SHORTEST_KEY
         || (word.len() <= LONGEST_NUMBER && word.chars().all(numeral))
         || known.iter().any(|known| known.contains(word))

@@ -1,5 +1,6 @@
 //! The keys that open a server, from the environment or a file: neither shows in the list of processes.
 
+use std::env::VarError;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -40,6 +41,11 @@ impl Keys {
     /// # Errors
     /// If the file can not be read, or does not hold one key.
     pub fn read(file: Option<&Path>) -> Result<Self, Error> {
+        for name in ["OPENAI_API_KEY", "API_KEY"] {
+            if let Err(VarError::NotUnicode(_)) = std::env::var(name) {
+                return Err(usage(format!("{name} is no text that a header can hold")));
+            }
+        }
         let read = |name: &str| std::env::var(name).ok().filter(|key| !key.is_empty());
         let either = |name: &&str| [read(name), read(&name.to_lowercase())];
         let bearer = match file {
@@ -65,6 +71,7 @@ impl Keys {
             let key = key.trim();
             secrets.key(key);
             secrets.key(key.split_once(' ').map_or("", |(_, rest)| rest.trim()));
+            secrets.value(key);
         }
         for proxy in &self.proxies {
             // The scheme may be left out.

@@ -147,9 +147,7 @@ fn secrets(args: &ServeArgs, keys: &Keys) -> Secrets {
     keys.collect(&mut secrets);
     for header in &args.header {
         if let Header::Pair { value, .. } = header {
-            secrets.value(value.trim());
-            // Such as the key of a bearer token.
-            secrets.value(value.trim().split_once(' ').map_or("", |(_, rest)| rest.trim()));
+            secrets.value(value);
         }
     }
     let profiling = &args.profiling;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::door;
+
 /// How the first line of a run begins.
 pub(super) const HEADER: &str = "{\"rbench_records\":";
 
@@ -40,5 +42,6 @@ pub(super) fn push(out: &mut Vec<u8>, value: &impl Serialize) -> std::io::Result
         return Err(error.into());
     }
     out.push(b'\n');
+    door::json(out, start);
     Ok(())
 }

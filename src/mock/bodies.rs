@@ -11,9 +11,36 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-/// Headers whose values are secrets.
-const SECRET: [&str; 5] =
-    ["authorization", "proxy-authorization", "cookie", "api-key", "x-api-key"];
+/// Parts of the names of headers whose values are secrets.
+const SECRET: [&str; 12] = [
+    "auth",
+    "cookie",
+    "credential",
+    "jwt",
+    "key",
+    "pass",
+    "pwd",
+    "secret",
+    "session",
+    "signature",
+    "ticket",
+    "token",
+];
+
+/// Headers whose values are none, though their names or values look like it.
+const OPEN: [&str; 8] = [
+    "accept",
+    "content-type",
+    "host",
+    "traceparent",
+    "user-agent",
+    "x-correlation-id",
+    "x-request-id",
+    "x-smg-routing-key",
+];
+
+/// Values as long as this, with letters and digits and no blanks, may be keys whatever their header is.
+const LONG: usize = 16;
 
 /// Appends requests to a file, each with a single write.
 #[derive(Debug)]
@@ -73,17 +100,26 @@ fn line(path: &str, headers: &HeaderMap, body: &[u8]) -> serde_json::Result<Vec<
 fn visible(headers: &HeaderMap) -> Map<String, Value> {
     let mut map = Map::new();
     for name in headers.keys() {
-        let value = if SECRET.contains(&name.as_str()) {
-            "***".to_owned()
-        } else {
-            let values = headers.get_all(name).iter();
-            let texts: Vec<_> =
-                values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-            texts.join(", ")
-        };
+        let values = headers.get_all(name).iter();
+        let texts: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        let is_secret = !OPEN.contains(&name.as_str())
+            && (SECRET.iter().any(|part| name.as_str().contains(part))
+                || texts.iter().any(|text| may_be_key(text)));
+        let value = if is_secret { "***".to_owned() } else { texts.join(", ") };
         map.insert(name.as_str().to_owned(), Value::String(value));
     }
     map
+}
+
+/// Whether a value may be a key: credentials with their scheme, or a long word of letters and digits.
+fn may_be_key(value: &str) -> bool {
+    let scheme = value.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+    let is_key = |word: &str| {
+        let has = |kind: fn(&u8) -> bool| word.as_bytes().iter().any(kind);
+        word.len() >= LONG && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+    };
+    ["basic", "bearer", "digest"].contains(&scheme.as_str())
+        || value.split([' ', ';', ',', '=']).any(is_key)
 }
 
 #[cfg(test)]
@@ -93,13 +129,27 @@ mod tests {
     fn check(body: &[u8], expected: &str) {
         let mut headers = HeaderMap::new();
         headers.append("authorization", "Bearer secret".parse().unwrap());
+        for (name, value) in [
+            ("x-auth-token", "open"),
+            ("x-goog-api-key", "open"),
+            ("cookie", "a=b"),
+            ("x-my-secret", "open"),
+            ("x-anything", "sk-0123456789abcdef"),
+            ("x-other", "Bearer open"),
+            ("x-pair", "id=0123456789abcdef"),
+        ] {
+            headers.append(name, value.parse().unwrap());
+        }
+        headers.append("x-smg-routing-key", "0123456789abcdef".parse().unwrap());
         headers.append("x-tag", "a".parse().unwrap());
         headers.append("x-tag", "b".parse().unwrap());
         let found = String::from_utf8(line("/generate", &headers, body).unwrap()).unwrap();
         let start = r#"{"path":"/generate","headers":{"#;
         assert!(found.starts_with(start), "{found}");
         assert!(found.contains(r#""authorization":"***""#), "{found}");
+        assert_eq!(found.matches(r#":"***""#).count(), 8, "{found}");
         assert!(found.contains(r#""x-tag":"a, b""#), "{found}");
+        assert!(found.contains(r#""x-smg-routing-key":"0123456789abcdef""#), "{found}");
         assert!(found.ends_with(&format!(r#""body":{expected}}}"#)), "{found}");
     }
 

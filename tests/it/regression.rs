@@ -6,5 +6,6 @@ mod budget;
 mod cli;
 mod connections;
 mod control;
+mod doors;
 mod parse;
 mod verdict;

@@ -40,6 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("dispatch", &["health", "model", "progress", "raw", "request_log", "response", "transport"]),
     ("download", &["error", "transport"]),
+    ("door", &["secrets"]),
     ("error", &[]),
     ("fold", &["account", "conversation", "metric", "model", "secrets", "tokenizer"]),
     ("health", &[]),
@@ -51,6 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "backend",
             "ceiling::Ceiling",
             "conversation",
+            "door",
             "error",
             "health",
             "metric",
@@ -71,6 +73,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "audit",
             "batch",
             "ceiling::Headroom",
+            "door::one_line",
             "health",
             "metric::Figure",
             "metric::PerEndpoint",
@@ -96,7 +99,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stats", &[]),
     ("tokenizer", &["bundled", "error", "hub"]),
     ("transport", &["backend", "error", "model", "raw", "secrets::named"]),
-    ("ui", &["error", "secrets"]),
+    ("ui", &["door", "error"]),
     ("vision", &["model"]),
 ];
 

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::line::number;
 use super::table::{heading, line, value};
+use crate::door::one_line;
 use crate::metric::{Figure, Slo};
 use crate::model::RequestRecord;
 use crate::report::Report;
@@ -58,10 +59,10 @@ pub(super) fn cache(report: &Report<'_>) -> String {
         tiers.push(("  Device:".to_owned(), figure("device_cached_tokens")));
         tiers.push(("  Host:".to_owned(), figure("host_cached_tokens")));
         if some("storage_cached_tokens") {
-            let label = report
-                .storage_backend
-                .as_ref()
-                .map_or_else(|| "  Storage:".to_owned(), |name| format!("  Storage ({name}):"));
+            let label = report.storage_backend.as_ref().map_or_else(
+                || "  Storage:".to_owned(),
+                |name| format!("  Storage ({}):", one_line(name)),
+            );
             tiers.push((label, figure("storage_cached_tokens")));
         }
     }
