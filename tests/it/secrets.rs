@@ -90,7 +90,10 @@ fn a_server_that_says_again_what_it_was_sent() {
                     event(&wire.closing(WORDS)[0]),
                     DONE.to_owned(),
                 ]),
-                8 => Answer::head("200 OK", &[&format!("content-encoding: {VALUE}")]),
+                8 => Answer::head(
+                    "200 OK",
+                    &[&format!("content-encoding: {VALUE}"), "content-length: 0"],
+                ),
                 // Where texts are cut a part of a key is left.
                 9 => Answer::body("500 No", "text/plain", &cut(1024)),
                 10 => Answer::stream([format!("data: {}\n\n", cut(120))]),

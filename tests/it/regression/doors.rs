@@ -99,7 +99,10 @@ fn parrot(text: &str) -> Script {
                 "302 Found",
                 &[&format!("location: http://h/{header}"), "content-length: 0"],
             ),
-            5 => Answer::head("200 OK", &[&format!("content-encoding: {header}")]),
+            5 => Answer::head(
+                "200 OK",
+                &[&format!("content-encoding: {header}"), "content-length: 0"],
+            ),
             _ if request.path == "/generate" => Answer::stream([
                 event(&native(said, false)),
                 event(&native(said, true)),
