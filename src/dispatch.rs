@@ -16,7 +16,6 @@ pub mod window;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -26,10 +25,15 @@ use self::schedule::Schedule;
 use self::source::Source;
 pub use self::stop::Stop;
 use crate::health::{ClockSource, Health};
+use crate::limits::{Budget, Charge};
 use crate::model::{PlannedRequest, RequestRecord};
+use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::request_log::Log;
 use crate::transport::{Clock, Endpoint, socket};
+
+/// Where records go with the memory that they take.
+pub type Sink = Outbox<(RequestRecord, Option<Charge>)>;
 
 /// How requests are spread over several endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +54,11 @@ pub struct Options {
     /// Who is told of each request.
     pub log: Option<Log>,
     /// Who gets a copy of each record as soon as its round has ended.
-    pub records: Option<Sender<RequestRecord>>,
+    pub records: Option<Outbox<RequestRecord>>,
     /// Who gets the records in the place of [`Ran`], all rounds of a request at once when the last has ended.
-    pub sink: Option<Sender<RequestRecord>>,
+    pub sink: Option<Sink>,
+    /// The memory for answers.
+    pub budget: Arc<Budget>,
     /// Where arrival times come from; the kernel is asked only if it can answer.
     pub clock: ClockSource,
     /// How long data may wait so that one wake-up reads many sockets; with the kernel's clock only.
@@ -81,6 +87,7 @@ impl Default for Options {
             log: None,
             records: None,
             sink: None,
+            budget: Budget::endless(),
             clock: ClockSource::Kernel,
             read_batch: window::DEFAULT,
             spin: true,

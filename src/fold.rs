@@ -4,12 +4,13 @@
 //! not grow with its requests.
 
 use std::collections::HashMap;
-use std::sync::mpsc::Receiver;
 
 use crate::account::Account;
 use crate::conversation::{self, Said};
+use crate::limits::Charge;
 use crate::metric::{Ended, Gathering, Shares, Terms, asks_pieces};
 use crate::model::{OutputTokens, PlannedRequest, RequestRecord, TokenSource, VisionSource};
+use crate::outbox::Inbox;
 use crate::secrets::Secrets;
 use crate::tokenizer::Tokenizer;
 
@@ -43,11 +44,13 @@ pub struct Sums {
     pub unsent: Vec<RequestRecord>,
 }
 
-/// Folds what comes until nothing can come any more.
-pub fn fold(records: &Receiver<RequestRecord>, rules: Rules<'_>) -> Sums {
+/// Folds what comes, each with the memory that it takes, until nothing can come any more.
+pub fn fold(records: &mut Inbox<(RequestRecord, Option<Charge>)>, rules: Rules<'_>) -> Sums {
     let mut fold = Fold::new(rules);
-    for record in records {
+    while let Ok((record, charge)) = records.recv() {
         fold.take(record);
+        drop(charge);
+        records.done();
     }
     fold.finish()
 }

@@ -4,7 +4,8 @@
 //! `docs/records.md` has the keys. A run that is begun on a file that has runs is written after them.
 //!
 //! [`Journal`] is a thread that writes what the threads of the load send it over a channel; they format nothing and
-//! wait for nothing. [`read`] gives back what was written, whatever became of the run.
+//! wait for nothing. What was written is brought to the disk by a thread of its own, so that a slow disk holds back no
+//! row. [`read`] gives back what was written, whatever became of the run.
 
 mod end;
 pub mod failed;
@@ -12,6 +13,7 @@ mod header;
 mod line;
 mod reader;
 mod row;
+mod sync;
 mod writer;
 
 use std::time::Duration;
@@ -23,6 +25,7 @@ pub use self::writer::{Files, Journal, Lost, Refusal, check};
 use crate::backend::Backend;
 use crate::ceiling::Ceiling;
 use crate::health::{ClockSource, Health};
+use crate::limits::Spent;
 use crate::model::VisionSource;
 use crate::report::Facts;
 
@@ -88,6 +91,8 @@ pub struct End {
     pub failed_calls: Vec<String>,
     /// Why the run did not do all of its plan, if it did not.
     pub partial: Option<String>,
+    /// What the memory for answers cost requests, if it did.
+    pub memory: Option<Spent>,
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ pub mod lora;
 pub mod metric;
 pub mod mock;
 pub mod model;
+pub mod outbox;
 pub mod output;
 pub mod plan;
 pub mod plot;

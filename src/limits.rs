@@ -1,6 +1,10 @@
 //! Limits of the operating system that a run can meet.
 
+mod budget;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+pub use self::budget::{Budget, Charge, OWED, OWED_PER_TOKEN, OverBudget, Spent};
 
 use crate::error::{Error, Kind};
 
@@ -100,18 +104,78 @@ fn port_hints(error: Error, ports: u64) -> Error {
 }
 
 /// Memory that this process can still have in bytes; `None` if the system does not tell.
+///
+/// That is the least of what the machine has, what its control groups leave it, and what its own limits (`ulimit -v`,
+/// `ulimit -d`) do.
 pub fn free_memory() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let machine = read("/proc/meminfo").and_then(|text| available(&text));
-    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
-    let group = number("/sys/fs/cgroup/memory.max")
-        .map(|most| most.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0)));
-    machine.into_iter().chain(group).min()
+    let status = read("/proc/self/status").unwrap_or_default();
+    let own = [(Resource::As, "VmSize:"), (Resource::Data, "VmData:")].map(|(resource, key)| {
+        let used = kib(&status, key).unwrap_or(0);
+        getrlimit(resource).current.map(|most| most.saturating_sub(used))
+    });
+    let groups = read("/proc/self/cgroup").map(|text| groups(&text)).unwrap_or_default();
+    let groups = groups.into_iter().filter_map(|group| group.free(|path| read(path)));
+    machine.into_iter().chain(own.into_iter().flatten()).chain(groups).min()
+}
+
+/// A control group that the process is in: its folder, and whether it is one of version 1.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    folder: String,
+    old: bool,
+}
+
+/// The groups that limit the memory of the process by its `/proc/self/cgroup`: its own and those around it.
+fn groups(text: &str) -> Vec<Group> {
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let old = controllers.split(',').any(|name| name == "memory");
+        if !old && !controllers.is_empty() {
+            continue;
+        }
+        let root = if old { "/sys/fs/cgroup/memory" } else { "/sys/fs/cgroup" };
+        // Within a container the path may be that of the host, and the folder is the root.
+        let mut path = path.trim_end_matches('/');
+        loop {
+            found.push(Group { folder: format!("{root}{path}"), old });
+            let Some((parent, _)) = path.rsplit_once('/') else { break };
+            path = parent;
+        }
+    }
+    found
+}
+
+impl Group {
+    /// What it leaves its processes, as `read` tells what is in its files; `None` without a limit.
+    fn free(&self, read: impl Fn(&str) -> Option<String>) -> Option<u64> {
+        let file = |name: &str| read(&format!("{}/{name}", self.folder));
+        let number = |name: &str| file(name)?.trim().parse::<u64>().ok();
+        let (most, used, cache) = if self.old {
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ")
+        } else {
+            ("memory.max", "memory.current", "inactive_file ")
+        };
+        let most = number(most)?;
+        // Files that nobody reads are given up for whoever needs memory.
+        let stat = file("memory.stat").unwrap_or_default();
+        let cache = stat.lines().find_map(|line| line.strip_prefix(cache)?.trim().parse().ok());
+        let used = number(used).unwrap_or(0).saturating_sub(cache.unwrap_or(0));
+        Some(most.saturating_sub(used))
+    }
 }
 
 /// What `/proc/meminfo` tells.
 fn available(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    kib(text, "MemAvailable:")
+}
+
+/// The bytes on the line of `text` that begins with `key` and counts kB.
+fn kib(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -166,6 +230,39 @@ mod tests {
         let error = check_memory(mib(5), Some(mib(4))).unwrap_err();
         assert!(error.message.contains("5 MiB") && error.message.contains("4 MiB"), "{error}");
         assert_eq!(check_memory(u64::MAX, None).unwrap(), None);
+    }
+
+    #[test]
+    fn groups_and_those_around_them_are_looked_at() {
+        let folders = |text: &str| -> Vec<String> {
+            groups(text).into_iter().map(|group| group.folder).collect()
+        };
+        assert_eq!(
+            folders("0::/a/b\n"),
+            ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup"]
+        );
+        assert_eq!(folders("0::/\n"), ["/sys/fs/cgroup"]);
+        assert_eq!(
+            folders("4:memory:/j\n3:cpu,cpuacct:/\n"),
+            ["/sys/fs/cgroup/memory/j", "/sys/fs/cgroup/memory"]
+        );
+        let files = [
+            ("/g/memory.max", "1000\n"),
+            ("/g/memory.current", "700\n"),
+            ("/g/memory.stat", "anon 600\ninactive_file 50\n"),
+            ("/o/memory.limit_in_bytes", "90"),
+            ("/o/memory.usage_in_bytes", "100"),
+            ("/u/memory.max", "max\n"),
+        ];
+        let read = |path: &str| {
+            let text = files.iter().find(|(name, _)| *name == path)?.1;
+            Some(text.to_owned())
+        };
+        for (folder, old, want) in
+            [("/g", false, Some(350)), ("/o", true, Some(0)), ("/u", false, None)]
+        {
+            assert_eq!(Group { folder: folder.into(), old }.free(read), want, "{folder}");
+        }
     }
 
     #[test]

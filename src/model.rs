@@ -4,6 +4,7 @@
 //! All instants are offsets from the start of the run, so that records of several threads compare.
 
 mod events;
+mod weight;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -213,6 +214,8 @@ pub enum FailureKind {
     Transport,
     /// The client gave it up, since the run was to end.
     Cancelled,
+    /// The client had no memory for the answer.
+    Memory,
     /// A defect of the client itself.
     Internal,
 }
@@ -236,6 +239,7 @@ impl FailureKind {
             Self::NoTokens => "no_tokens",
             Self::Transport => "transport",
             Self::Cancelled => "cancelled",
+            Self::Memory => "memory",
             Self::Internal => "internal",
         }
     }

@@ -6,6 +6,7 @@ use crate::arrival::Rate;
 use crate::audit::Audit;
 use crate::ceiling::Headroom;
 use crate::health::Health;
+use crate::limits::Spent;
 use crate::metric::{Figure, PerEndpoint, Slo, Stat};
 use crate::model::{Failure, FailureKind, Phase, RequestRecord, TokenSource, VisionSource};
 
@@ -26,6 +27,8 @@ pub struct Report<'a> {
     pub failed_calls: Vec<String>,
     /// Why the run did not do all of its plan, if it did not.
     pub partial: Option<String>,
+    /// What the memory for answers cost requests, if it did.
+    pub memory: Option<Spent>,
     /// Figures of each server; empty for one alone.
     pub endpoints: Vec<PerEndpoint>,
     /// What the figures rest on.

@@ -4,17 +4,20 @@
 //! makes the lines: the stream path formats nothing.
 
 use std::borrow::Cow;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use crate::model::{Failure, Outcome, PlannedRequest, RequestRecord};
+use crate::outbox::Outbox;
 use crate::secrets::Secrets;
 
 /// Where events go.
-pub type Log = Sender<Event>;
+pub type Log = Outbox<Event>;
+
+/// Bytes that an event counts for while it waits: about what a long one takes.
+pub const WEIGHT: u64 = 2 << 10;
 
 /// Longest excerpt of a body or an answer, in characters.
 const EXCERPT: usize = 200;

@@ -258,6 +258,18 @@ impl Collector {
         self.seen.repeated.fetch();
     }
 
+    /// Bytes of memory that are kept of the response.
+    pub fn held(&self) -> usize {
+        self.body.capacity() + self.sse.held() + self.seen.held()
+    }
+
+    /// Forgets all but the beginning of a response that failed, which is not to be read on.
+    pub fn shorten(&mut self) {
+        self.body = Vec::new();
+        self.sse = sse::Reader::default();
+        self.seen.shorten();
+    }
+
     /// Number of events with output so far.
     pub fn events(&self) -> usize {
         self.seen.events.len()

@@ -139,7 +139,7 @@ fn report<'a>(
     ui: Ui,
 ) -> Report<'a> {
     let Header { facts, backend, requests, .. } = header;
-    let End { health, server_info, server_info_time: _, failed_calls, partial } = end;
+    let End { health, server_info, server_info_time: _, failed_calls, partial, memory } = end;
     let token_sources = account.token_sources();
     let Account { evidence, arrivals, failures, endpoints, vision, .. } = account;
     let vision_source = vision.map(|settling| settling.settle().0);
@@ -164,6 +164,7 @@ fn report<'a>(
         health,
         headroom: Headroom::of(&arrivals, header.ceiling.clone()),
         partial,
+        memory,
         endpoints: endpoints.figures(),
         storage_backend: account.storage_backend,
         records,

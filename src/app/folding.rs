@@ -1,11 +1,11 @@
 //! `--low-memory`: the thread that folds records while a run goes on.
 
 use std::io;
-use std::sync::mpsc;
 use std::thread;
 
 use crate::dispatch::{Options, Ran};
 use crate::fold::{Rules, Sums, fold};
+use crate::outbox;
 
 /// Runs `run`, whose records are folded by `rules` as its requests end, or left alone without rules.
 ///
@@ -17,12 +17,12 @@ pub(super) fn run(
     run: impl FnOnce(&Options) -> io::Result<Ran>,
 ) -> io::Result<(Ran, Option<Sums>)> {
     let Some(rules) = rules else { return Ok((run(options)?, None)) };
-    let (sink, records) = mpsc::channel();
+    let (sink, mut records) = outbox::bounded(options.budget.backlog());
     options.sink = Some(sink);
     thread::scope(|scope| {
         let folding = thread::Builder::new()
             .name("rbench-fold".into())
-            .spawn_scoped(scope, move || fold(&records, rules))?;
+            .spawn_scoped(scope, move || fold(&mut records, rules))?;
         let ran = run(options);
         // The thread ends with the last who could send.
         options.sink = None;

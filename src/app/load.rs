@@ -7,6 +7,7 @@ use crate::cli::client::ClockChoice;
 use crate::config::Serve;
 use crate::dispatch::{Balance, Limits, Options, Stop, window};
 use crate::health::ClockSource;
+use crate::limits::Budget;
 
 /// The options of a run of `requests` requests.
 pub(super) fn options(config: &Serve, requests: usize) -> Options {
@@ -18,6 +19,7 @@ pub(super) fn options(config: &Serve, requests: usize) -> Options {
         log: None,
         records: None,
         sink: None,
+        budget: Budget::endless(),
         clock: match config.client.clock {
             Some(ClockChoice::User) => ClockSource::User,
             Some(ClockChoice::Kernel) | None => ClockSource::Kernel,

@@ -1,11 +1,14 @@
 //! Writes the lines of `--print-requests` on a thread of its own.
 
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use crate::outbox;
 use crate::request_log::{Event, Log};
 use crate::secrets::Secrets;
 use crate::ui::Ui;
+
+/// Bytes of events that wait at most.
+const BACKLOG: u64 = 32 << 20;
 
 /// The thread; dropping waits until everything is written, so every [`Log`] is to be dropped before.
 #[derive(Debug)]
@@ -19,10 +22,17 @@ impl Printer {
     /// # Errors
     /// If no thread can be made.
     pub(super) fn start(ui: Ui, secrets: Secrets) -> std::io::Result<(Self, Log)> {
-        let (log, events) = mpsc::channel::<Event>();
+        let (log, mut events) = outbox::bounded::<Event>(BACKLOG);
         let write = move || {
-            for event in events {
+            while let Ok(event) = events.recv() {
                 ui.status(&event.line(&secrets));
+                events.done();
+            }
+            let left_out = events.backlog().left_out();
+            if left_out > 0 {
+                ui.warn(&format!(
+                    "--print-requests: {left_out} lines were left out, since stderr was read more slowly than they came"
+                ));
             }
         };
         let thread = std::thread::Builder::new().name("rbench-log".into()).spawn(write)?;

@@ -3,12 +3,12 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use crate::config::Serve;
 use crate::error::{Error, Kind};
 use crate::journal::{self, End, Files, Header, Journal, Lost, Refusal};
 use crate::model::{PlannedRequest, RequestRecord};
+use crate::outbox::{Backlog, Outbox};
 use crate::ui::Ui;
 
 /// What is added to the name of a result file for that of its records.
@@ -37,6 +37,12 @@ fn refused(path: &Path, why: Refusal) -> Error {
             Error::new(Kind::Usage, format!("--records {path}: the file holds something else"))
                 .hint("name a file that does not exist, or one that --records has written, to which the run is added")
         }
+        Refusal::Newer(layout) => {
+            let message = format!(
+                "--records {path}: a newer rbench has written there, with layout number {layout}"
+            );
+            Error::new(Kind::Usage, message).hint("name another file, or use that rbench")
+        }
         Refusal::InUse => {
             Error::new(Kind::Usage, format!("--records {path}: another run is being written there"))
                 .hint("give each run that goes on at the same time a file of its own")
@@ -47,7 +53,8 @@ fn refused(path: &Path, why: Refusal) -> Error {
     }
 }
 
-/// Begins to write the run if that is asked for, and returns where its records are to be sent.
+/// Begins to write the run if that is asked for, and returns where its records are to be sent, of which `backlog` bytes
+/// may wait.
 ///
 /// # Errors
 /// If a file that is asked for can not be opened.
@@ -56,8 +63,9 @@ pub(super) fn start(
     result: &Path,
     header: &Header,
     plan: &Arc<[PlannedRequest]>,
+    backlog: u64,
     ui: Ui,
-) -> Result<Option<(Recording, Sender<RequestRecord>)>, Error> {
+) -> Result<Option<(Recording, Outbox<RequestRecord>)>, Error> {
     let mut files = Files {
         records: config.records.clone(),
         failed: config.failed_file.clone(),
@@ -72,7 +80,7 @@ pub(super) fn start(
         return Ok(None);
     }
     let warn = Box::new(move |text: &str| ui.warn(text));
-    let (journal, sender) = Journal::start(&files, header, plan.clone(), warn)
+    let (journal, sender) = Journal::start(&files, header, plan.clone(), backlog, warn)
         .map_err(|(path, why)| refused(&path, why))?;
     Ok(Some((Recording { journal, beside }, sender)))
 }
@@ -115,6 +123,11 @@ fn make_beside(result: &Path, ui: Ui) -> Option<PathBuf> {
 }
 
 impl Recording {
+    /// What is not written yet.
+    pub(super) fn backlog(&self) -> Backlog {
+        self.journal.backlog()
+    }
+
     /// Writes what is missing, and the end. Every sender is to be dropped before.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ fn one(mut run: Recorded, args: &ReportArgs, ui: Ui) -> Result<(), Error> {
     }
     header.steady_state = args.steady_state_concurrency_ratio.or(header.steady_state);
     let outputs = outputs(&header.facts, args)?;
-    let Recorded { header, mut records, end, asked } = run;
+    let Recorded { header, mut records, end, asked, .. } = run;
     let end = end.ok_or_else(|| {
         let of = header.requests.map(|n| format!(" of {n}")).unwrap_or_default();
         format!("the run did not end; {}{of} requests have a record", records.len())

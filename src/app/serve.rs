@@ -139,11 +139,16 @@ fn check_limits(config: &Serve, ui: Ui) -> Result<(), Error> {
     }
 }
 
-/// Checks that what `plan` finds can be kept.
-fn check_memory(config: &Serve, plan: &[PlannedRequest], ui: Ui) -> Result<(), Error> {
+/// Checks that what `plan` finds can be kept, and returns the memory for it.
+fn check_memory(
+    config: &Serve,
+    plan: &[PlannedRequest],
+    ui: Ui,
+) -> Result<Arc<limits::Budget>, Error> {
+    let free = limits::free_memory();
     if config.duration.is_some() || config.low_memory {
         // How much will be sent is not known, or nothing of it will be kept.
-        return Ok(());
+        return Ok(limits::Budget::of_run(0, free));
     }
     let requests: u64 = plan.iter().map(|request| request.rounds() as u64).sum();
     let tokens = |request: &PlannedRequest| request.rounds() as u64 * request.output_len as u64;
@@ -152,14 +157,14 @@ fn check_memory(config: &Serve, plan: &[PlannedRequest], ui: Ui) -> Result<(), E
     // A token has about four bytes of text.
     let need = requests * REQUEST_BYTES as u64 + events * (EVENT_BYTES as u64 + 4);
     let warn = |note: &str| ui.warn(&format!("{note}: --low-memory needs hardly any"));
-    match limits::check_memory(need, limits::free_memory()) {
+    match limits::check_memory(need, free) {
         Ok(None) => {}
         Ok(Some(note)) => warn(&note),
         // Answers may end before the length that was asked for.
         Err(error) if has_events && !config.ignore_eos => warn(&error.message),
         Err(error) => return Err(error),
     }
-    Ok(())
+    Ok(limits::Budget::of_run(need, free))
 }
 
 /// One run, or one for each rate of `--multi`.
@@ -245,7 +250,7 @@ impl Session {
         let ui = *ui;
         let Prepared { plan, rate, mut last_gap, encoder, rows, first, vision } =
             prepare(config, served, tokenizer, ui)?;
-        check_memory(config, &plan, ui)?;
+        let budget = check_memory(config, &plan, ui)?;
         if matches!((job, rate), (Job::Offline(_), Rate::Trace)) {
             let message = format!(
                 "--dataset-name {} does not apply to `rbench offline`, which sends everything at once: its rows have times of their own",
@@ -267,6 +272,7 @@ impl Session {
         let endpoints = places.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
         let requests = plan.iter().map(PlannedRequest::rounds).sum::<usize>();
         let mut options = load::options(config, requests);
+        options.budget = budget.clone();
         let warm_up = match job {
             Job::Serve => warm_up::copies(config, first.as_ref(), &encoder),
             Job::Offline(offline) => offline.warm_up(config, tokenizer, &encoder, ui)?,
@@ -332,9 +338,10 @@ impl Session {
             save::check("the result file", Some(&result))
                 .map_err(|error| error.hint("--output-file FILE names another"))?;
         }
-        let recording = recording::start(config, &result, &header, &plan, ui)?;
+        let recording = recording::start(config, &result, &header, &plan, budget.backlog(), ui)?;
         let recording = recording.map(|(recording, records)| {
             options.records = Some(records);
+            signals::write_first(recording.backlog());
             recording
         });
         let secrets = &config.target.secrets;
@@ -392,7 +399,8 @@ impl Session {
         for call in &mut failed_calls {
             secrets.take_out(call);
         }
-        let end = End { health, server_info, server_info_time, failed_calls, partial };
+        let memory = budget.spent();
+        let end = End { health, server_info, server_info_time, failed_calls, partial, memory };
         let beside = recording.as_ref().and_then(|recording| recording.beside.clone());
         let unsent = sums.as_ref().map_or(&records, |sums| &sums.unsent);
         let recorded = recording.map_or(Ok(()), |recording| recording.finish(unsent, &end));

@@ -7,13 +7,14 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::dispatch::Stop;
 use crate::error::{Error, Kind};
+use crate::outbox::Backlog;
 use crate::ui::Ui;
 
 /// The number of the signal that came first, 0 before.
@@ -24,6 +25,12 @@ static REPORTING: AtomicBool = AtomicBool::new(false);
 
 /// The run that is under way.
 static RUN: Mutex<Option<Arc<Stop>>> = Mutex::new(None);
+
+/// What is to be written before the program ends.
+static WRITTEN: Mutex<Option<Backlog>> = Mutex::new(None);
+
+/// How long the end of the program waits for that.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is tidied up if there is no run.
 static TIDY: Mutex<Option<OnSignal>> = Mutex::new(None);
@@ -94,6 +101,11 @@ impl Drop for Running {
     fn drop(&mut self) {
         *lock(&RUN) = None;
     }
+}
+
+/// Has what waits in `backlog` be written before a signal ends the program at once.
+pub(super) fn write_first(backlog: Backlog) {
+    *lock(&WRITTEN) = Some(backlog);
 }
 
 /// Has `on` be done when a signal comes outside of a run.
@@ -254,6 +266,12 @@ fn end(number: u8) -> ! {
     let last = lock(&BEFORE_END).take();
     if let Some(last) = last {
         last();
+    }
+    if let Some(backlog) = lock(&WRITTEN).take() {
+        let asked = Instant::now();
+        while !backlog.is_empty() && asked.elapsed() < WRITTEN_WITHIN {
+            thread::park_timeout(Duration::from_millis(1));
+        }
     }
     std::process::exit(i32::from(128 + number));
 }

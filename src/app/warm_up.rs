@@ -44,6 +44,8 @@ pub(super) fn send(
         threads: 1,
         max_errors: None,
         stop: dispatch::Stop::new(),
+        // Nothing of it is kept.
+        budget: options.budget.anew(),
         ..options.clone()
     };
     let records = dispatch::run(plan, endpoints, &options, &Progress::new())

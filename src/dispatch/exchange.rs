@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::limits::Waiting;
+use crate::limits::{Charge, OWED, OWED_PER_TOKEN, OverBudget};
 use crate::model::{Failure, FailureKind, Outcome, Phase, PlannedRequest, RequestRecord};
 use crate::raw;
 use crate::response::{Collector, Expect, Framing};
@@ -39,7 +40,14 @@ pub(super) struct Exchange {
     said: Vec<Value>,
     /// The records of the rounds before.
     pub(super) earlier: Vec<RequestRecord>,
+    /// The memory of all that is kept of it.
+    pub(super) charge: Charge,
+    /// The part of that for rounds that have ended, in bytes.
+    settled: usize,
 }
+
+/// Of an answer that is kept by more bytes than this the end is read only if there is memory for a copy.
+const LARGE: usize = 1 << 20;
 
 #[derive(Debug)]
 #[expect(
@@ -80,6 +88,7 @@ impl Exchange {
         endpoint: usize,
         released: Duration,
         begun: Duration,
+        charge: Charge,
     ) -> Self {
         let mut record = RequestRecord::unsent(&request);
         record.endpoint = endpoint;
@@ -101,6 +110,8 @@ impl Exchange {
             idle: None,
             said,
             earlier: Vec::new(),
+            charge,
+            settled: 0,
         }
     }
 
@@ -169,7 +180,10 @@ impl Exchange {
                 Ok((0, Step::Open))
             }
             (Part::Body(bytes), Response::Good(collector)) => {
-                Ok((collector.chunk(bytes, at)?, Step::Open))
+                let tokens = collector.chunk(bytes, at)?;
+                let (asked, held) = (self.request.output_len, collector.held());
+                afford(&mut self.charge, self.settled, held, asked, collector)?;
+                Ok((tokens, Step::Open))
             }
             (Part::Body(bytes), Response::Refused(failure, body)) => {
                 let room = Failure::EXCERPT.saturating_sub(body.len());
@@ -178,6 +192,10 @@ impl Exchange {
                 if room <= bytes.len() { Err(refused(failure, body)) } else { Ok((0, Step::Open)) }
             }
             (Part::End, Response::Good(collector)) => {
+                if collector.held() > LARGE {
+                    let (asked, held) = (self.request.output_len, collector.held() * 2);
+                    afford(&mut self.charge, self.settled, held, asked, collector)?;
+                }
                 collector.finish(at)?;
                 Ok((0, Step::Ended))
             }
@@ -292,6 +310,8 @@ impl Exchange {
         };
         self.record.sent.get_or_insert(self.begun);
         self.record.done.get_or_insert(now);
+        self.settled += self.record.heap();
+        self.charge.settle(self.settled as u64);
     }
 
     /// When its round was taken up, at the first attempt.
@@ -362,6 +382,36 @@ impl Exchange {
         self.keep_alive = false;
         true
     }
+}
+
+/// Has memory for `held` bytes of an answer to a request for `asked` tokens, beside what rounds before it keep.
+///
+/// # Errors
+/// If there is none left for an answer of that length, of which the beginning alone is kept then.
+#[inline]
+fn afford(
+    charge: &mut Charge,
+    settled: usize,
+    held: usize,
+    asked: usize,
+    collector: &mut Collector,
+) -> Result<(), Failure> {
+    let owed = OWED.saturating_add(OWED_PER_TOKEN.saturating_mul(asked as u64));
+    let covered = charge.cover(settled + held, owed.saturating_add(settled as u64));
+    covered.map_err(|OverBudget(most)| {
+        let failure = Failure {
+            kind: FailureKind::Memory,
+            phase: collector.phase(),
+            status: Some(200),
+            message: format!(
+                "the answers of the run have spent their memory, {} MiB, and this one is longer than asked for",
+                most >> 20
+            ),
+            excerpt: None,
+        };
+        collector.shorten();
+        failure
+    })
 }
 
 /// The failure of a response whose status is not 200, with the beginning of its body.

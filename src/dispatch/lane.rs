@@ -32,6 +32,7 @@ use super::usage::{self, Usage};
 use super::window::Window;
 use super::{Balance, Options};
 use crate::health::{ClockSource, LaneHealth};
+use crate::limits::Charge;
 use crate::model::{Failure, FailureKind, Phase, RequestRecord};
 use crate::progress::Progress;
 use crate::transport::clock::Offset;
@@ -182,6 +183,8 @@ pub(super) struct Lane {
     tokens: u64,
     records: Vec<RequestRecord>,
     health: LaneHealth,
+    /// Events that were read of answers that could not be kept.
+    lost_events: u64,
     /// Requests that are to be sent again, by when that is.
     later: BTreeMap<(Duration, usize), retrying::Waiting>,
     /// How often to look at time limits.
@@ -238,6 +241,7 @@ impl Lane {
             tokens: 0,
             records,
             health: LaneHealth::default(),
+            lost_events: 0,
         })
     }
 
@@ -336,6 +340,9 @@ impl Lane {
         for crowd in self.crowds {
             self.health.left_waiting.merge(&crowd.into_waits());
         }
+        // What is judged is what was kept; the rest came in bulk.
+        self.health.events = self.health.events.saturating_sub(self.lost_events);
+        self.health.merged = self.health.merged.saturating_sub(self.lost_events);
         self.health.window = self.window.length();
         self.health.wall = self.clock.now().saturating_sub(begun);
         (self.health.cpu, self.health.run_delay) = Usage::now().since(&before);
@@ -382,7 +389,8 @@ impl Lane {
             self.active += 1;
             self.shared.progress.sent();
             let endpoint = self.shared.choose(index, 1);
-            self.begin(Box::new(Exchange::new(request, endpoint, released, now)));
+            let charge = Charge::new(&self.shared.options.budget);
+            self.begin(Box::new(Exchange::new(request, endpoint, released, now, charge)));
         }
     }
 

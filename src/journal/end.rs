@@ -7,6 +7,7 @@ use super::End;
 use super::header::clock;
 use super::line::Ns;
 use crate::health::{Health, Lag, LagSecond, LaneHealth, Times};
+use crate::limits::Spent;
 
 /// The line as it is written.
 #[derive(Serialize, Deserialize)]
@@ -15,12 +16,21 @@ pub(super) struct EndLine {
     rbench_end: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     partial: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory: Option<Memory>,
     clock: String,
     threads: Vec<Lane>,
     server_info_time_ns: Ns,
     server_info: Option<Value>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     failed_calls: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Memory {
+    budget_bytes: u64,
+    cut: u64,
+    uncounted: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,6 +72,11 @@ impl EndLine {
         Self {
             rbench_end: rows,
             partial: end.partial.clone(),
+            memory: end.memory.map(|Spent { most, cut, uncounted }| Memory {
+                budget_bytes: most,
+                cut,
+                uncounted,
+            }),
             clock: end.health.clock.name().to_owned(),
             threads: end.health.lanes.iter().map(lane).collect(),
             server_info_time_ns: end.server_info_time.into(),
@@ -87,6 +102,11 @@ impl EndLine {
             server_info_time: self.server_info_time_ns.into(),
             failed_calls: self.failed_calls,
             partial: self.partial,
+            memory: self.memory.map(|memory| Spent {
+                most: memory.budget_bytes,
+                cut: memory.cut,
+                uncounted: memory.uncounted,
+            }),
         })
     }
 }

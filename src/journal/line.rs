@@ -30,6 +30,58 @@ impl From<Ns> for Duration {
     }
 }
 
+/// How the checksum of a line stands at its end, before eight hexadecimal digits and `"}`.
+const SEAL: &[u8] = b",\"crc32\":\"";
+
+/// Bytes of the checksum at the end of a line, without the line end.
+const SEALED: usize = SEAL.len() + 8 + 2;
+
+/// What the checksum of a line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seal {
+    /// It has none.
+    Absent,
+    /// The line is as it was written.
+    Whole,
+    /// It is not.
+    Broken,
+}
+
+impl Seal {
+    /// That of `line`, which has no line end.
+    pub(super) fn of(line: &[u8]) -> Self {
+        let Some((body, seal)) = line.split_at_checked(line.len().saturating_sub(SEALED)) else {
+            return Self::Absent;
+        };
+        let digits = seal.strip_prefix(SEAL).and_then(|rest| rest.strip_suffix(b"\"}"));
+        match digits {
+            None => Self::Absent,
+            Some(digits) if digits == checksum(body).as_bytes() => Self::Whole,
+            Some(_) => Self::Broken,
+        }
+    }
+}
+
+/// The checksum of the part of a line before it: CRC-32 as zip and PNG have it, in eight hexadecimal digits.
+fn checksum(body: &[u8]) -> String {
+    format!("{:08x}", crc32fast::hash(body))
+}
+
+/// Adds `value`, which is an object with keys, its checksum as the last key, and a line end to `out`.
+///
+/// # Errors
+/// As for [`push`].
+pub(super) fn push_sealed(out: &mut Vec<u8>, value: &impl Serialize) -> std::io::Result<()> {
+    let start = out.len();
+    push(out, value)?;
+    out.truncate(out.len() - b"}\n".len());
+    let sum = checksum(&out[start..]);
+    out.extend_from_slice(SEAL);
+    out.extend_from_slice(sum.as_bytes());
+    out.extend_from_slice(b"\"}\n");
+    Ok(())
+}
+
 /// Adds `value` and a line end to `out`.
 ///
 /// # Errors

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use super::end::EndLine;
 use super::header::{HeaderLine, check_layout};
+use super::line::Seal;
 use super::row::Row;
 use super::{End, Header, line};
 use crate::error::{Error, Kind};
-use crate::model::RequestRecord;
+use crate::model::{Outcome, RequestRecord};
 
 /// A run as it was recorded.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Recorded {
     pub end: Option<End>,
     /// What rounds of conversations asked.
     pub asked: Asked,
+    /// Whether its lines have checksums, which those of the first releases have not.
+    sealed: bool,
 }
 
 /// The texts that rounds added to their conversations.
@@ -91,9 +94,9 @@ pub fn read(path: &Path) -> Result<Vec<Recorded>, Error> {
         let taken = if run.end.is_some() {
             Err(Wrong::Said("the run has ended before".to_owned()))
         } else if line.starts_with(line::END.as_bytes()) {
-            end(line, run)
+            sealed(line, run).and_then(|()| end(line, run))
         } else {
-            row(line, run)
+            sealed(line, run).and_then(|()| row(line, run))
         };
         match taken {
             Ok(()) => {}
@@ -125,7 +128,60 @@ fn begin(line: &[u8]) -> Result<Recorded, String> {
     let read = serde_json::from_slice::<HeaderLine>(line).map_err(|error| error.to_string());
     let header = read.and_then(HeaderLine::header);
     let header = header.map_err(|what| format!("expected the first line of a run: {what}"))?;
-    Ok(Recorded { header, records: Vec::new(), end: None, asked: Asked::default() })
+    let sealed = Seal::of(line);
+    if sealed == Seal::Broken {
+        return Err(CHANGED.to_owned());
+    }
+    let (records, asked) = (Vec::new(), Asked::default());
+    Ok(Recorded { header, records, end: None, asked, sealed: sealed == Seal::Whole })
+}
+
+/// What is said of a line that is not as it was written.
+const CHANGED: &str = "its checksum does not fit: the line was changed after it was written";
+
+/// Whether a line of `run` is as it was written, as far as its checksum says.
+fn sealed(line: &[u8], run: &Recorded) -> Result<(), Wrong> {
+    match Seal::of(line) {
+        Seal::Whole => Ok(()),
+        Seal::Broken => Err(Wrong::Said(CHANGED.to_owned())),
+        Seal::Absent if !run.sealed => Ok(()),
+        Seal::Absent => {
+            // Whoever wrote it may not have come to its end.
+            serde_json::from_slice::<serde::de::IgnoredAny>(line)?;
+            Err(Wrong::Said("it has no checksum, and the run has them".to_owned()))
+        }
+    }
+}
+
+/// Whether `record` can be one of the run of `header`.
+fn possible(record: &RequestRecord, header: &Header) -> Result<(), String> {
+    let RequestRecord { index, endpoint, .. } = *record;
+    if let Some(planned) = header.requests.filter(|&planned| index as u64 >= planned) {
+        return Err(format!("index is {index}, and {planned} requests were planned"));
+    }
+    if endpoint >= header.endpoints.len().max(1) {
+        let known = header.endpoints.len();
+        return Err(format!("endpoint is {endpoint}, and the run had {known}"));
+    }
+    if record.attempts == 0 {
+        return Err("attempts is 0, and a request has one at least".to_owned());
+    }
+    let unsent = record.outcome == Outcome::NotSent;
+    let instants = [
+        ("sent_ns", record.sent, !unsent),
+        ("done_ns", record.done, record.outcome == Outcome::Completed),
+    ];
+    for (key, at, wanted) in instants {
+        match at {
+            None if wanted => return Err(format!("{key} is missing, and the request was sent")),
+            Some(_) if unsent => return Err(format!("{key} is there, and it was never sent")),
+            _ => {}
+        }
+    }
+    if unsent && !record.events.is_empty() {
+        return Err("there are events, and the request was never sent".to_owned());
+    }
+    Ok(())
 }
 
 /// Puts the rows of a run in order, and checks that they can be those of a run.
@@ -152,6 +208,7 @@ fn complete(run: &mut Recorded) -> Result<(), String> {
 fn row(line: &[u8], run: &mut Recorded) -> Result<(), Wrong> {
     let row: Row<'_> = serde_json::from_slice(line)?;
     let (record, asked) = row.record().map_err(Wrong::Said)?;
+    possible(&record, &run.header).map_err(Wrong::Said)?;
     if let Some(asked) = asked {
         run.asked.0.insert((record.index, record.round), asked);
     }

@@ -130,6 +130,7 @@ const KINDS: &[FailureKind] = &[
     FailureKind::NoTokens,
     FailureKind::Transport,
     FailureKind::Cancelled,
+    FailureKind::Memory,
     FailureKind::Internal,
 ];
 
@@ -421,11 +422,12 @@ mod tests {
                 | FailureKind::NoTokens
                 | FailureKind::Transport
                 | FailureKind::Cancelled
+                | FailureKind::Memory
                 | FailureKind::Internal => {}
             }
             assert_eq!(named("kind", kind.name(), KINDS, FailureKind::name), Ok(kind));
         }
-        assert_eq!(KINDS.len(), 16);
+        assert_eq!(KINDS.len(), 17);
         for &phase in PHASES {
             match phase {
                 Phase::Connect | Phase::Headers | Phase::FirstToken | Phase::Stream => {}

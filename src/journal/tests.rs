@@ -1,5 +1,6 @@
 //! What is written is read back, whole and torn.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +13,7 @@ use super::*;
 use crate::arrival::Rate;
 use crate::backend::Backend;
 use crate::health::LaneHealth;
+use crate::limits::Spent;
 use crate::metric::testing::record;
 use crate::model::{
     CacheTiers, CachedTokens, Failure, FailureKind, Impossible, MAX_TOKENS, Outcome, OutputTokens,
@@ -63,8 +65,12 @@ fn end() -> End {
         server_info_time: Duration::from_nanos(17),
         failed_calls: vec!["GET /server_info: reset".to_owned()],
         partial: Some("SIGINT came".to_owned()),
+        memory: Some(Spent { most: 1 << 20, cut: 2, uncounted: 3 }),
     }
 }
+
+/// Bytes that may wait to be written.
+const ROOM: u64 = 1 << 30;
 
 fn plan(n: usize) -> Arc<[PlannedRequest]> {
     let request = |index| PlannedRequest {
@@ -115,10 +121,10 @@ fn write(files: &Files, records: &[RequestRecord]) -> (Vec<String>, Result<(), L
         Box::new(move |text: &str| told.lock().unwrap().push(text.to_owned()))
     };
     let n = records.len();
-    let (journal, sender) = Journal::start(files, &header(n as u64), plan(n), warn).unwrap();
+    let (journal, sender) = Journal::start(files, &header(n as u64), plan(n), ROOM, warn).unwrap();
     // The last one is not sent, as if it had never been.
     for record in &records[..n - 1] {
-        sender.send(record.clone()).unwrap();
+        assert!(sender.offer(1, || record.clone()));
     }
     drop(sender);
     let result = journal.finish(records, &end());
@@ -201,7 +207,8 @@ fn what_is_no_record_is_told_with_its_line() {
     let files = Files { failed: None, ..files(folder.path()) };
     let _ = write(&files, &records(3));
     let path = files.records.unwrap();
-    let text = std::fs::read_to_string(&path).unwrap();
+    // As the first releases wrote it, so that what a line says is all that is wrong with it.
+    let text = unsealed(&std::fs::read_to_string(&path).unwrap());
     let lines: Vec<&str> = text.lines().collect();
     let with = |line: usize, new: &str| {
         let mut lines = lines.clone();
@@ -263,13 +270,131 @@ fn what_is_no_record_is_told_with_its_line() {
         ([&lines[..], &[row, ""]].concat().join("\n"), "line 6: the run has ended before"),
         (
             with(1, &lines[0].replace("\"requests\":3", "\"requests\":2")),
-            "it has 3 rows, and planned 2 requests",
+            "line 4: index is 2, and 2 requests were planned",
+        ),
+        (with(2, &without(row, "sent_ns")), "line 2: sent_ns is missing, and the request was sent"),
+        (with(2, &without(row, "done_ns")), "line 2: done_ns is missing"),
+        (
+            with(2, &row.replace("completed", "not_sent")),
+            "line 2: sent_ns is there, and it was never sent",
+        ),
+        (with(2, &row.replacen('{', "{\"attempts\":0,", 1)), "line 2: attempts is 0"),
+        (
+            with(2, &row.replacen('{', "{\"endpoint\":1,", 1)),
+            "line 2: endpoint is 1, and the run had 1",
         ),
     ] {
         std::fs::write(&path, text).unwrap();
         let error = read(&path).unwrap_err();
         assert!(error.message.contains(says), "{says}: {}", error.message);
     }
+}
+
+/// `text` without the checksums of its lines.
+fn unsealed(text: &str) -> String {
+    let line = |line: &str| {
+        let (body, seal) = line.rsplit_once(",\"crc32\":").unwrap();
+        assert_eq!(seal.len(), "\"12345678\"}".len());
+        format!("{body}}}\n")
+    };
+    text.lines().map(line).collect()
+}
+
+/// A row with `null` for the value of `key`.
+fn without(row: &str, key: &str) -> String {
+    let (before, after) = row.split_once(&format!("\"{key}\":")).unwrap();
+    let (_, after) = after.split_once(',').unwrap();
+    format!("{before}\"{key}\":null,{after}")
+}
+
+#[test]
+fn what_was_changed_after_it_was_written_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Files { failed: None, ..files(folder.path()) };
+    let _ = write(&files, &records(3));
+    let path = files.records.unwrap();
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let changed = "its checksum does not fit";
+    for (number, from, to, says) in [
+        (1, "\"seed\":", "\"seed\":1", changed),
+        (2, "\"due_ns\":", "\"due_ns\":1", changed),
+        (4, "\"output_tokens\":", "\"output_tokens\":1", changed),
+        (5, "\"partial\":\"SIGINT", "\"partial\":\"SIGTERM", changed),
+        (3, ",\"crc32\":", ",\"crc\":", "it has no checksum, and the run has them"),
+    ] {
+        let line = lines[number - 1].replace(from, to);
+        assert_ne!(line, lines[number - 1], "{from}");
+        let mut lines = lines.clone();
+        lines[number - 1] = &line;
+        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+        let error = read(&path).unwrap_err().message;
+        assert!(error.contains(&format!("line {number}")) && error.contains(says), "{error}");
+    }
+    // Those of the first releases have none, and are read.
+    std::fs::write(&path, unsealed(&whole)).unwrap();
+    assert_eq!(read(&path).unwrap()[0].records, records(3));
+}
+
+#[test]
+fn a_newer_layout_is_not_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.jsonl");
+    for (text, newer) in [
+        ("{\"rbench_records\":2,\"version\":\"9\"}\n", Some(2)),
+        ("{\"rbench_records\":1}\n{\"index\":0}\n{\"rbench_records\":17}\n", Some(17)),
+        ("{\"rbench_records\":1}\n{\"rbench_records\":18446744073709551615", Some(u64::MAX)),
+        ("{\"rbench_records\":1}\n{\"index\":0}\n", None),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        match (check(&path), newer) {
+            (Err(Refusal::Newer(found)), Some(layout)) => assert_eq!(found, layout),
+            (Ok(()), None) => {}
+            (other, _) => panic!("{text}: {other:?}"),
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
+#[test]
+fn rows_that_could_not_wait_are_written_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Files { failed: None, ..files(folder.path()) };
+    let (journal, sender) =
+        Journal::start(&files, &header(3), plan(3), 1, Box::new(|_| {})).unwrap();
+    let records = records(3);
+    // Fills the room until it is written; the second finds none at times.
+    for record in &records {
+        if !sender.offer(2, || record.clone()) {
+            sender.miss(record.index, record.round);
+        }
+    }
+    drop(sender);
+    assert_eq!(journal.finish(&records, &end()), Ok(()));
+    assert_eq!(read(files.records.as_ref().unwrap()).unwrap()[0].records, records);
+    // Where nobody keeps them, that is said.
+    let (journal, sender) =
+        Journal::start(&files, &header(3), plan(3), 0, Box::new(|_| {})).unwrap();
+    let mut left_out = 0;
+    while left_out == 0 {
+        left_out += u64::from(!sender.offer(1, || records[0].clone()));
+    }
+    drop(sender);
+    let lost = journal.finish(&[], &end()).unwrap_err().records.unwrap();
+    assert!(lost.contains("1 requests ended faster than their rows could be written"), "{lost}");
+}
+
+#[test]
+fn a_file_that_is_cut_while_it_is_written_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Files { failed: None, ..files(folder.path()) };
+    let (journal, sender) =
+        Journal::start(&files, &header(1), plan(1), ROOM, Box::new(|_| {})).unwrap();
+    // As logrotate does with copytruncate.
+    File::create(files.records.as_ref().unwrap()).unwrap();
+    drop(sender);
+    let lost = journal.finish(&records(1), &end()).unwrap_err().records.unwrap();
+    assert!(lost.contains("it was cut to 0 bytes, of "), "{lost}");
 }
 
 #[test]
@@ -315,7 +440,8 @@ fn a_full_disk_is_told_once_and_the_rest_goes_on() {
 fn a_removed_folder_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let files = Files { failed: None, ..files(folder.path()) };
-    let (journal, sender) = Journal::start(&files, &header(1), plan(1), Box::new(|_| {})).unwrap();
+    let (journal, sender) =
+        Journal::start(&files, &header(1), plan(1), ROOM, Box::new(|_| {})).unwrap();
     folder.close().unwrap();
     drop(sender);
     let lost = journal.finish(&records(1), &end()).unwrap_err().records.unwrap();

@@ -1,20 +1,23 @@
 //! The thread that writes: what it is sent, as soon as it is sent, and never half a line.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::end::EndLine;
 use super::header::HeaderLine;
 use super::row::Row;
-use super::{End, Header, failed, line};
+use super::sync::Syncer;
+use super::{End, Header, VERSION, failed, line};
 use crate::conversation;
 use crate::model::{PlannedRequest, RequestRecord};
+use crate::outbox::{self, Backlog, Inbox, Outbox};
 use crate::secrets::Secrets;
 
 /// How often what was written is brought to the disk itself. What a killed program has written is kept anyway;
@@ -29,6 +32,8 @@ const GATHER: usize = 256 * 1024;
 pub enum Refusal {
     /// It holds something else.
     NoRecords,
+    /// A newer program has written there, in the layout of this number.
+    Newer(u64),
     /// Another program writes to it.
     InUse,
     /// The system says no.
@@ -60,10 +65,39 @@ fn open(path: &Path) -> Result<File, Refusal> {
         // A file system without locks has files all the same.
         Ok(()) | Err(TryLockError::Error(_)) => {}
     }
-    let mut begin = Vec::new();
     file.seek(SeekFrom::Start(0))?;
-    Read::by_ref(&mut file).take(line::HEADER.len() as u64).read_to_end(&mut begin)?;
-    if line::HEADER.as_bytes().starts_with(&begin) { Ok(file) } else { Err(Refusal::NoRecords) }
+    let newest = newest_layout(&file)?;
+    if newest > VERSION { Err(Refusal::Newer(newest)) } else { Ok(file) }
+}
+
+/// The highest number of a layout of the runs in `file`, 0 without a whole one.
+fn newest_layout(file: &File) -> Result<u64, Refusal> {
+    /// Digits that a number has at most.
+    const DIGITS: u64 = 20;
+    let mut lines = BufReader::new(file);
+    let (mut newest, mut first) = (0, true);
+    loop {
+        let mut begin = Vec::new();
+        let length = line::HEADER.len() as u64 + DIGITS;
+        Read::by_ref(&mut lines).take(length).read_until(b'\n', &mut begin)?;
+        let begin = begin.as_slice();
+        if begin.is_empty() {
+            return Ok(newest);
+        }
+        let header = begin.strip_prefix(line::HEADER.as_bytes());
+        if first && header.is_none() && !line::HEADER.as_bytes().starts_with(begin) {
+            return Err(Refusal::NoRecords);
+        }
+        first = false;
+        let digits = header.map(|rest| rest.iter().take_while(|byte| byte.is_ascii_digit()));
+        let number = digits.and_then(|digits| {
+            String::from_utf8(digits.copied().collect()).ok()?.parse::<u64>().ok()
+        });
+        newest = newest.max(number.unwrap_or(0));
+        if !begin.ends_with(b"\n") {
+            lines.skip_until(b'\n')?;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -113,6 +147,12 @@ struct Appender {
     file: File,
     /// Whether it is a regular file, which others can be deaf to `fsync`.
     regular: bool,
+    /// Whether nobody else writes to it.
+    alone: bool,
+    /// Bytes that it has to have: what was there and what was written.
+    long: u64,
+    /// Brings it to the disk.
+    syncer: Option<Syncer>,
     /// Whole lines that are to be written next.
     lines: Vec<u8>,
     /// Why it is not written to any more.
@@ -120,7 +160,7 @@ struct Appender {
 }
 
 impl Appender {
-    fn new(path: &Path, mut file: File) -> io::Result<Self> {
+    fn new(path: &Path, mut file: File, alone: bool) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let regular = metadata.is_file();
         let mut lines = Vec::new();
@@ -133,7 +173,9 @@ impl Appender {
                 lines.push(b'\n');
             }
         }
-        Ok(Self { path: path.to_owned(), file, regular, lines, lost: None })
+        let syncer = regular.then(|| Syncer::start(&file)).transpose()?;
+        let (path, long) = (path.to_owned(), metadata.len());
+        Ok(Self { path, file, regular, alone, long, syncer, lines, lost: None })
     }
 
     /// Adds to the lines that are to be written.
@@ -147,24 +189,69 @@ impl Appender {
 
     /// Writes the lines that wait.
     fn write(&mut self, warn: &Warn) {
-        if self.lost.is_none()
-            && !self.lines.is_empty()
-            && let Err(error) = self.file.write_all(&self.lines)
-        {
-            self.lose(&error.to_string(), warn);
+        if !self.lines.is_empty() && self.is_whole(warn) {
+            match self.file.write_all(&self.lines) {
+                Ok(()) => self.long += self.lines.len() as u64,
+                Err(error) => {
+                    self.take_back();
+                    self.lose(&error.to_string(), warn);
+                }
+            }
         }
         self.lines.clear();
     }
 
-    /// Brings what was written to the disk, and looks whether the file is still there.
-    fn sync(&mut self, warn: &Warn) {
-        if !self.regular || self.lost.is_some() {
-            return;
+    /// Takes out what was written of a line that could not be ended.
+    fn take_back(&mut self) {
+        let Ok(metadata) = self.file.metadata() else { return };
+        if self.regular && self.alone {
+            let written = usize::try_from(metadata.len().saturating_sub(self.long)).unwrap_or(0);
+            let written = &self.lines[..written.min(self.lines.len())];
+            let whole = memchr::memrchr(b'\n', written).map_or(0, |end| end + 1);
+            // The error of the write is the one to report.
+            let _ = self.file.set_len(self.long + whole as u64);
         }
-        match self.file.sync_data().and_then(|()| self.file.metadata()) {
-            Err(error) => self.lose(&error.to_string(), warn),
+    }
+
+    /// Whether the file is still what it was with what was added, as a look at it and the last syncs tell.
+    fn is_whole(&mut self, warn: &Warn) -> bool {
+        if self.lost.is_some() || !self.regular {
+            return self.lost.is_none();
+        }
+        let synced = self.syncer.as_ref().map_or(Ok(()), Syncer::last);
+        match synced.and_then(|()| self.file.metadata().map_err(|error| error.to_string())) {
+            Err(error) => self.lose(&error, warn),
             Ok(metadata) if metadata.nlink() == 0 => self.lose("it was removed", warn),
-            Ok(_) => {}
+            Ok(metadata) if metadata.len() < self.long => {
+                let (is, was) = (metadata.len(), self.long);
+                self.lose(
+                    &format!("it was cut to {is} bytes, of {was}, while the run wrote to it"),
+                    warn,
+                );
+            }
+            // Others may write to a file that is not locked.
+            Ok(metadata) => self.long = metadata.len(),
+        }
+        self.lost.is_none()
+    }
+
+    /// Has what was written be brought to the disk, and looks whether the file is still whole.
+    fn sync(&mut self, warn: &Warn) {
+        if self.is_whole(warn)
+            && let Some(syncer) = &self.syncer
+        {
+            syncer.ask();
+        }
+    }
+
+    /// Brings what was written to the disk, and waits for that.
+    fn close(&mut self, warn: &Warn) {
+        self.sync(warn);
+        let synced = self.syncer.take().map_or(Ok(()), Syncer::finish);
+        if let Err(error) = synced
+            && self.lost.is_none()
+        {
+            self.lose(&error, warn);
         }
     }
 
@@ -172,6 +259,15 @@ impl Appender {
         let told = format!("can not write to {}: {why}", self.path.display());
         warn(&format!("{told}; the run goes on, and keeps its records in memory alone"));
         self.lost = Some(told);
+    }
+
+    /// Notes at the end that rows are missing, if it was written to until then.
+    fn lack(&mut self, why: &str, warn: &Warn) {
+        if self.lost.is_none() {
+            let told = format!("{} is not whole: {why}", self.path.display());
+            warn(&told);
+            self.lost = Some(told);
+        }
     }
 }
 
@@ -181,9 +277,11 @@ struct Writer {
     failed: Option<Appender>,
     /// What the rounds of conversations ask.
     plan: Arc<[PlannedRequest]>,
-    /// Rounds of each request of the plan that were written; they end one after the other. What goes around has no last
+    /// Rounds of each request of the plan that have come; they end one after the other. What goes around has no last
     /// request, and of it nothing is left at the end.
     rounds: Vec<u32>,
+    /// Rows that could not wait until they were written.
+    backlog: Backlog,
     rows: u64,
     secrets: Secrets,
     /// Start of the run, in RFC 3339.
@@ -200,13 +298,13 @@ impl Writer {
     fn take(&mut self, record: &RequestRecord) {
         if let Some(records) = &mut self.records {
             let asked = conversation::asked(&self.plan, record);
-            records.add(|out| line::push(out, &Row::new(record, asked)), &self.warn);
+            records.add(|out| line::push_sealed(out, &Row::new(record, asked)), &self.warn);
         }
         if let Some(file) = self.failed.as_mut().filter(|_| failed::belongs(record)) {
             file.add(|out| failed::push(out, record, &self.date), &self.warn);
         }
         if let Some(rounds) = self.rounds.get_mut(record.index) {
-            *rounds += 1;
+            *rounds = (*rounds).max(u32::try_from(record.round + 1).unwrap_or(u32::MAX));
         }
         self.rows += 1;
     }
@@ -229,8 +327,14 @@ impl Writer {
         }
     }
 
+    fn close(&mut self) {
+        for appender in self.records.iter_mut().chain(&mut self.failed) {
+            appender.close(&self.warn);
+        }
+    }
+
     /// Writes what comes until nothing can come any more.
-    fn run(mut self, records: &Receiver<RequestRecord>) -> Self {
+    fn run(mut self, mut records: Inbox<RequestRecord>) -> Self {
         let mut synced = Instant::now();
         let mut dirty = false;
         loop {
@@ -249,6 +353,7 @@ impl Writer {
                         self.take_clean(record);
                     }
                     self.write();
+                    records.done();
                     dirty = true;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -268,6 +373,7 @@ impl Writer {
 pub struct Journal {
     /// `None` when it has been waited for.
     thread: Option<JoinHandle<Writer>>,
+    backlog: Backlog,
 }
 
 impl Drop for Journal {
@@ -278,7 +384,8 @@ impl Drop for Journal {
 }
 
 impl Journal {
-    /// Begins the run of `header` and `plan` in `files`, and returns where its records are to be sent.
+    /// Begins the run of `header` and `plan` in `files`, and returns where its records are to be sent, of which `room`
+    /// bytes may wait.
     /// `warn` is called, once for each file, when it can not be written to any more.
     ///
     /// # Errors
@@ -287,16 +394,21 @@ impl Journal {
         files: &Files,
         header: &Header,
         plan: Arc<[PlannedRequest]>,
+        room: u64,
         warn: Warn,
-    ) -> Result<(Self, Sender<RequestRecord>), (PathBuf, Refusal)> {
-        let opened = |path: &Option<PathBuf>, open: fn(&Path) -> Result<File, Refusal>| {
+    ) -> Result<(Self, Outbox<RequestRecord>), (PathBuf, Refusal)> {
+        type Open = fn(&Path) -> Result<File, Refusal>;
+        let opened = |path: &Option<PathBuf>, open: Open, alone: bool| {
             let Some(path) = path else { return Ok(None) };
-            let appender = open(path).and_then(|file| Ok(Appender::new(path, file)?));
+            let appender = open(path).and_then(|file| Ok(Appender::new(path, file, alone)?));
             appender.map(Some).map_err(|refusal| (path.clone(), refusal))
         };
+        let (sender, receiver) = outbox::bounded(room);
+        let backlog = receiver.backlog();
         let mut writer = Writer {
-            records: opened(&files.records, open)?,
-            failed: opened(&files.failed, |path| Ok(append_to(path)?))?,
+            records: opened(&files.records, open, true)?,
+            failed: opened(&files.failed, |path| Ok(append_to(path)?), false)?,
+            backlog: backlog.clone(),
             rounds: vec![0; plan.len()],
             plan,
             rows: 0,
@@ -305,18 +417,22 @@ impl Journal {
             warn,
         };
         if let Some(records) = &mut writer.records {
-            records.add(|out| line::push(out, &HeaderLine::new(header)), &writer.warn);
+            records.add(|out| line::push_sealed(out, &HeaderLine::new(header)), &writer.warn);
         }
         writer.write();
         for path in files.records.iter().chain(&files.failed) {
             keep_name(path);
         }
-        let (sender, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("rbench-records".into())
-            .spawn(move || writer.run(&receiver))
+            .spawn(move || writer.run(receiver))
             .map_err(|error| (files.records.clone().unwrap_or_default(), error.into()))?;
-        Ok((Self { thread: Some(thread) }, sender))
+        Ok((Self { thread: Some(thread), backlog }, sender))
+    }
+
+    /// What is not written yet.
+    pub fn backlog(&self) -> Backlog {
+        self.backlog.clone()
     }
 
     /// Ends the run, whose `records` are in the order of the plan: those that were not sent are written now, and the
@@ -330,10 +446,14 @@ impl Journal {
             return Err(Lost { records, failed: None });
         };
         let written = std::mem::take(&mut writer.rounds);
+        let missed: HashSet<_> = writer.backlog.missed().into_iter().collect();
+        let mut made_up = 0;
         let is_new = |record: &&RequestRecord| {
             written.get(record.index).is_some_and(|&rounds| record.round >= rounds as usize)
         };
-        for record in records.iter().filter(is_new) {
+        let is_missed = |record: &&RequestRecord| missed.contains(&(record.index, record.round));
+        for record in records.iter().filter(|record| is_missed(record) || is_new(record)) {
+            made_up += u64::from(is_missed(&record));
             writer.take(record);
             if writer.full() {
                 writer.write();
@@ -341,10 +461,17 @@ impl Journal {
         }
         let rows = writer.rows;
         if let Some(records) = &mut writer.records {
-            records.add(|out| line::push(out, &EndLine::new(end, rows)), &writer.warn);
+            records.add(|out| line::push_sealed(out, &EndLine::new(end, rows)), &writer.warn);
         }
         writer.write();
-        writer.sync();
+        writer.close();
+        let left_out = writer.backlog.left_out().saturating_sub(made_up);
+        if left_out > 0 {
+            let why = format!("{left_out} requests ended faster than their rows could be written");
+            for appender in writer.records.iter_mut().chain(&mut writer.failed) {
+                appender.lack(&why, &writer.warn);
+            }
+        }
         let lost = Lost {
             records: writer.records.and_then(|records| records.lost),
             failed: writer.failed.and_then(|failed| failed.lost),

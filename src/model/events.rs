@@ -112,6 +112,15 @@ impl TokenEvents {
         counted.shrink_to_fit();
     }
 
+    /// Bytes of memory of the columns.
+    pub fn heap(&self) -> usize {
+        fn of<T>(column: &Vec<T>) -> usize {
+            column.capacity() * size_of::<T>()
+        }
+        let Self { at_ns, tokens, text_ends, completion, counted } = self;
+        of(at_ns) + of(tokens) + of(text_ends) + of(completion) + of(counted)
+    }
+
     /// The completion that an event belongs to.
     pub fn completion_of(&self, event: usize) -> u16 {
         self.completion.get(event).copied().unwrap_or(0)

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use crate::audit::Finding;
+use crate::limits::Spent;
 use crate::metric::{Figure, PerEndpoint};
 use crate::model::TokenSource;
 use crate::report::Report;
@@ -59,6 +60,10 @@ pub fn block(report: &Report<'_>) -> String {
         let sources: Vec<String> =
             sources.map(|(source, n)| format!("{n} {}", source.name())).collect();
         line("Output tokens counted by:", sources.join(", "));
+    }
+    if let Some(Spent { most, cut, uncounted }) = report.memory {
+        line("Memory for answers spent (MiB):", (most >> 20).to_string());
+        line("  Answers cut / not counted:", format!("{cut} / {uncounted}"));
     }
     let rate =
         |rate: Option<f64>| rate.map_or("all at once".to_owned(), |rate| format!("{rate:.2}"));
@@ -192,6 +197,10 @@ pub(super) fn keys(report: &Report<'_>) -> Map<String, Value> {
         counts["resent"] = ledger.resent.into();
     }
     keys.insert("ledger".into(), counts);
+    if let Some(Spent { most, cut, uncounted }) = report.memory {
+        let memory = json!({"budget_bytes": most, "cut": cut, "not_counted": uncounted});
+        keys.insert("memory".into(), memory);
+    }
     if !report.endpoints.is_empty() {
         let one = |one: &PerEndpoint| {
             json!({

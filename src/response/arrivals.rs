@@ -75,6 +75,23 @@ impl Arrivals {
         self.0.push(arrival);
     }
 
+    /// Bytes of memory that they have.
+    pub(super) fn heap(&self) -> usize {
+        self.0.capacity() * size_of::<Arrival>()
+    }
+
+    /// Forgets all but the first `n`.
+    pub(super) fn shorten(&mut self, n: usize) {
+        self.0.truncate(n);
+        self.0.shrink_to_fit();
+    }
+
+    /// Where the text of `completion` ends, as far as it was told in pieces.
+    pub(super) fn text_end(&self, completion: u16) -> usize {
+        let of = |event: &&Arrival| event.completion == completion && event.text_end != NONE;
+        self.0.iter().rfind(of).map_or(0, |event| event.text_end as usize)
+    }
+
     /// All of them as columns, without memory for more.
     pub(super) fn into_columns(self) -> TokenEvents {
         let room = |is_wanted: bool| if is_wanted { self.0.len() } else { 0 };

@@ -81,6 +81,18 @@ impl Completion {
         !self.begun || (self.counted.is_some() && self.is_fresh && !self.is_odd)
     }
 
+    /// Bytes of memory that it has.
+    pub(super) fn heap(&self) -> usize {
+        self.text.capacity() + self.escaped.capacity()
+    }
+
+    /// Forgets the text after `end`, and all that was not read yet.
+    pub(super) fn shorten(&mut self, end: usize) {
+        self.text.truncate(self.text.floor_char_boundary(end));
+        self.text.shrink_to_fit();
+        self.escaped = Vec::new();
+    }
+
     /// Keeps a text that repeats the one before and goes on, without reading what is known already.
     fn take_escaped(&mut self, text: &[u8], is_new: bool, end: End) {
         /// Bytes before the new ones that are compared: what a detokenizer takes back is shorter.

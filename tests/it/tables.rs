@@ -84,6 +84,7 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
         server_info: None,
         failed_calls: Vec::new(),
         partial: None,
+        memory: None,
         endpoints: Vec::new(),
         audit: Audit::default(),
         health: Health::default(),

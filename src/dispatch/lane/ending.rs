@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::Lane;
+use crate::dispatch::Sink;
 use crate::dispatch::exchange::Exchange;
 use crate::dispatch::schedule::Claim;
-use crate::model::{Failure, RequestRecord};
+use crate::limits::Charge;
+use crate::model::{Failure, REQUEST_BYTES, RequestRecord};
 use crate::request_log;
 
 impl Lane {
@@ -84,12 +86,31 @@ impl Lane {
     fn tell_end(&self, exchange: &Exchange) {
         self.shared.progress.ended(&exchange.record);
         if let Some(log) = &self.shared.options.log {
-            let _ = log.send(request_log::Event::end(&exchange.record, self.clock.wall()));
+            let event = || request_log::Event::end(&exchange.record, self.clock.wall());
+            log.offer(request_log::WEIGHT, event);
         }
         if let Some(records) = &self.shared.options.records {
-            // Whoever stopped to listen has told why.
-            let _ = records.send(exchange.record.clone());
+            let record = &exchange.record;
+            let kept = records.offer(weight(record), || record.clone());
+            if !kept && self.shared.options.sink.is_none() {
+                // It is written when the run is over.
+                records.miss(record.index, record.round);
+            }
         }
+    }
+
+    /// Hands a record to whoever folds records; of one that has no room there the bare request is left, and the number
+    /// of its events is returned.
+    fn pass_on(&self, sink: &Sink, record: RequestRecord, charge: Option<Charge>) -> u64 {
+        if sink.has_room(weight(&record)) {
+            sink.push(weight(&record), (record, charge));
+            return 0;
+        }
+        self.shared.options.budget.count_uncounted();
+        let lost = record.events.len() as u64;
+        let record = record.uncounted();
+        sink.push(weight(&record), (record, None));
+        lost
     }
 
     /// Stores the records and lets the next request go.
@@ -98,15 +119,17 @@ impl Lane {
         self.ended.0 += 1;
         self.ended.1 += now.saturating_sub(exchange.record.sent.unwrap_or(now));
         self.health.unseen += unseen(&exchange, now);
-        let exchange = *exchange;
-        let records = exchange.earlier.into_iter().chain([exchange.record]);
+        let Exchange { earlier, record, charge, .. } = *exchange;
         match &self.shared.options.sink {
-            None => self.records.extend(records),
+            None => {
+                self.records.extend(earlier.into_iter().chain([record]));
+                charge.keep();
+            }
             Some(sink) => {
-                for record in records {
-                    // Nobody stops to listen before the end, but for a defect, which is told then.
-                    let _ = sink.send(record);
+                for record in earlier {
+                    self.lost_events += self.pass_on(sink, record, None);
                 }
+                self.lost_events += self.pass_on(sink, record, Some(charge));
             }
         }
         self.count_in_flight(now);
@@ -125,4 +148,9 @@ fn unseen(exchange: &Exchange, now: Duration) -> Duration {
     let begun = records().find_map(RequestRecord::taken_up).unwrap_or(now);
     let told: Duration = records().filter_map(RequestRecord::in_flight).sum();
     now.saturating_sub(begun).saturating_sub(told)
+}
+
+/// Bytes that a record takes while it waits for another thread.
+fn weight(record: &RequestRecord) -> u64 {
+    (record.heap() + REQUEST_BYTES) as u64
 }

@@ -135,7 +135,9 @@ impl Lane {
             step = after;
             Ok::<(), Failure>(())
         });
-        let events = exchange.events() - before;
+        // Of an answer that is cut fewer are kept than were read.
+        self.lost_events += before.saturating_sub(exchange.events()) as u64;
+        let events = exchange.events().saturating_sub(before);
         health.events += events as u64;
         health.merged += events.saturating_sub(1) as u64;
         if stamp.is_some() {

@@ -90,14 +90,13 @@ impl Lane {
         if let Some(log) = &self.shared.options.log
             && !exchange.is_resent()
         {
-            let event = request_log::Event::Start {
+            let event = || request_log::Event::Start {
                 request: exchange.request.clone(),
                 round: exchange.record.round,
                 sent,
                 run: self.clock.wall(),
             };
-            // Nobody is left to tell if the other end is gone.
-            let _ = log.send(event);
+            log.offer(request_log::WEIGHT, event);
         }
         if let Err(error) = link.connection.send(head, exchange.request.body.clone()) {
             self.unsendable(key, &error);

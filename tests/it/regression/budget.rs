@@ -1,7 +1,7 @@
 //! What a run may take of its machine, and how it ends: memory, channels, signals, records.
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::rbench::{LOAD, Process, Rbench};
 use crate::support::server::{Answer, Script, Server};
@@ -97,4 +97,63 @@ fn results_are_stored_whoever_reads_them() {
     drop(reader);
     let run = load_after(":", &server).stdout(writer).run().exits(0);
     assert_eq!(run.result()["completed"], 3);
+}
+
+/// A server whose even requests have an answer without end, of which `piece` is repeated; the others are good ones.
+fn flooding(piece: String) -> Server {
+    let chunk = format!("{:x}\r\n{piece}\r\n", piece.len());
+    Script::new(move |request| match request.nth % 2 {
+        0 => Answer::events().flood(&chunk),
+        _ => wire::good(request),
+    })
+    .start()
+}
+
+#[test]
+fn answers_share_one_budget() {
+    let text = |len: usize| {
+        wire::event(
+            &json!({"choices": [{"index": 0, "text": "a".repeat(len), "finish_reason": null}]}),
+        )
+    };
+    // Far below the caps of a single answer when the memory of all is spent.
+    for (what, piece, flags) in [
+        ("long texts", text(1 << 16), &[][..]),
+        ("many events", text(1).repeat(2000), &["--records", "r.jsonl"]),
+        ("what is kept until its end", format!("data: {}", "a".repeat(1 << 16)), &[]),
+        ("under --low-memory", text(1 << 14), &["--low-memory"]),
+    ] {
+        let server = flooding(piece);
+        let url = server.url();
+        let words = ["serve", "--backend", "vllm", "--base-url", &url];
+        let run = Rbench::in_shell("ulimit -v 600000", words)
+            .args(LOAD)
+            .args(["--num-prompts", "6"])
+            .args(flags)
+            .run()
+            .exits(0);
+        let result = run.result();
+        assert_eq!(result["completed"], 3, "{what}: {result:#}");
+        let failures = result["rbench"]["failures"].as_array().unwrap();
+        let cut: u64 = failures
+            .iter()
+            .filter(|group| group["kind"] == "memory")
+            .map(|group| group["count"].as_u64().unwrap())
+            .sum();
+        let memory = &result["rbench"]["memory"];
+        assert!(cut > 0, "{what}: {failures:#?}");
+        assert_eq!(memory["cut"], cut, "{what}");
+        assert!(memory["budget_bytes"].as_u64().is_some_and(|bytes| bytes < 100 << 20), "{memory}");
+        assert!(run.stdout.contains("Answers cut / not counted:"), "{what}: {}", run.stdout);
+        let checks = result["rbench"]["checks"].as_array().unwrap();
+        assert!(checks.iter().all(|check| check["passed"] == true), "{what}: {checks:#?}");
+    }
+}
+
+#[test]
+fn a_budget_that_was_not_spent_is_not_mentioned() {
+    let server = Script::new(wire::good).start();
+    let run = load_after(":", &server).run().exits(0);
+    assert!(run.result()["rbench"].get("memory").is_none());
+    assert!(!run.stdout.contains("Memory for answers"));
 }
