@@ -46,6 +46,12 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(crate::error::EXIT_USAGE);
         }
     };
+    if !matches!(words, Words::Man(_) | Words::Supervise(_))
+        && let Err(error) = begin()
+    {
+        ui.error(&error);
+        return error.kind.exit_code();
+    }
     signals::survive_full_files();
     // Fails only if a provider is there already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -72,6 +78,19 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
             error.kind.exit_code()
         }
     }
+}
+
+/// Starts the threads that make prompts and figures, and checks what would panic later.
+///
+/// # Errors
+/// If the system has no thread or hardly a descriptor left.
+fn begin() -> Result<(), Error> {
+    limits::check_beginning(limits::raise_descriptors())?;
+    rayon::ThreadPoolBuilder::new().build_global().map_err(|error| {
+        Error::new(Kind::System, "cannot start the threads that make prompts")
+            .because(error)
+            .hint("raise the limits of processes and of memory (ulimit -u, ulimit -v, pids.max)")
+    })
 }
 
 /// `rbench mock`.

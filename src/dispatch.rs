@@ -16,7 +16,7 @@ pub mod window;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Barrier, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use self::lane::{Done, Lane, Shared};
@@ -171,31 +171,38 @@ pub fn run_source(
         clock,
         failed: AtomicU64::new(0),
     });
-    // All threads are ready before the clock starts: once for that, once for the clock to be set.
-    let ready = Arc::new(Barrier::new(threads + 1));
-    let started = Arc::new(OnceLock::new());
-    let mut workers = Vec::with_capacity(threads);
+    // All threads are ready before the clock starts. If one cannot be made, the others end without a clock.
+    let (here, ready) = mpsc::channel();
+    let mut workers = Vec::new();
+    let mut starts = Vec::new();
     for n in 0..threads {
         let mut lane = Lane::new(shared.clone())?;
-        let (ready, started) = (ready.clone(), started.clone());
+        let here = here.clone();
+        let (start, started) = mpsc::channel::<Clock>();
         let ahead = ahead / threads + usize::from(n < ahead % threads);
         let worker = std::thread::Builder::new().name(format!("rbench-{n}")).spawn(move || {
             lane.open_ahead(ahead);
-            ready.wait();
-            ready.wait();
-            lane.run(*started.get_or_init(Clock::start))
+            // Whoever waits for this is gone if another thread cannot be made.
+            let _ = here.send(());
+            started.recv().ok().map(|clock| lane.run(clock))
         })?;
         workers.push(worker);
+        starts.push(start);
     }
-    ready.wait();
-    let clock_of_run = *started.get_or_init(Clock::start);
-    ready.wait();
+    // A thread that panicked has ended, which is found out below.
+    drop(here);
+    for () in ready.iter().take(threads) {}
+    let clock_of_run = Clock::start();
+    for start in starts {
+        let _ = start.send(clock_of_run);
+    }
     let mut records = Vec::new();
     let mut lanes = Vec::with_capacity(threads);
     for worker in workers {
         let ended = worker.join();
+        let done = ended.ok().flatten();
         let Done { records: new, health } =
-            ended.map_err(|_| io::Error::other("a client thread panicked"))?;
+            done.ok_or_else(|| io::Error::other("a client thread panicked"))?;
         if records.is_empty() {
             records = new;
         } else {

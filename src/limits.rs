@@ -26,6 +26,57 @@ pub fn raise_descriptors() -> Option<u64> {
     }
 }
 
+/// Descriptors of a thread of the load: its event queue and what wakes it.
+const PER_THREAD: u64 = 2;
+
+/// Bytes that a thread of the load takes at least: what it reads into, and the part of its stack that it uses.
+const THREAD_BYTES: u64 = 512 << 10;
+
+/// Checks that `threads` threads of the load, which `flag` asks for, can have the descriptors and the memory that they
+/// need of `limit` and `free`.
+///
+/// # Errors
+/// If they cannot; the message has the numbers.
+pub fn check_threads(threads: u64, limit: Option<u64>, free: Option<u64>) -> Result<(), Error> {
+    let need = threads.saturating_mul(PER_THREAD).saturating_add(RESERVE);
+    let bytes = threads.saturating_mul(THREAD_BYTES);
+    let lack = if let Some(limit) = limit.filter(|&limit| need > limit) {
+        format!("need {need} file descriptors, and the limit is {limit}")
+    } else if let Some(free) = free.filter(|&free| bytes > free) {
+        format!("need {} MiB of memory, and {} MiB are free", bytes >> 20, free >> 20)
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(Kind::System, format!("--worker-threads {threads}: so many threads {lack}"))
+        .hint("more threads than cores send no faster"))
+}
+
+/// Checks that `n` copies of a request, which `flag` asks for, fit into the `free` memory.
+///
+/// # Errors
+/// If they do not; the message has the numbers.
+pub fn check_copies(flag: &str, n: u64, bytes: u64, free: Option<u64>) -> Result<(), Error> {
+    let need = n.saturating_mul(bytes);
+    let Some(free) = free.filter(|&free| need > free) else { return Ok(()) };
+    let (need, free) = (need >> 20, free >> 20);
+    let message = format!("{flag} {n}: so many need about {need} MiB, and {free} MiB are free");
+    Err(Error::new(Kind::System, message).hint("ask for fewer"))
+}
+
+/// Descriptors without which no command gets far.
+const LEAST: u64 = 32;
+
+/// Checks that the program can begin under `limit` descriptors.
+///
+/// # Errors
+/// If it cannot; the message has both numbers.
+pub fn check_beginning(limit: Option<u64>) -> Result<(), Error> {
+    let Some(limit) = limit.filter(|&limit| limit < LEAST) else { return Ok(()) };
+    let message =
+        format!("the limit of file descriptors is {limit}, and the program alone needs {LEAST}");
+    Err(Error::new(Kind::System, message).hint("raise it (ulimit -n)"))
+}
+
 /// Requests that can be open at once under `limit` descriptors.
 pub fn room(limit: Option<u64>) -> u64 {
     limit.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVE))
@@ -263,6 +314,25 @@ mod tests {
         {
             assert_eq!(Group { folder: folder.into(), old }.free(read), want, "{folder}");
         }
+    }
+
+    #[test]
+    fn threads_and_copies_have_what_they_need() {
+        let (limit, free) = (Some(1000), Some(1 << 30));
+        assert!(
+            check_threads(468, limit, free).is_ok() && check_threads(1 << 60, None, None).is_ok()
+        );
+        for (threads, limit, free, says) in [
+            (469, limit, free, "need 1002 file descriptors, and the limit is 1000"),
+            (u64::MAX, limit, free, "the limit is 1000"),
+            (3000, None, free, "need 1500 MiB of memory, and 1024 MiB are free"),
+        ] {
+            let message = check_threads(threads, limit, free).unwrap_err().message;
+            assert!(message.contains(says) && message.contains("--worker-threads"), "{message}");
+        }
+        assert!(check_copies("--x", 1 << 10, 1 << 20, free).is_ok());
+        let message = check_copies("--x", u64::MAX, 2, free).unwrap_err().message;
+        assert!(message.starts_with("--x 18446744073709551615: "), "{message}");
     }
 
     #[test]

@@ -91,6 +91,15 @@ pub(super) fn begin(words: ServeWords, ui: Ui) -> Result<(Option<Engine>, Serve)
 /// Checks what the system allows to be open at once. What is certain to be needed is an error, what may be a warning.
 fn check_limits(config: &Serve, ui: Ui) -> Result<(), Error> {
     let limit = limits::raise_descriptors();
+    let free = limits::free_memory();
+    limits::check_threads(config.threads as u64, limit, free)?;
+    let servers = 1 + config.target.others.len() as u64;
+    for (flag, n) in [
+        ("--num-prompts", config.num_prompts as u64),
+        ("--warmup-requests", (config.warmup as u64).saturating_mul(servers)),
+    ] {
+        limits::check_copies(flag, n, REQUEST_BYTES as u64, free)?;
+    }
     let requests = match (config.duration, config.rate) {
         // Of a Poisson process, so about as many.
         #[expect(

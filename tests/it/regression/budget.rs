@@ -157,3 +157,21 @@ fn a_budget_that_was_not_spent_is_not_mentioned() {
     assert!(run.result()["rbench"].get("memory").is_none());
     assert!(!run.stdout.contains("Memory for answers"));
 }
+
+#[test]
+fn what_the_machine_cannot_hold_is_refused_beforehand() {
+    let server = Script::untouched().start();
+    let billion = "1000000000";
+    for (first, words, says) in [
+        (":", &["--worker-threads", billion][..], "--worker-threads 1000000000: so many threads"),
+        (":", &["--warmup-requests", billion], "--warmup-requests 1000000000: so many need"),
+        (":", &["--warmup-requests", "18446744073709551615"], "--warmup-requests"),
+        (":", &["--num-prompts", "1000000000000"], "--num-prompts 1000000000000: so many need"),
+        ("ulimit -n 6", &[], "the limit of file descriptors is 6"),
+        ("ulimit -n 40", &["--worker-threads", "8"], "--worker-threads 8: so many threads need 80"),
+    ] {
+        let run = load_after(first, &server).args(words).run().exits(1).prints_nothing();
+        let run = run.says(&["error: ", says]);
+        assert!(!run.stderr.contains("memory allocation"), "{run:?}");
+    }
+}
