@@ -120,7 +120,7 @@ fn after_help() -> String {
     let mut text =
         "Long flags may be shortened as long as they stay unambiguous.\n\nExit codes:".to_owned();
     for (code, meaning) in EXIT_CODES {
-        text += &format!("\n  {code:<9} {meaning}");
+        text += &format!("\n  {code:<13} {meaning}");
     }
     text
 }
