@@ -234,6 +234,9 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
+    /// The key of the environment is not text.
+    #[error("read {API_KEY_VARIABLE}: it is not UTF-8")]
+    Key,
     /// The system refuses threads or timers.
     #[error("start the server's threads")]
     Threads {
@@ -330,7 +333,12 @@ pub fn run(
     vocabulary: Vocabulary,
     ready: impl FnOnce(&Server),
 ) -> Result<(), Error> {
-    opts.api_key = opts.api_key.or_else(|| std::env::var(API_KEY_VARIABLE).ok().map(ApiKey));
+    match std::env::var(API_KEY_VARIABLE) {
+        Ok(key) => opts.api_key = opts.api_key.or(Some(ApiKey(key))),
+        // Without its key the server would be open to everybody.
+        Err(std::env::VarError::NotUnicode(_)) if opts.api_key.is_none() => return Err(Error::Key),
+        Err(_) => {}
+    }
     // A single thread also accepts connections, which saves waking another for each.
     let mut builder = match opts.threads.get() {
         1 => Builder::new_current_thread(),

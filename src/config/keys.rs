@@ -39,24 +39,18 @@ impl Keys {
     /// Reads the environment, and the file of `--api-key-file`, which wins over it.
     ///
     /// # Errors
-    /// If the file can not be read, or does not hold one key.
+    /// If the file can not be read, or does not hold one key, or something in the environment is not text.
     pub fn read(file: Option<&Path>) -> Result<Self, Error> {
-        for name in ["OPENAI_API_KEY", "API_KEY"] {
-            if let Err(VarError::NotUnicode(_)) = std::env::var(name) {
-                return Err(usage(format!("{name} is no text that a header can hold")));
-            }
-        }
-        let read = |name: &str| std::env::var(name).ok().filter(|key| !key.is_empty());
-        let either = |name: &&str| [read(name), read(&name.to_lowercase())];
         let bearer = match file {
             Some(path) => Some(key_in(path)?),
-            None => read("OPENAI_API_KEY"),
+            None => variable("OPENAI_API_KEY")?,
         };
+        let proxies = PROXIES.iter().flat_map(|&name| [name.to_owned(), name.to_lowercase()]);
         Ok(Self {
             bearer,
-            plain: read("API_KEY"),
-            proxies: PROXIES.iter().flat_map(either).flatten().collect(),
-            tokens: TOKENS.iter().filter_map(|name| read(name)).collect(),
+            plain: variable("API_KEY")?,
+            proxies: variables(proxies)?,
+            tokens: variables(TOKENS.iter().map(|&name| name.to_owned()))?,
         })
     }
 
@@ -79,6 +73,29 @@ impl Keys {
             secrets.url(&format!("http://{proxy}"));
         }
     }
+}
+
+/// What the environment has under `name`, unless that is empty.
+///
+/// # Errors
+/// If it is not text: it could neither be sent nor be hidden.
+fn variable(name: &str) -> Result<Option<String>, Error> {
+    match std::env::var(name) {
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(usage(format!(
+            "{name} is not UTF-8, and cannot be sent"
+        ))
+        .hint("was a file of another form put there? The value is not shown, as it may be a key")),
+    }
+}
+
+/// What the environment has under each of `names`.
+fn variables(mut names: impl Iterator<Item = String>) -> Result<Vec<String>, Error> {
+    names.try_fold(Vec::new(), |mut found, name| {
+        found.extend(variable(&name)?);
+        Ok(found)
+    })
 }
 
 /// The key in the file at `path`, without the line end after it.

@@ -70,6 +70,20 @@ impl std::fmt::Debug for Target {
 /// Why an argument of `--header` is not repeated.
 const UNSHOWN: &str = "the argument is not shown, as it may be a key";
 
+/// Fields of a request that are not the user's to set, and what to do instead.
+const OF_CONNECTIONS: &[(&str, &str)] = &[
+    ("connection", "--connection-per-request closes each connection after its request"),
+    ("content-length", "leave it out: the length of each body is sent"),
+    ("keep-alive", "leave it out: connections are kept unless --connection-per-request is given"),
+    (
+        "proxy-connection",
+        "leave it out: connections are kept unless --connection-per-request is given",
+    ),
+    ("te", "leave it out: no trailers are read"),
+    ("transfer-encoding", "leave it out: bodies are sent with their length"),
+    ("upgrade", "--http-version 2 speaks HTTP/2"),
+];
+
 /// The servers that `args` names, or the engine at `mock`.
 pub(super) fn resolve(
     args: &ServeArgs,
@@ -132,6 +146,11 @@ pub(super) fn resolve(
                 )
                 .hint(UNSHOWN)
         })?;
+        if let Some((_, instead)) = OF_CONNECTIONS.iter().find(|(own, _)| name == *own) {
+            let message =
+                format!("--header {name}: it is about the connection, which rbench manages itself");
+            return Err(usage(message).hint(*instead));
+        }
         let mut value = HeaderValue::from_str(value)
             .map_err(|_| usage(format!("--header {name}: the value cannot be sent")))?;
         value.set_sensitive(true);

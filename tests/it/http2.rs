@@ -32,7 +32,7 @@ fn streams_come_without_tls() {
     for backend in ["sglang", "vllm-chat", "vllm"] {
         let server = Http2::start(good);
         let run = forced(backend, server.url())
-            .args(["--header", "X-A=1", "--header", "Connection=close"])
+            .args(["--header", "X-A=1"])
             .args(["--max-concurrency", "2", "--num-prompts", "12"])
             .run()
             .exits(0)
