@@ -66,6 +66,8 @@ pub struct LaneHealth {
     pub connecting: Times,
     /// How long the handshake of TLS took on each, after that.
     pub tls: Times,
+    /// Requests that had to wait since the system had no file descriptor or local port for their connection.
+    pub exhausted: u64,
     /// How long requests waited over new connections because the server's workers served kept ones.
     pub left_waiting: Times,
     /// How long the thread let data wait to be read with others', at the end of the run.

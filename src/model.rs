@@ -192,6 +192,8 @@ pub enum FailureKind {
     Connect,
     /// No connection stood within the time limit.
     ConnectTimeout,
+    /// This machine had nothing left for another connection within the time limit: no file descriptor, or no local port.
+    Exhausted,
     /// The server was reached, and TLS with it failed.
     Tls,
     /// No output came within the time limit.
@@ -228,6 +230,7 @@ impl FailureKind {
             Self::ConnectRefused => "connect_refused",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
+            Self::Exhausted => "exhausted",
             Self::Tls => "tls",
             Self::FirstTokenTimeout => "first_token_timeout",
             Self::IdleTimeout => "idle_timeout",

@@ -66,6 +66,13 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
             "leave cores to the client, or run it on another machine than the server",
         );
     }
+    let exhausted = health.sum(|lane| lane.exhausted);
+    if exhausted > 0 {
+        limit(
+            format!("{exhausted} requests waited for a file descriptor or local port to be free"),
+            "raise the limit (ulimit -n), or lower --max-concurrency or --request-rate",
+        );
+    }
     let left = health.times(|lane| &lane.left_waiting);
     if left.len() >= LEFT {
         let most = ms(Duration::from_nanos(left.max_ns()));

@@ -6,6 +6,7 @@
 mod ahead;
 mod crowding;
 mod ending;
+mod exhausted;
 mod pausing;
 mod reading;
 mod resending;
@@ -23,6 +24,7 @@ use slab::Slab;
 
 use self::ahead::Ahead;
 use self::crowding::Crowd;
+use self::exhausted::Line;
 use super::exchange::Exchange;
 use super::limits::Limits;
 use super::naps::Naps;
@@ -105,6 +107,11 @@ impl Shared {
         chosen
     }
 
+    /// A request is one more in flight at the endpoint at `at`.
+    pub(super) fn back(&self, at: usize) {
+        self.busy[at].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A request left the endpoint at `at`.
     pub(super) fn left(&self, at: usize) {
         self.busy[at].fetch_sub(1, Ordering::Relaxed);
@@ -185,8 +192,10 @@ pub(super) struct Lane {
     health: LaneHealth,
     /// Events that were read of answers that could not be kept.
     lost_events: u64,
-    /// Requests that are to be sent again, by when that is.
+    /// Requests that may be sent again, by when that is.
     later: BTreeMap<(Duration, usize), retrying::Waiting>,
+    /// Requests that wait for what the system has run out of.
+    line: Line,
     /// How often to look at time limits.
     interval: Duration,
     /// When the clocks were compared last.
@@ -219,6 +228,7 @@ impl Lane {
             clock,
             poll,
             later: BTreeMap::new(),
+            line: Line::default(),
             interval,
             measured: Duration::ZERO,
             patience: None,
@@ -297,6 +307,9 @@ impl Lane {
                 self.drain();
             }
             self.send_again();
+            if !self.line.is_empty() {
+                self.connect_again();
+            }
             self.send_due();
             if self.active == 0 && self.next == Claim::Over {
                 break;
@@ -442,6 +455,7 @@ impl Lane {
     /// Lets the run end: nothing more is sent, and what is in flight has until the grace is over.
     fn drain(&mut self) {
         self.send_no_more();
+        self.give_up_line();
         let now = self.clock.now();
         let until = *self.patience.get_or_insert(now + self.shared.options.limits.grace);
         if now < until {
@@ -458,7 +472,8 @@ impl Lane {
     fn longest_wait(&self) -> Duration {
         let again = self.later.first_key_value().map(|(&(at, _), _)| at);
         let trailing = self.trailing.iter().map(|&(until, _)| until);
-        let next = self.patience.into_iter().chain(again).chain(trailing).min();
+        let next = self.patience.into_iter().chain(again).chain(trailing).chain(self.line.again());
+        let next = next.min();
         let left = next.map(|at| at.saturating_sub(self.clock.now()));
         left.map_or(self.interval, |left| left.min(self.interval))
     }

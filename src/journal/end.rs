@@ -58,6 +58,9 @@ struct Lane {
     /// Pairs of a time in ns and how many had it; so are the next two.
     connecting: Vec<(u64, u64)>,
     tls: Vec<(u64, u64)>,
+    /// Absent where there always was what connections need.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    exhausted: u64,
     /// Absent where nothing was left waiting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     left_waiting: Vec<(u64, u64)>,
@@ -131,6 +134,7 @@ fn lane(health: &LaneHealth) -> Lane {
         connecting,
         tls,
         left_waiting,
+        exhausted,
         window,
         naps,
         in_flight,
@@ -165,6 +169,7 @@ fn lane(health: &LaneHealth) -> Lane {
         connecting: connecting.counts(),
         tls: tls.counts(),
         left_waiting: left_waiting.counts(),
+        exhausted: *exhausted,
         lag: lag.counts(),
         lag_seconds: lag.seconds.iter().map(second).collect(),
     }
@@ -190,6 +195,7 @@ fn health(lane: Lane) -> LaneHealth {
         http2_connections: lane.http2_connections,
         connecting: Times::from_counts(&lane.connecting),
         tls: Times::from_counts(&lane.tls),
+        exhausted: lane.exhausted,
         left_waiting: Times::from_counts(&lane.left_waiting),
         window: lane.window_ns.into(),
         naps: lane.naps,

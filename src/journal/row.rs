@@ -119,6 +119,7 @@ const KINDS: &[FailureKind] = &[
     FailureKind::ConnectRefused,
     FailureKind::Connect,
     FailureKind::ConnectTimeout,
+    FailureKind::Exhausted,
     FailureKind::Tls,
     FailureKind::FirstTokenTimeout,
     FailureKind::IdleTimeout,
@@ -411,6 +412,7 @@ mod tests {
                 | FailureKind::ConnectRefused
                 | FailureKind::Connect
                 | FailureKind::ConnectTimeout
+                | FailureKind::Exhausted
                 | FailureKind::Tls
                 | FailureKind::FirstTokenTimeout
                 | FailureKind::IdleTimeout

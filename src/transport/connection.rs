@@ -472,6 +472,26 @@ impl Connection {
             }
     }
 
+    /// Whether a server of HTTP/1.1 has sent bytes of a response before anything was asked over this connection;
+    /// `buffer` and `control` are scratch space. That it has closed is for the next read to find.
+    pub fn speaks_unasked(&mut self, buffer: &mut [u8], control: &mut [u8]) -> bool {
+        if self.version() != Version::Http1 || !self.socket.has_news() {
+            return false;
+        }
+        loop {
+            match self.receive(buffer, control) {
+                Ok(Arrived::Nothing) => return false,
+                // What TLS has to say.
+                Ok(Arrived::Bytes { len: 0, .. }) => {}
+                Ok(Arrived::Bytes { .. }) => return true,
+                end => {
+                    self.next = Some(end);
+                    return false;
+                }
+            }
+        }
+    }
+
     /// Whether an idle connection can not be used any more; `buffer` and `control` are scratch space.
     pub fn is_spent(&mut self, buffer: &mut [u8], control: &mut [u8]) -> bool {
         if self.next.is_some() {
@@ -503,3 +523,6 @@ impl Connection {
             )
     }
 }
+
+#[cfg(test)]
+mod tests;

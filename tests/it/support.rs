@@ -8,6 +8,8 @@ pub(crate) mod http2;
 pub(crate) mod proxy;
 /// A run of the program in an empty environment and a folder of its own.
 pub(crate) mod rbench;
+/// Requests as a scripted server reads them.
+mod reading;
 /// A scripted HTTP server.
 pub(crate) mod server;
 /// The server's end of a connection.

@@ -65,9 +65,14 @@ impl Lane {
         let Some(mut link) = self.links.try_remove(key) else { return };
         let Some(mut exchange) = link.exchange.take() else { return };
         let now = self.clock.now();
-        exchange.cancel(now);
-        self.tell_end(&exchange);
+        self.give_up(&mut exchange, now);
         self.leave(exchange, now);
+    }
+
+    /// Settles a round that is given up.
+    pub(super) fn give_up(&self, exchange: &mut Exchange, now: Duration) {
+        exchange.cancel(now);
+        self.tell_end(exchange);
     }
 
     pub(super) fn settle(

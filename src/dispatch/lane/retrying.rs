@@ -23,7 +23,7 @@ impl Lane {
     /// then it is given back.
     pub(super) fn keep_for_later(
         &mut self,
-        mut exchange: Box<Exchange>,
+        exchange: Box<Exchange>,
         failure: &Failure,
     ) -> Option<Box<Exchange>> {
         let options = &self.shared.options;
@@ -42,7 +42,6 @@ impl Lane {
         if options.limits.request.is_some_and(|limit| at > exchange.taken_up() + limit) {
             return Some(exchange);
         }
-        exchange.again();
         self.shared.left(exchange.record.endpoint);
         let key = (at, exchange.record.index);
         self.later.insert(key, (exchange, failure.clone()));
@@ -57,6 +56,7 @@ impl Lane {
                 return;
             }
             let (mut exchange, _) = entry.remove();
+            exchange.again();
             exchange.begun = now;
             let record = &mut exchange.record;
             record.endpoint = self.shared.choose(record.index, record.attempts);
@@ -66,10 +66,9 @@ impl Lane {
 
     /// Gives up what waits to be sent again: the last failure of each counts.
     pub(super) fn send_no_more(&mut self) {
-        while let Some((_, (mut exchange, failure))) = self.later.pop_first() {
+        while let Some((_, (exchange, failure))) = self.later.pop_first() {
             // It leaves the endpoint once more.
-            let record = &mut exchange.record;
-            record.endpoint = self.shared.choose(record.index, record.attempts);
+            self.shared.back(exchange.record.endpoint);
             self.conclude(exchange, &failure);
         }
     }

@@ -28,6 +28,7 @@ impl Lane {
             self.send(key);
             return;
         }
+        let Some(exchange) = self.wait_in_line(exchange) else { return };
         if let Err((Some(exchange), failure)) = self.connect(Some(exchange), endpoint, 0) {
             self.conclude(exchange, &failure);
         }
@@ -36,7 +37,7 @@ impl Lane {
     /// Begins to open a connection to the address `address` of `endpoint`, or a later one, for `exchange` if there is one.
     pub(super) fn connect(
         &mut self,
-        exchange: Option<Box<Exchange>>,
+        mut exchange: Option<Box<Exchange>>,
         at: usize,
         mut address: usize,
     ) -> Result<(), (Option<Box<Exchange>>, Failure)> {
@@ -68,6 +69,15 @@ impl Lane {
                     return Ok(());
                 }
                 Err(error) => {
+                    if let Some(shortage) = self.shortage(&error) {
+                        if self.close_idle() {
+                            continue;
+                        }
+                        if let Some(exchange) = exchange.take() {
+                            self.line_up(exchange, shortage);
+                            return Ok(());
+                        }
+                    }
                     failure = connect_failure(connect_kind(&error), error.to_string());
                 }
             }
@@ -129,6 +139,12 @@ impl Lane {
             Some(exchange) => {
                 let took = self.clock.now().saturating_sub(exchange.begun);
                 exchange.record.connect = Some(took);
+                if link.connection.speaks_unasked(&mut self.buffer, &mut self.control) {
+                    let why = "the server sent bytes before it was asked for anything, which HTTP does not do";
+                    let failure = connect_failure(FailureKind::Malformed, why);
+                    self.end(key, Err(failure), false);
+                    return;
+                }
                 self.send(key);
             }
             None => self.idle[link.endpoint].push(key),

@@ -1,16 +1,19 @@
 //! The connections of the load: what a kept one loses, and how many there are.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt as _;
 
 use h2::Reason;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::certificates::{Authority, Speaks};
 use crate::support::http2::{Acts, Http2, field, frame, raw};
 use crate::support::proxy::Proxy;
-use crate::support::rbench::{Rbench, Run};
-use crate::support::server::{Answer, Request, Script, Server};
+use crate::support::rbench::{LOAD, Process, Rbench, Run};
+use crate::support::server::{Answer, Refusing, Request, Script, Server};
 use crate::support::wire::{WORDS, Wire};
 
 /// A load that asks nothing around it.
@@ -391,4 +394,130 @@ fn no_connection_is_kept_while_others_wait_for_the_worker_that_serves_it() {
         .exits(0);
     assert_eq!(run.result()["completed"], 20);
     assert_eq!(client(&run)["left_waiting_ms"], Value::Null);
+}
+
+/// The rows of requests in the records of a run.
+fn rows(run: &Run) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.path("run.records")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|row| row["index"].is_u64()).collect()
+}
+
+#[test]
+fn an_attempt_counts_when_it_is_made() {
+    // The run ends while another attempt is planned: after the first one, and after the second.
+    for (made, retry_after) in [(1, ["600", "600"]), (2, ["0", "600"])] {
+        let process = Process::default();
+        let seen = process.clone();
+        let server = Script::new(move |request| {
+            let nth = request.nth;
+            if nth + 1 == made {
+                seen.signal(Signal::INT);
+            }
+            let again = format!("retry-after: {}", retry_after[nth.min(1)]);
+            Answer::head("429 Busy", &["content-length: 0", &again])
+        })
+        .start();
+        let run = one_by_one(&server.url())
+            .args(["--num-prompts", "1", "--retries", "3", "--records", "run.records"])
+            .known_as(&process)
+            .run()
+            .exits(130);
+        let row = &rows(&run)[0];
+        assert_eq!(row["outcome"], "failed", "{row}");
+        assert_eq!(row["attempts"].as_u64().unwrap_or(1), made as u64, "{row}");
+        assert_eq!(row["first_sent_ns"].is_u64(), made > 1, "{row}");
+        assert_eq!(row["failure"]["status"], 429, "{row}");
+        let own = &run.result()["rbench"];
+        assert_eq!(own["retry_attempts"], made as u64 - 1);
+        checks_pass("an early end", own);
+    }
+    // So it is where nobody listens, and with the servers that were asked.
+    let process = Process::default();
+    let (nobody, seen) = (Refusing::new(), process.clone());
+    let server = Script::new(move |_| {
+        seen.signal(Signal::INT);
+        good()
+    })
+    .start();
+    let urls = ["--base-url", &nobody.url(), "--base-url", &server.url()];
+    let run =
+        Rbench::aimed([["--backend", "vllm"], [urls[0], urls[1]], [urls[2], urls[3]]].concat())
+            .args(ALONE)
+            .args(["--num-prompts", "2", "--retries", "3", "--records", "run.records"])
+            .known_as(&process)
+            .run()
+            .exits(130);
+    let rows = rows(&run);
+    let row = rows.iter().find(|row| row["outcome"] == "failed").unwrap();
+    assert_eq!(row["failure"]["kind"], "connect_refused", "{row}");
+    assert_eq!((&row["attempts"], &row["endpoint"]), (&Value::Null, &Value::Null), "{row}");
+    checks_pass("nobody there", &run.result()["rbench"]);
+}
+
+#[test]
+fn a_request_waits_for_a_descriptor_and_says_so() {
+    let load = |pause: u64, words: &[&str]| {
+        let server = Script::new(move |_| good().after(Answer::new().pause(pause))).start();
+        let url = server.url();
+        Rbench::in_shell("ulimit -n 40", ["serve", "--backend", "vllm", "--base-url", &url])
+            .args(LOAD)
+            .args(["--num-prompts", "80", "--request-rate", "100000"])
+            .args(words)
+            .run()
+    };
+    let run = load(50, &[]).exits(0);
+    let own = &run.result()["rbench"];
+    assert_eq!(own["ledger"]["completed"], 80, "{run:#?}");
+    assert!(own["waited_for_connection"].as_u64().unwrap() > 20, "{own:#}");
+    let limits = own["verdict"]["limits"].to_string();
+    assert!(limits.contains("waited for a file descriptor or local port"), "{limits}");
+    checks_pass("waits", own);
+
+    let run = load(1500, &["--connect-timeout", "300ms"]).exits(0);
+    let failures = &run.result()["rbench"]["failures"];
+    assert_eq!(
+        (&failures[0]["kind"], &failures[0]["phase"]),
+        (&json!("exhausted"), &json!("connect"))
+    );
+    let says = failures[0]["message"].as_str().unwrap();
+    assert!(says.contains("for want of a file descriptor") && says.contains("ulimit -n"), "{says}");
+    assert_eq!(failures.as_array().unwrap().len(), 1, "{failures}");
+}
+
+#[test]
+fn fields_about_the_connection_are_refused_and_not_dropped() {
+    for name in [
+        "Connection",
+        "content-length",
+        "Keep-Alive",
+        "proxy-connection",
+        "TE",
+        "transfer-encoding",
+        "Upgrade",
+    ] {
+        let header = format!("{name}=s3cret");
+        let run = Rbench::load("vllm", "http://127.0.0.1:9").args(["--header", &header]).run();
+        let run = run.exits(2).says(&[&format!("--header {}: ", name.to_lowercase())]);
+        assert!(!run.stderr.contains("s3cret"), "{run:#?}");
+    }
+}
+
+#[test]
+fn a_key_that_is_not_text_is_refused_and_not_left_out() {
+    let odd = OsStr::from_bytes(b"s3cret\xff");
+    for name in [
+        "OPENAI_API_KEY",
+        "API_KEY",
+        "HTTP_PROXY",
+        "https_proxy",
+        "HF_TOKEN",
+        "MODELSCOPE_API_TOKEN",
+    ] {
+        let run = Rbench::load("vllm", "http://127.0.0.1:9").env(name, odd).run().exits(2);
+        let run = run.says(&[&format!("{name} is not UTF-8")]);
+        assert!(!run.stderr.contains("s3cret"), "{run:#?}");
+    }
+    let run = Rbench::new(["mock", "--port", "0"]).env("RBENCH_MOCK_API_KEY", odd).run().exits(1);
+    let _ = run.says(&["RBENCH_MOCK_API_KEY: it is not UTF-8"]);
 }
