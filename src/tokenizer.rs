@@ -4,8 +4,10 @@ mod byte_level;
 mod gguf;
 #[cfg(test)]
 mod golden;
+mod growth;
 mod json;
 mod memo;
+mod origin;
 mod pieces;
 mod sentencepiece;
 mod source;
@@ -15,6 +17,7 @@ mod tiktoken;
 use jiff::Zoned;
 
 use self::memo::Memo;
+pub use self::origin::{Name, Origin, read_beside};
 use self::template::Beside;
 pub use self::template::ChatTemplate;
 use crate::bundled;
@@ -41,9 +44,18 @@ impl Tokenizer {
     /// # Errors
     /// If none can; the message has what became of each.
     pub fn load(names: &[String], hub: &Hub) -> Result<Self, Error> {
+        let names: Vec<Name> = names.iter().map(|name| Name::of_user(name)).collect();
+        Self::load_named(&names, hub)
+    }
+
+    /// As [`Self::load`], with regard to who gave the names.
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    pub fn load_named(names: &[Name], hub: &Hub) -> Result<Self, Error> {
         let mut tried: Vec<String> = Vec::new();
-        for name in names {
-            match Self::load_one(name, hub) {
+        for Name { text: name, origin } in names {
+            match Self::load_one(name, *origin, hub) {
                 Ok(tokenizer) => return Ok(tokenizer),
                 Err(error) => {
                     let cause = error.cause.map_or(String::new(), |cause| format!(": {cause}"));
@@ -59,17 +71,20 @@ impl Tokenizer {
         .hint("--tokenizer rbench-bundled is inside the program; its counts are not those of the model"))
     }
 
-    fn load_one(name: &str, hub: &Hub) -> Result<Self, Error> {
+    fn load_one(name: &str, origin: Origin, hub: &Hub) -> Result<Self, Error> {
         if name == bundled::NAME {
             return Self::parse(name, bundled::TOKENIZER, Beside::Bundled);
         }
-        let (text, beside) = source::load(name, hub)?;
+        let (text, beside) = source::load(name, origin, hub)?;
         Self::parse(name, &text, beside)
     }
 
     fn parse(name: &str, text: &[u8], beside: Beside) -> Result<Self, Error> {
         let unreadable =
             || Error::new(Kind::Input, format!("{name} is not a tokenizer.json that can be read"));
+        growth::check(text).map_err(|what| {
+            Error::new(Kind::Input, format!("{name} is no tokenizer that can be used: {what}"))
+        })?;
         // The library panics over some files that are broken.
         let read = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(text));
         let mut inner =

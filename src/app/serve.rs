@@ -228,7 +228,7 @@ impl Session {
             calls::run(wait_for(config, &probe, &place.shown, ui))??;
             others.push(probe);
         }
-        let tokenizer = Tokenizer::load(&served.tokenizers, &Hub::from_env(ui.terminal()))?;
+        let tokenizer = Tokenizer::load_named(&served.tokenizers, &Hub::from_env(ui.terminal()))?;
         if tokenizer.has_template() == Some(false) && config.backend.protocol.generates() {
             ui.warn(&format!(
                 "the tokenizer {} has no chat template; base models may answer with text whose tokens can not be counted well",

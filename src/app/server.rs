@@ -1,5 +1,6 @@
 //! What is learnt of the server before a run.
 
+use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -8,6 +9,7 @@ use super::calls;
 use crate::config::Serve;
 use crate::error::{Error, Kind};
 use crate::probe::{self, ListedModel, Probe, Ready};
+use crate::tokenizer::{Name, Origin};
 use crate::ui::Ui;
 
 /// What routers call a model whose name they were not given.
@@ -18,7 +20,7 @@ pub(super) struct Served {
     /// Name to send.
     pub(super) model: String,
     /// Where a tokenizer may be had, the best first.
-    pub(super) tokenizers: Vec<String>,
+    pub(super) tokenizers: Vec<Name>,
 }
 
 /// Waits for the server at `shown` if that is asked for, and returns what it answers when it is asked for its models.
@@ -83,8 +85,8 @@ pub(super) async fn discover(config: &Serve, probe: &Probe, ui: Ui) -> Result<Se
         unknown(config, shown, ui)?;
     }
     let tokenizers = match &config.tokenizer {
-        Some(name) => vec![name.clone()],
-        None => tokenizers(probe, listed, &model).await,
+        Some(name) => vec![Name::of_user(name)],
+        None => tokenizers(config, probe, listed, &model).await,
     };
     let model = config.served_model_name.clone().unwrap_or(model);
     ui.status(&format!("{} at {shown}, model {model}", config.backend.name));
@@ -109,20 +111,54 @@ fn unknown(config: &Serve, shown: &str, ui: Ui) -> Result<(), Error> {
 }
 
 /// Where the tokenizer of `model` may be had, the best first.
-async fn tokenizers(probe: &Probe, listed: Option<ListedModel>, model: &str) -> Vec<String> {
+async fn tokenizers(
+    config: &Serve,
+    probe: &Probe,
+    listed: Option<ListedModel>,
+    model: &str,
+) -> Vec<Name> {
     // Servers that know it are SGLang's; nothing is missing where there are other ways.
     let info = probe.json("/model_info").await.unwrap_or(Value::Null);
     let told = |key: &str| info.get(key).and_then(Value::as_str).map(str::to_owned);
     let (bases, root) = listed.map_or((Vec::new(), None), |listed| (listed.bases, listed.root));
-    let mut names: Vec<String> = Vec::new();
     let told = [told("tokenizer_path"), told("model_path")].into_iter().flatten();
-    let rest = root.into_iter().chain([model.to_owned()]);
-    for name in told.chain(bases).chain(rest) {
-        if !name.is_empty() && !names.contains(&name) {
+    let server = if is_here(config) { Origin::ServerHere } else { Origin::ServerElsewhere };
+    let mut names: Vec<Name> = Vec::new();
+    let typed = config.model.as_deref().map(Name::of_user);
+    let listed = told.chain(bases).chain(root).chain([model.to_owned()]);
+    for name in listed.map(|text| Name { text, origin: server }).chain(typed) {
+        let is_new = !names.iter().any(|known| known.text == name.text);
+        if name.origin == Origin::User {
+            // What the user says is believed, also where the server says it too.
+            match names.iter_mut().find(|known| known.text == name.text) {
+                Some(known) => known.origin = Origin::User,
+                None => names.push(name),
+            }
+        } else if is_new && !name.text.is_empty() {
             names.push(name);
         }
     }
     names
+}
+
+/// Whether the server is on this machine, so that its paths are those of this one.
+fn is_here(config: &Serve) -> bool {
+    let target = &config.target;
+    if target.own || target.socket.is_some() || config.launch.is_some() {
+        return true;
+    }
+    let Ok(url) = url::Url::parse(&target.base) else { return false };
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => is_own(address.into()),
+        Some(url::Host::Ipv6(address)) => is_own(address.into()),
+        None => false,
+    }
+}
+
+/// Whether an address is one of this machine: only then can something be bound to it.
+fn is_own(address: IpAddr) -> bool {
+    address.is_loopback() || UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// What the server reports of itself after the load; the error says that it was asked and gave nothing.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::picture::Size;
 use crate::error::{Error, Kind};
 use crate::hub::{Holds, Hub};
+use crate::tokenizer::read_beside;
 
 const FILE: &str = "preprocessor_config.json";
 
@@ -64,7 +65,7 @@ impl Rule {
         let Some(path) = find(name, hub) else { return Ok(None) };
         let unusable = |what: &str| Error::new(Kind::Input, format!("{} {what}", path.display()));
         let text =
-            std::fs::read(&path).map_err(|error| unusable("can not be read").because(error))?;
+            read_beside(&path).map_err(|error| unusable("can not be read").because(error))?;
         Self::parse(&text).map_err(|error| {
             unusable("is not the configuration of an image processor").because(error)
         })

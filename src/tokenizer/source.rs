@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::origin::Origin;
 use super::template::{self, Beside};
 use super::{gguf, sentencepiece, tiktoken};
 use crate::error::{Error, Kind};
@@ -29,12 +30,15 @@ const LOOKED_FOR: &str = "tokenizer.json, tokenizer.model, tiktoken.model, one *
 ///
 /// # Errors
 /// If there is none, or it can not be used.
-pub(super) fn load(name: &str, hub: &Hub) -> Result<(Vec<u8>, Beside), Error> {
+pub(super) fn load(name: &str, origin: Origin, hub: &Hub) -> Result<(Vec<u8>, Beside), Error> {
     let path = Path::new(name);
-    if path.is_dir() {
+    let is_here = origin.allows(name)?;
+    if is_here && path.is_dir() {
         let file = in_folder(path)?;
+        origin.check(&file)?;
         read(&file, Beside::Folder(path.to_owned()))
-    } else if path.exists() {
+    } else if is_here {
+        origin.check(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         read(path, Beside::Folder(folder.to_owned()))
     } else if Hub::is_id(name) {
@@ -103,6 +107,16 @@ fn pick<'a>(files: &'a [String], endings: &[&str]) -> Result<&'a str, String> {
     named(ORIGINAL)
         .map(String::as_str)
         .ok_or_else(|| format!("no tokenizer of a known format: no {LOOKED_FOR}"))
+}
+
+/// Whether `name` is one that the file of a tokenizer may have.
+pub(super) fn is_expected(name: &str) -> bool {
+    NAMES.contains(&name) || ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Whether `name` is that of a GGUF file, which holds more than a tokenizer.
+pub(super) fn is_gguf(name: &str) -> bool {
+    name.ends_with(GGUF)
 }
 
 /// Whether a file is in a folder below, or a part of a GGUF model that has no tokenizer:

@@ -3,7 +3,8 @@
 //! The template engine is `minijinja`; here is what the templates of models expect on top of Jinja itself.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use jiff::Zoned;
 use minijinja::syntax::SyntaxConfig;
@@ -13,6 +14,7 @@ use minijinja_contrib::pycompat;
 use serde_json::{Map, Value};
 
 use super::json;
+use super::origin::read_beside;
 use crate::bundled;
 use crate::error::{Error, Kind};
 use crate::hub::{Holds, Hub};
@@ -47,10 +49,8 @@ impl Beside {
                 (file == CONFIG).then(|| String::from_utf8_lossy(bundled::CONFIG).into_owned())
             }
             Self::Text(text) => (file == CONFIG).then(|| text.clone()),
-            Self::Folder(folder) => std::fs::read_to_string(folder.join(file)).ok(),
-            Self::Hub(hub, id) => {
-                std::fs::read_to_string(hub.file(Holds::Model, id, file).ok()?).ok()
-            }
+            Self::Folder(folder) => text_of(&folder.join(file)),
+            Self::Hub(hub, id) => text_of(&hub.file(Holds::Model, id, file).ok()?),
         }
     }
 
@@ -66,6 +66,11 @@ impl Beside {
             }
         }
     }
+}
+
+/// The text of an ordinary file.
+fn text_of(path: &Path) -> Option<String> {
+    String::from_utf8(read_beside(path).ok()?).ok()
 }
 
 /// The chat template of a model, ready to be used.
@@ -88,6 +93,15 @@ impl fmt::Debug for ChatTemplate {
 /// Names of the templates within the engine.
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
+
+/// Longest text of a template, in bytes; those of models have up to 40 KiB.
+const LONGEST: usize = 1 << 20;
+
+/// Longest prompt that a template may write, in bytes.
+const MOST: usize = 64 << 20;
+
+/// Instructions that a template may take for one prompt: models' take some hundreds for each message.
+const FUEL: u64 = 20_000_000;
 
 /// What a template said through `raise_exception`.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +161,11 @@ impl ChatTemplate {
         };
         let mut environment = environment(now).map_err(broken)?;
         for (which, text) in texts {
+            if text.len() > LONGEST {
+                let message =
+                    format!("the chat template of {name} is longer than {} KiB", LONGEST >> 10);
+                return Err(Error::new(Kind::Input, message));
+            }
             environment.add_template_owned(which.clone(), without_marks(text)).map_err(broken)?;
         }
         let for_tools = texts.iter().any(|(name, _)| name == TOOL_USE);
@@ -172,7 +191,12 @@ impl ChatTemplate {
         let which = if self.for_tools && tools.is_some() { TOOL_USE } else { DEFAULT };
         self.environment
             .get_template(which)
-            .and_then(|template| template.render(Operand::from(Serde(&context))))
+            .and_then(|template| {
+                let mut prompt = Bounded(Vec::new());
+                template.render_captured_to(Operand::from(Serde(&context)), &mut prompt)?;
+                // An engine of texts writes nothing else.
+                Ok(String::from_utf8(prompt.0).unwrap_or_default())
+            })
             .map_err(|error| self.error(error))
     }
 
@@ -198,9 +222,27 @@ impl ChatTemplate {
     }
 }
 
+/// A prompt that is being written, up to [`MOST`] bytes.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MOST {
+            return Err(io::Error::other(format!("it writes more than {} MiB", MOST >> 20)));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The engine with what templates of models expect of it.
 fn environment(now: Zoned) -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(pycompat::unknown_method_callback);

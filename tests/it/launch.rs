@@ -13,12 +13,12 @@ use crate::support::rbench::{RESULT, Rbench};
 use crate::support::server::Script;
 
 /// A pipe with a name that processes of a server hold open, so that its end tells that all of them are gone.
-struct Leash {
+pub(crate) struct Leash {
     folder: TempDir,
 }
 
 impl Leash {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let leash = Self { folder: tempfile::tempdir().unwrap() };
         for name in ["leash", "go"] {
             assert!(
@@ -33,17 +33,17 @@ impl Leash {
     }
 
     /// Path of the pipe that is held.
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("leash")
     }
 
     /// Path of a pipe whose first line says that a signal may be sent.
-    fn go(&self) -> PathBuf {
+    pub(crate) fn go(&self) -> PathBuf {
         self.folder.path().join("go")
     }
 
     /// Waits in the background until the pipe has been opened and then closed by all.
-    fn watch(&self) -> mpsc::Receiver<()> {
+    pub(crate) fn watch(&self) -> mpsc::Receiver<()> {
         let (tell, told) = mpsc::channel();
         let path = self.path();
         std::thread::spawn(move || {
@@ -55,13 +55,13 @@ impl Leash {
     }
 
     /// A server's command: it holds the pipe, leaves it to a child of its own as well, and goes on with `then`.
-    fn command(&self, then: &str) -> String {
+    pub(crate) fn command(&self, then: &str) -> String {
         format!("exec 9>{}; sleep 1000 & {then}", self.path().display())
     }
 }
 
 /// Checks that all who held the pipe are gone.
-fn all_gone(watched: &mpsc::Receiver<()>) {
+pub(crate) fn all_gone(watched: &mpsc::Receiver<()>) {
     watched.recv_timeout(Duration::from_secs(20)).expect("a process of the server is left");
 }
 

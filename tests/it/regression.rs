@@ -7,5 +7,7 @@ mod cli;
 mod connections;
 mod control;
 mod doors;
+mod launched;
+mod named;
 mod parse;
 mod verdict;

@@ -1,6 +1,5 @@
 //! The calls around the load: readiness, caches, profilers, what a server reports of itself, launched servers.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -543,30 +542,4 @@ fn a_batch_that_fails_ends_no_sweep_and_one_piece_is_no_throughput() {
         .exits(0)
         .says(&["all output came at once"]);
     assert_eq!(lines(&run, "result.jsonl")[0]["output_throughput"], Value::Null);
-}
-
-/// Why a server that was launched ended; `first` is what stands before its own command.
-fn ended(first: &str, then: &str) -> String {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mock = format!("{} mock --ttft 1ms --itl 1ms --port {port}", env!("CARGO_BIN_EXE_rbench"));
-    // A server that takes it for a crash if its child is asked to end before it has done so.
-    let server = format!(
-        "(trap 'touch early; exit' TERM; while :; do sleep 0.02; done) & child=$!; {mock} & mock=$!
-         trap 'sleep 0.2; test -e early && echo crash >how || echo calm >how; kill $child $mock; exit' TERM
-         wait"
-    );
-    let run = Rbench::load("sglang", &format!("http://127.0.0.1:{port}"))
-        .file("server.sh", server)
-        .args(["--launch", &format!("{first}sh server.sh{then}")])
-        .run()
-        .exits(0);
-    std::fs::read_to_string(run.path("how")).unwrap_or_default()
-}
-
-#[test]
-fn a_launched_server_is_asked_to_end_before_what_it_started() {
-    // The server in place of the shell, below it, and below a shell that runs more than one thing.
-    for (first, then) in [("exec ", ""), ("", ""), ("true; ", "; true"), ("sh -c '", "; true'")] {
-        assert_eq!(ended(first, then), "calm\n", "{first}{then}");
-    }
 }
