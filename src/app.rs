@@ -23,6 +23,7 @@ mod serve;
 mod server;
 mod signals;
 mod supervise;
+mod tokenizing;
 mod warm_up;
 
 use std::ffi::OsString;

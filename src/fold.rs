@@ -152,7 +152,10 @@ fn estimate(record: &RequestRecord, texts: u64) -> OutputTokens {
 
 /// Tokens of each piece of text of `record`, at least 1, if a metric asks for them.
 pub fn pieces(record: &RequestRecord, shares: Shares, tokenizer: &Tokenizer) -> Option<Vec<u32>> {
-    let is_asked = record.completed() && (shares != Shares::Never || asks_pieces(record));
+    // A server is not asked for each piece of its answers.
+    let is_asked = tokenizer.is_local()
+        && record.completed()
+        && (shares != Shares::Never || asks_pieces(record));
     let count = |piece: &str| u32::try_from(tokenizer.count(piece).max(1)).unwrap_or(u32::MAX);
     is_asked.then(|| record.pieces().map(count).collect())
 }

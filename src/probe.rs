@@ -6,6 +6,7 @@ mod flush;
 mod metrics;
 mod ready;
 pub mod stream;
+mod tokenize;
 
 use std::time::Duration;
 

@@ -9,6 +9,7 @@ mod json;
 mod memo;
 mod origin;
 mod pieces;
+mod remote;
 mod sentencepiece;
 mod source;
 mod template;
@@ -18,6 +19,8 @@ use jiff::Zoned;
 
 use self::memo::Memo;
 pub use self::origin::{Name, Origin, read_beside};
+pub use self::remote::Counter;
+use self::remote::Remote;
 use self::template::Beside;
 pub use self::template::ChatTemplate;
 use crate::bundled;
@@ -33,6 +36,8 @@ pub struct Tokenizer {
     name: String,
     /// Where its chat template may be.
     beside: Beside,
+    /// A server that counts, where there is no file; the library's own type knows no token then.
+    remote: Option<Remote>,
 }
 
 impl Tokenizer {
@@ -96,7 +101,26 @@ impl Tokenizer {
                 .because(error)
         })?;
         let memo = Memo::of(&inner);
-        Ok(Self { inner, memo, name: name.to_owned(), beside })
+        Ok(Self { inner, memo, name: name.to_owned(), beside, remote: None })
+    }
+
+    /// A tokenizer called `name` for which `counter` counts.
+    ///
+    /// It has no vocabulary and no chat template, and finds out late if nobody counts any more: see [`Self::trouble`].
+    pub fn of_server(name: String, counter: Box<dyn Counter>) -> Self {
+        let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
+        let beside = Beside::Text(String::new());
+        Self { inner, memo: None, name, beside, remote: Some(Remote::new(counter)) }
+    }
+
+    /// Whether texts are counted on this machine, and so at no cost.
+    pub fn is_local(&self) -> bool {
+        self.remote.is_none()
+    }
+
+    /// Why counts since then are missing, if a server counts and failed to.
+    pub fn trouble(&self) -> Option<&str> {
+        self.remote.as_ref()?.trouble()
     }
 
     /// The name that it was found by.
@@ -106,7 +130,7 @@ impl Tokenizer {
 
     /// Whether it has a chat template; `None` if that can not be told.
     pub fn has_template(&self) -> Option<bool> {
-        self.beside.has_template()
+        self.beside.has_template().filter(|_| self.is_local())
     }
 
     /// Its chat template, from the files beside it; prompts that tell the date tell that of `now`.
@@ -133,6 +157,9 @@ impl Tokenizer {
     }
 
     fn ids(&self, text: &str, special: bool) -> Vec<u32> {
+        if let Some(remote) = &self.remote {
+            return remote.ids(text, special);
+        }
         let mut ids = Vec::with_capacity(text.len() / 4 + 8);
         if self.each(text, special, |some| ids.extend_from_slice(some)) {
             return ids;
@@ -153,6 +180,9 @@ impl Tokenizer {
     }
 
     fn len(&self, text: &str, special: bool) -> usize {
+        if let Some(remote) = &self.remote {
+            return remote.ids(text, special).len();
+        }
         let mut len = 0;
         if self.each(text, special, |ids| len += ids.len()) {
             return len;
@@ -168,12 +198,18 @@ impl Tokenizer {
 
     /// The text of `ids`, special tokens included. Unknown ids have no text.
     pub fn decode(&self, ids: &[u32]) -> String {
+        if let Some(remote) = &self.remote {
+            return remote.text(ids);
+        }
         let known = self.memo.as_ref().and_then(|memo| memo.decode(&self.inner, ids));
         known.unwrap_or_else(|| self.inner.decode(ids, false).unwrap_or_default())
     }
 
     /// Number of special tokens that are added to each text.
     pub fn special_tokens_added(&self) -> usize {
+        if let Some(remote) = &self.remote {
+            return remote.ids("", true).len();
+        }
         use tokenizers::PostProcessor as _;
         self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
     }

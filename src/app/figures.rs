@@ -56,6 +56,11 @@ pub(super) fn of_records<'a, 'b>(
         .par_iter_mut()
         .map(|record| fold::retokenize(record, tokenizer, generates))
         .collect();
+    if let Some(why) = tokenizer.trouble() {
+        ui.warn(&format!(
+            "the server did not count all answers again, and those counts are too low: {why}"
+        ));
+    }
     let account = Account::of(records, &header.endpoints, *planned);
     if let Some(planned) = *planned {
         vision::settle(records, planned);

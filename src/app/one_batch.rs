@@ -10,6 +10,7 @@ use super::engine::Engine;
 use super::save;
 use super::serve::Session;
 use super::server::server_info;
+use super::tokenizing;
 use crate::batch::{Answer, Ask, Case, Reader, Shape, Wire, body, prefixes};
 use crate::cli::one_batch::OneBatchWords;
 use crate::config::Keys;
@@ -434,6 +435,12 @@ impl<'a> Bench<'a> {
 
     /// Makes the prompts of a batch; `measured` ones have the lengths that `--input-len-list` gives.
     fn prompts(&self, planned: &Planned, measured: bool) -> Result<Batch, Error> {
+        let batch = self.made(planned, measured)?;
+        tokenizing::check(&self.session.tokenizer)?;
+        Ok(batch)
+    }
+
+    fn made(&self, planned: &Planned, measured: bool) -> Result<Batch, Error> {
         let (config, session) = (self.config, self.session);
         let serve = &config.serve;
         let n = planned.shape.batch_size;

@@ -23,6 +23,7 @@ use super::recording;
 use super::save;
 use super::server::{Served, discover, server_info, wait_for};
 use super::signals;
+use super::tokenizing;
 use super::warm_up;
 use crate::arrival::Rate;
 use crate::ceiling::{self, Ceiling, Host};
@@ -33,7 +34,6 @@ use crate::dispatch::{self, Ran};
 use crate::door;
 use crate::error::{Error, Kind};
 use crate::fold::Rules;
-use crate::hub::Hub;
 use crate::journal::{Command, End, Header};
 use crate::limits;
 use crate::mock;
@@ -228,7 +228,7 @@ impl Session {
             calls::run(wait_for(config, &probe, &place.shown, ui))??;
             others.push(probe);
         }
-        let tokenizer = Tokenizer::load_named(&served.tokenizers, &Hub::from_env(ui.terminal()))?;
+        let tokenizer = tokenizing::load(config, &served, &probe, ui)?;
         if tokenizer.has_template() == Some(false) && config.backend.protocol.generates() {
             ui.warn(&format!(
                 "the tokenizer {} has no chat template; base models may answer with text whose tokens can not be counted well",
@@ -257,8 +257,10 @@ impl Session {
     pub(super) fn measure(&self, config: &Serve, job: &Job<'_>) -> Result<(), Error> {
         let Self { route, probe, others, served, tokenizer, ui, .. } = self;
         let ui = *ui;
-        let Prepared { plan, rate, mut last_gap, encoder, rows, first, vision } =
-            prepare(config, served, tokenizer, ui)?;
+        let prepared = prepare(config, served, tokenizer, ui);
+        // What nobody has counted looks like too few tokens.
+        tokenizing::check(tokenizer)?;
+        let Prepared { plan, rate, mut last_gap, encoder, rows, first, vision } = prepared?;
         let budget = check_memory(config, &plan, ui)?;
         if matches!((job, rate), (Job::Offline(_), Rate::Trace)) {
             let message = format!(

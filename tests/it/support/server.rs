@@ -238,6 +238,7 @@ impl Script {
             .on("/model_info", |_| Answer::not_found())
             .on("/server_info", |_| Answer::not_found())
             .on("/metrics", |_| Answer::not_found())
+            .on("/tokenize", |_| Answer::not_found())
             .on("/", |_| Answer::not_found())
     }
 
