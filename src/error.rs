@@ -26,7 +26,10 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
         "4",
         "the run is over and its result stored, and --strict found that the client was the limit or a check failed",
     ),
-    ("129, 130, 143", "SIGHUP, SIGINT or SIGTERM ended the run, whose partial result is told and marked"),
+    (
+        "129, 130, 143",
+        "SIGHUP, SIGINT or SIGTERM ended the run, whose partial result is told and marked",
+    ),
 ];
 
 /// What kind of thing went wrong; decides the exit code.

@@ -109,7 +109,7 @@ impl Tokenizer {
     /// It has no vocabulary and no chat template, and finds out late if nobody counts any more: see [`Self::trouble`].
     pub fn of_server(name: String, counter: Box<dyn Counter>) -> Self {
         let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
-        let beside = Beside::Text(String::new());
+        let beside = Beside::Text("{}".to_owned());
         Self { inner, memo: None, name, beside, remote: Some(Remote::new(counter)) }
     }
 

@@ -133,10 +133,7 @@ fn where_no_tokenizer_is_at_hand_the_server_counts() {
     let _ = load(&counting(6)).run().exits(0).says(&["did not count all answers again"]);
     // What takes more than counts is refused.
     for (flags, what) in [
-        (
-            &["--dataset-name", "random-ids", "--dataset-path", ""][..],
-            "random-ids needs a tokenizer",
-        ),
+        (&["--dataset-name", "random-ids"][..], "random-ids needs a tokenizer"),
         (&["--low-memory"], "--low-memory needs a tokenizer"),
     ] {
         let run = load(&counting(usize::MAX)).args(flags).run().exits(1).prints_nothing();
