@@ -173,7 +173,9 @@ pub(super) fn may_repeat(word: &str, known: &[&str]) -> bool {
     if word.contains(|c: char| c.is_control()) {
         return false;
     }
-    word.len() < SHORTEST_KEY
+    // Such as `ttft:0`, whose parts are as short.
+    let parts = word.split_once([':', '=']).map_or([word, ""], |(first, rest)| [first, rest]);
+    parts.iter().all(|part| part.len() < SHORTEST_KEY)
         || (word.len() <= LONGEST_NUMBER && word.chars().all(numeral))
         || known.iter().any(|known| known.contains(word))
         || !close(word, known.iter().copied()).is_empty()
