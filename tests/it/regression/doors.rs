@@ -284,6 +284,6 @@ fn a_key_that_is_no_text_is_refused() {
     use std::ffi::OsStr;
     let shell = format!("export OPENAI_API_KEY=\"$(printf 'sk-of-the-test-\\351')\"");
     let run = Rbench::in_shell(&shell, [OsStr::from_bytes(b"serve"), OsStr::new("--mock")]).run();
-    let run = run.exits(2).says(&["OPENAI_API_KEY is no text"]);
+    let run = run.exits(2).says(&["OPENAI_API_KEY is not UTF-8"]);
     assert!(!run.stderr.contains("of-the-test"), "{run:#?}");
 }
