@@ -289,7 +289,10 @@ impl Audit {
             offered_rate: evidence.due.rate(),
             achieved_rate: evidence.sent.rate(),
             checks: checks(&evidence, &ledger, health),
-            notes: evidence.answers.notes(asked, health),
+            notes: (evidence.answers.notes(asked, health).into_iter())
+                .chain(limits::stop(health))
+                .chain(limits::held(health))
+                .collect(),
             limits: limits::limits(evidence, health),
         }
     }

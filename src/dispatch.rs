@@ -8,8 +8,11 @@ mod exchange;
 mod lane;
 mod limits;
 mod naps;
+mod pulse;
+mod quota;
 pub mod schedule;
 pub mod source;
+mod steal;
 mod stop;
 mod usage;
 pub mod window;
@@ -21,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use self::lane::{Done, Lane, Shared};
 pub use self::limits::Limits;
+use self::pulse::Pulse;
 use self::schedule::Schedule;
 use self::source::Source;
 pub use self::stop::Stop;
@@ -192,6 +196,7 @@ pub fn run_source(
     // A thread that panicked has ended, which is found out below.
     drop(here);
     for () in ready.iter().take(threads) {}
+    let pulse = Pulse::start()?;
     let clock_of_run = Clock::start();
     for start in starts {
         let _ = start.send(clock_of_run);
@@ -210,6 +215,7 @@ pub fn run_source(
         }
         lanes.push(health);
     }
+    let machine = pulse.stop();
     if options.sink.is_none() {
         complete(&mut records, shared.source.plan().unwrap_or_default());
     }
@@ -217,7 +223,7 @@ pub fn run_source(
     Ok(Ran {
         ended_early,
         records,
-        health: Health { clock, lanes },
+        health: Health { clock, lanes, machine },
         started: clock_of_run.started(),
     })
 }

@@ -2,9 +2,13 @@
 //!
 //! Plain figures that the threads of a run collect and reports judge.
 
+mod machine;
+
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+
+pub use self::machine::Machine;
 
 /// Where arrival times come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +54,10 @@ pub struct LaneHealth {
     pub reads: u64,
     /// Those of them without a stamp of the kernel.
     pub unstamped: u64,
+    /// Those whose bytes the kernel had kept back, since bytes before them had not arrived.
+    pub held: u64,
+    /// The longest time from the arrival of such bytes until those before them had arrived.
+    pub held_longest: Duration,
     /// Events with output.
     pub events: u64,
     /// Those of them that share their arrival time with a later event of the same response, because one read gave both.
@@ -279,6 +287,8 @@ pub struct Health {
     pub clock: ClockSource,
     /// One entry per thread of the load.
     pub lanes: Vec<LaneHealth>,
+    /// What the machine kept from it.
+    pub machine: Machine,
 }
 
 impl Health {
@@ -322,7 +332,7 @@ mod tests {
             lane
         };
         let lanes = vec![lane(&[]), lane(&[100, 200]), lane(&[300, 5000])];
-        let health = Health { clock: ClockSource::Kernel, lanes };
+        let health = Health { lanes, ..Health::default() };
         let tls = health.times(|lane| &lane.tls);
         assert_eq!(tls.len(), 4);
         assert!((198_000..203_000).contains(&tls.quantile_ns(0.5)), "{}", tls.quantile_ns(0.5));

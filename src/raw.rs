@@ -1,4 +1,4 @@
-//! The two things on the path of each event that Rust has no safe words for.
+//! The two things on the path of each event that Rust has no safe words for, and one that is asked when data was read late.
 //!
 //! All `unsafe` code of the program is here; `docs/adr/0010-two-unsafe-calls.md` has what each of them gains.
 #![expect(unsafe_code, reason = "see above")]
@@ -82,6 +82,21 @@ pub(crate) fn receive(
     #[allow(clippy::useless_conversion, reason = "not on all of them")]
     let used: usize = message.msg_controllen.try_into().unwrap_or(0);
     Ok((len, used.min(control.len())))
+}
+
+/// Writes the kernel's account of a TCP connection into `account`, as far as there is room, and returns its length.
+///
+/// # Errors
+/// If the socket is none of TCP.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub(crate) fn tcp_info(socket: BorrowedFd<'_>, account: &mut [u8]) -> io::Result<usize> {
+    let mut len = libc::socklen_t::try_from(account.len()).unwrap_or(libc::socklen_t::MAX);
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    let to = account.as_mut_ptr().cast();
+    // SAFETY: the kernel writes at most `len` bytes to `account`, and their number to `len`. Both are borrowed until it
+    // returns, and bytes may have any value. It keeps neither of the pointers.
+    let result = unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, to, &raw mut len) };
+    if result == 0 { Ok(len as usize) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

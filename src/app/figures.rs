@@ -43,7 +43,7 @@ pub(super) fn of_records<'a, 'b>(
     let Header { backend, vision: planned, .. } = header;
     let (end, unfinished) = end.map_or_else(
         |why| {
-            let health = Health { clock: header.clock, lanes: Vec::new() };
+            let health = Health { clock: header.clock, ..Health::default() };
             let known = records.len() as u64;
             let unfinished = header.requests.map_or(0, |n| n.saturating_sub(known));
             (End { health, partial: Some(why), ..End::default() }, unfinished)
@@ -432,7 +432,7 @@ mod tests {
             };
             let end = || End {
                 server_info: Some(info.clone()),
-                health: Health { clock: ClockSource::Kernel, lanes: vec![lane.clone()] },
+                health: Health { lanes: vec![lane.clone()], ..Health::default() },
                 ..End::default()
             };
             let secrets = Secrets::default();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Evidence, Finding};
-use crate::health::{ClockSource, Health, LaneHealth};
+use crate::health::{ClockSource, Health, LaneHealth, Machine};
 use crate::metric::ms;
 
 /// Sends are late if the 99th percentile of their lateness is above this...
@@ -27,6 +27,18 @@ const MERGED: f64 = 0.02;
 /// So many requests that waited for a worker of the server are no chance.
 const LEFT: u64 = 2;
 
+/// A client that did not run for longer than this...
+const STOPPED: Duration = Duration::from_millis(100);
+
+/// ...and for more than this share of the run, was not there for it.
+const STOPPED_SHARE: f64 = 0.01;
+
+/// A host that took more than this share of the machine's CPU time left it too little.
+const STOLEN: f64 = 0.1;
+
+/// A client that had used up its CPU quota in more than this share of the periods was held back.
+const THROTTLED: f64 = 0.05;
+
 /// Why the client was the limit; empty if it was not.
 pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
     let mut limits = Vec::new();
@@ -36,6 +48,33 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
         limit(
             format!("requests were sent late, p99 {p99:.2} ms"),
             "lower --request-rate or --max-concurrency, add --worker-threads, or use a machine with idle cores",
+        );
+    }
+    let Machine { stops, longest_stop, steal, throttled, .. } = health.machine;
+    if let Some((absent, share)) = absent(health) {
+        limit(
+            format!(
+                "the client did not run for {:.2} s, {:.1} % of the run ({stops} stops, the longest {:.2} s)",
+                absent.as_secs_f64(),
+                share * 100.0,
+                longest_stop.as_secs_f64()
+            ),
+            "it, its container or its machine was stopped or starved, and the load stood still: run it where it keeps running",
+        );
+    }
+    if let Some(share) = steal.filter(|&share| share > STOLEN) {
+        limit(
+            format!("the host took {:.0} % of this machine's CPU time (steal)", share * 100.0),
+            "use a machine with CPUs of its own",
+        );
+    }
+    if let Some(share) = throttled.filter(|&share| share > THROTTLED) {
+        limit(
+            format!(
+                "the CPU quota was used up in {:.0} % of its periods, and the client stopped",
+                share * 100.0
+            ),
+            "raise the quota of its container (cpu.max)",
         );
     }
     if let Some((each, share)) = lost {
@@ -114,6 +153,40 @@ fn late(evidence: Evidence) -> Option<f64> {
     let [whole] = whole.percentiles([50.0]);
     let allowed = ms(LATE).max(ttft.or(whole)? * LATE_SHARE);
     p99.filter(|&p99| p99 > allowed)
+}
+
+/// How long the client did not run, and what share of the run that is, if it is much.
+fn absent(health: &Health) -> Option<(Duration, f64)> {
+    let Machine { stopped, slept, .. } = health.machine;
+    let absent = stopped + slept;
+    let wall = health.lanes.iter().map(|lane| lane.wall).max()? + slept;
+    let share = absent.as_secs_f64() / wall.as_secs_f64();
+    (absent > STOPPED && share > STOPPED_SHARE).then_some((absent, share))
+}
+
+/// A stop that is too short for the verdict and long enough to show in maxima.
+pub(super) fn stop(health: &Health) -> Option<Finding> {
+    let Machine { stops, longest_stop, .. } = health.machine;
+    (longest_stop > STOPPED && absent(health).is_none()).then(|| Finding {
+        evidence: format!(
+            "the client did not run for up to {:.2} s ({stops} stops)",
+            longest_stop.as_secs_f64()
+        ),
+        advice: "too little of the run to matter, but for maxima",
+    })
+}
+
+/// Data that nobody could read when it came, since the network had lost or delayed what belongs before it.
+pub(super) fn held(health: &Health) -> Option<Finding> {
+    let held = health.sum(|lane| lane.held);
+    let longest = health.lanes.iter().map(|lane| lane.held_longest).max().unwrap_or_default();
+    (held > 0).then(|| Finding {
+        evidence: format!(
+            "the network lost or reordered packets: {held} reads had waited for one, up to {:.1} ms",
+            ms(longest)
+        ),
+        advice: "that time is in the latencies, and is neither the client's nor the server's",
+    })
 }
 
 /// What a closed loop lost because the ends that let further requests go were seen late: in ms for each end, and as a

@@ -1,7 +1,7 @@
 //! Runs that are sound, and runs that are not.
 
 use super::*;
-use crate::health::{ClockSource, Lag, LaneHealth};
+use crate::health::{Lag, LaneHealth};
 use crate::metric::testing::record;
 use crate::model::{Failure, FailureKind, Phase};
 
@@ -26,7 +26,7 @@ fn health() -> Health {
         in_flight: ms(400),
         ..LaneHealth::default()
     };
-    Health { clock: ClockSource::Kernel, lanes: vec![lane] }
+    Health { lanes: vec![lane], ..Health::default() }
 }
 
 fn records() -> Vec<RequestRecord> {

@@ -4,6 +4,7 @@
 //! Between two reads it looks whether a request is due, so that reading many streams never holds a request back for long.
 
 mod ahead;
+mod arriving;
 mod crowding;
 mod ending;
 mod exhausted;
@@ -23,6 +24,7 @@ use mio::{Events, Poll};
 use slab::Slab;
 
 use self::ahead::Ahead;
+use self::arriving::Arriving;
 use self::crowding::Crowd;
 use self::exhausted::Line;
 use super::exchange::Exchange;
@@ -152,6 +154,8 @@ struct Link {
     idle_until: Option<Duration>,
     /// Whether more may be waiting than was read when others had their turn, and the other end had closed by then.
     unread: Option<bool>,
+    /// What came over it so far.
+    arriving: Arriving,
 }
 
 /// One thread of the load.
@@ -196,6 +200,8 @@ pub(super) struct Lane {
     later: BTreeMap<(Duration, usize), retrying::Waiting>,
     /// Requests that wait for what the system has run out of.
     line: Line,
+    /// How often the system may still be asked why data was read late, until the clocks are compared again.
+    asks: u32,
     /// How often to look at time limits.
     interval: Duration,
     /// When the clocks were compared last.
@@ -230,6 +236,7 @@ impl Lane {
             later: BTreeMap::new(),
             line: Line::default(),
             interval,
+            asks: arriving::ASKS,
             measured: Duration::ZERO,
             patience: None,
             links: Slab::new(),
@@ -414,6 +421,7 @@ impl Lane {
         }
         if now.saturating_sub(self.measured) >= SWEEP {
             self.measured = now;
+            self.asks = arriving::ASKS;
             self.offset = Offset::measure(self.clock);
             self.health.clock_error_ns = self.health.clock_error_ns.max(self.offset.error_ns);
         }

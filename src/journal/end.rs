@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::End;
 use super::header::clock;
 use super::line::Ns;
-use crate::health::{Health, Lag, LagSecond, LaneHealth, Times};
+use crate::health::{Health, Lag, LagSecond, LaneHealth, Machine, Times};
 use crate::limits::Spent;
 
 /// The line as it is written.
@@ -20,10 +20,50 @@ pub(super) struct EndLine {
     memory: Option<Memory>,
     clock: String,
     threads: Vec<Lane>,
+    #[serde(default)]
+    machine: MachineLine,
     server_info_time_ns: Ns,
     server_info: Option<Value>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     failed_calls: Vec<String>,
+}
+
+/// What the machine kept from the client.
+#[derive(Default, Serialize, Deserialize)]
+struct MachineLine {
+    stops: u64,
+    stopped_ns: Ns,
+    longest_stop_ns: Ns,
+    slept_ns: Ns,
+    steal: Option<f64>,
+    throttled: Option<f64>,
+}
+
+impl From<Machine> for MachineLine {
+    fn from(machine: Machine) -> Self {
+        let Machine { stops, stopped, longest_stop, slept, steal, throttled } = machine;
+        Self {
+            stops,
+            stopped_ns: stopped.into(),
+            longest_stop_ns: longest_stop.into(),
+            slept_ns: slept.into(),
+            steal,
+            throttled,
+        }
+    }
+}
+
+impl From<MachineLine> for Machine {
+    fn from(line: MachineLine) -> Self {
+        Self {
+            stops: line.stops,
+            stopped: line.stopped_ns.into(),
+            longest_stop: line.longest_stop_ns.into(),
+            slept: line.slept_ns.into(),
+            steal: line.steal,
+            throttled: line.throttled,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -37,6 +77,10 @@ struct Memory {
 struct Lane {
     reads: u64,
     unstamped: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    held: u64,
+    #[serde(default)]
+    held_longest_ns: Ns,
     events: u64,
     merged: u64,
     bytes: u64,
@@ -82,6 +126,7 @@ impl EndLine {
             }),
             clock: end.health.clock.name().to_owned(),
             threads: end.health.lanes.iter().map(lane).collect(),
+            machine: end.health.machine.into(),
             server_info_time_ns: end.server_info_time.into(),
             server_info: end.server_info.clone(),
             failed_calls: end.failed_calls.clone(),
@@ -100,7 +145,11 @@ impl EndLine {
     pub(super) fn end(self) -> Result<End, String> {
         let clock = clock(&self.clock)?;
         Ok(End {
-            health: Health { clock, lanes: self.threads.into_iter().map(health).collect() },
+            health: Health {
+                clock,
+                lanes: self.threads.into_iter().map(health).collect(),
+                machine: self.machine.into(),
+            },
             server_info: self.server_info,
             server_info_time: self.server_info_time_ns.into(),
             failed_calls: self.failed_calls,
@@ -125,6 +174,8 @@ fn lane(health: &LaneHealth) -> Lane {
         lag,
         reads,
         unstamped,
+        held,
+        held_longest,
         events,
         merged,
         bytes,
@@ -151,6 +202,8 @@ fn lane(health: &LaneHealth) -> Lane {
     Lane {
         reads: *reads,
         unstamped: *unstamped,
+        held: *held,
+        held_longest_ns: (*held_longest).into(),
         events: *events,
         merged: *merged,
         bytes: *bytes,
@@ -187,6 +240,8 @@ fn health(lane: Lane) -> LaneHealth {
         lag: Lag::from_parts(&lane.lag, lane.lag_seconds.into_iter().map(second).collect()),
         reads: lane.reads,
         unstamped: lane.unstamped,
+        held: lane.held,
+        held_longest: lane.held_longest_ns.into(),
         events: lane.events,
         merged: lane.merged,
         bytes: lane.bytes,

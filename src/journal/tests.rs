@@ -12,7 +12,7 @@ use super::row::Row;
 use super::*;
 use crate::arrival::Rate;
 use crate::backend::Backend;
-use crate::health::LaneHealth;
+use crate::health::{LaneHealth, Machine};
 use crate::limits::Spent;
 use crate::metric::testing::record;
 use crate::model::{
@@ -59,8 +59,12 @@ fn end() -> End {
     lane.lag.add(Duration::from_millis(1500), Duration::from_micros(70));
     lane.lag.close_second();
     lane.tls.add(Duration::from_millis(3));
+    (lane.held, lane.held_longest) = (2, Duration::from_millis(7));
+    let mut machine = Machine { steal: Some(0.25), throttled: None, ..Machine::default() };
+    machine.add_stop(Duration::from_millis(90));
+    machine.slept = Duration::from_secs(3);
     End {
-        health: Health { clock: ClockSource::User, lanes: vec![lane] },
+        health: Health { clock: ClockSource::User, lanes: vec![lane], machine },
         server_info: Some(json!({"b": 1.1, "a": [null, 0.1 + 0.2]})),
         server_info_time: Duration::from_nanos(17),
         failed_calls: vec!["GET /server_info: reset".to_owned()],

@@ -154,7 +154,8 @@ fn figures_of_a_run() {
         unstamped: 2,
         ..LaneHealth::default()
     };
-    let health = Health { clock: ClockSource::User, lanes: vec![lane(100, 1000), lane(300, 900)] };
+    let lanes = vec![lane(100, 1000), lane(300, 900)];
+    let health = Health { clock: ClockSource::User, lanes, ..Health::default() };
     let records = [record(0, &[500_000, 1_000_000], 1_000_000), record(1, &[600_000], 600_000)];
     let setup = setup(Purpose::Errors, 2, ClockSource::Kernel, 0);
     let server = Some(Duration::from_millis(250));

@@ -67,6 +67,14 @@ impl Offset {
         Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
     }
 
+    /// When something had arrived that was stamped with `stamp` and seen at `now`, where `known` may differ since the time
+    /// of day was set, before the stamp was made or after.
+    pub fn arrival(known: [Self; 2], stamp: Duration, now: Duration) -> Duration {
+        // Of what can be, the later: data is read soon, and never before it came.
+        let at = known.map(|offset| offset.since_start(stamp));
+        at.into_iter().filter(|at| *at <= now).max().unwrap_or(now)
+    }
+
     /// How far the time of day has moved against the run's clock since `earlier`, in ns.
     pub fn moved_since(self, earlier: Self) -> u64 {
         u64::try_from((self.ns - earlier.ns).abs()).unwrap_or(u64::MAX)
@@ -76,6 +84,31 @@ impl Offset {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_of_day_that_was_set_makes_nothing_late() {
+        let ms = Duration::from_millis;
+        let day = ms(1_000_000);
+        let known = |wall: i64| {
+            let ns = day.as_nanos().cast_signed() + i128::from(wall) * 1_000_000;
+            Offset { ns, error_ns: 0 }
+        };
+        // It arrived at 5,000 ms and was read at 5,001.
+        for step in [-3000, -10, 0, 10, 3000] {
+            let offsets = [known(0), known(step)];
+            let stamped_before = day + ms(5000);
+            let stamped_after = Duration::from_nanos_u128(
+                (stamped_before.as_nanos().cast_signed() + i128::from(step) * 1_000_000)
+                    .cast_unsigned(),
+            );
+            for stamp in [stamped_before, stamped_after] {
+                let at = Offset::arrival(offsets, stamp, ms(5001));
+                // A step forward leaves a choice, of which the later is the one that is not the client's.
+                assert_eq!(at, ms(5000), "{step} {stamp:?}");
+            }
+        }
+        assert_eq!(Offset::arrival([known(0); 2], day + ms(9000), ms(5001)), ms(5001));
+    }
 
     #[test]
     fn times_of_day_become_offsets() {

@@ -15,7 +15,7 @@ use self::records::{Wire, decrypt, is_wait, shake_hands};
 use super::http2::Fed;
 use super::message::{Malformed, Part};
 use super::proxy::Tunnel;
-use super::socket::{Address, CONTROL, Received, Socket};
+use super::socket::{Address, CONTROL, Disorder, Received, Socket};
 use super::{Endpoint, Version, http1, http2};
 use crate::model::PlannedRequest;
 
@@ -265,6 +265,11 @@ impl Connection {
             Http::One(_) => true,
             Http::Two(client) => client.is_settled(),
         })
+    }
+
+    /// How far packets have come in another order than they were sent in, if the system tells.
+    pub fn disorder(&self) -> Option<Disorder> {
+        self.socket.disorder()
     }
 
     /// Time since it was begun to be opened.

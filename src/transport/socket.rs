@@ -37,6 +37,15 @@ pub struct Received {
     pub stamp: Option<Duration>,
 }
 
+/// How far the packets of a connection have come in another order than they were sent in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disorder {
+    /// Packets that came before others that belong before them, so far.
+    pub packets: u32,
+    /// How long ago the last packet with data came, to some ms.
+    pub since_last: Duration,
+}
+
 /// Room for one control message with the three times of a stamp.
 pub const CONTROL: usize = 128;
 
@@ -113,6 +122,14 @@ impl Socket {
         }
     }
 
+    /// How far packets have come in another order, if the system tells.
+    pub fn disorder(&self) -> Option<Disorder> {
+        match self {
+            Self::Tcp(stream) => disorder(stream),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Whether something can be read: bytes, or that the other end has closed.
     pub fn has_news(&self) -> bool {
         use std::os::fd::AsRawFd as _;
@@ -185,6 +202,34 @@ fn receive_stamped(
 
     let (len, used) = raw::receive(stream.as_fd(), buffer, control)?;
     Ok(Received { len, stamp: stamp(&control[..used]) })
+}
+
+/// From where the kernel's account of a connection has these numbers, of 32 bits each.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+const LAST_DATA_RECEIVED_MS: usize = 52;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+const OUT_OF_ORDER: usize = 224;
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn disorder(stream: &TcpStream) -> Option<Disorder> {
+    use std::os::fd::AsFd as _;
+
+    use crate::raw;
+
+    let mut account = [0; OUT_OF_ORDER + 4];
+    let len = raw::tcp_info(stream.as_fd(), &mut account).ok()?;
+    let number = |at: usize| {
+        let bytes = account.get(at..len)?.first_chunk()?;
+        Some(u32::from_ne_bytes(*bytes))
+    };
+    let since_last = Duration::from_millis(number(LAST_DATA_RECEIVED_MS)?.into());
+    // Kernels before 5.4 end before it.
+    Some(Disorder { packets: number(OUT_OF_ORDER)?, since_last })
+}
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+fn disorder(_: &TcpStream) -> Option<Disorder> {
+    None
 }
 
 /// The software stamp in the first control message of `control`, as time of day since the epoch.

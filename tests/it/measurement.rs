@@ -1,8 +1,10 @@
 //! The block on the measurement, and what `--strict` makes of it.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::support::rbench::{MEASUREMENT, Rbench, Run};
+use crate::support::rbench::{MEASUREMENT, Process, Rbench, Run};
 use crate::support::server::{Answer, Script, Server};
 use crate::support::wire::{self, DONE, WORDS, Wire, event};
 
@@ -66,13 +68,20 @@ fn a_check_that_fails_is_told_and_is_an_exit_code_under_strict() {
 
 #[test]
 fn a_client_that_was_the_limit_is_an_exit_code_under_strict() {
-    // All are due at once, and one thread sends one after the other: the last are late,
-    // or, where the machine is too busy for that to stand out, the thread waits for a CPU.
     let run = |strict: &[&str]| {
-        Rbench::new(["serve", "--mock", "--dataset-name", "random-ids"])
-            .args(["--num-prompts", "1000", "--worker-threads", "1", "--output-file", "out.jsonl"])
-            .args(["--random-input-len", "16", "--random-output-len", "2"])
+        let process = Process::default();
+        let stopped = process.clone();
+        let server = Script::new(move |request| {
+            if request.nth == 0 {
+                stopped.stop_for(Duration::from_millis(300));
+            }
+            wire::good(request).after(Answer::new().pause(400))
+        })
+        .start();
+        Rbench::load("vllm", &server.url())
+            .args(["--model", "tiny"])
             .args(strict)
+            .known_as(&process)
             .run()
     };
     let lax = run(&[]).exits(0).prints_a_table();
@@ -81,7 +90,7 @@ fn a_client_that_was_the_limit_is_an_exit_code_under_strict() {
         .exits(4)
         .prints_a_table()
         .says(&["--strict: the measurement is not valid: "]);
-    assert_eq!(strict.result()["completed"], 1000, "the result is stored all the same");
+    assert_eq!(strict.result()["completed"], 3, "the result is stored all the same");
 }
 
 #[test]

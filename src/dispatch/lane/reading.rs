@@ -111,13 +111,14 @@ impl Lane {
         health.reads += 1;
         health.bytes += bytes.len() as u64;
         let at = if let Some(stamp) = stamp {
-            let at = self.offset.since_start(stamp).min(now);
-            health.lag.add(now, now.saturating_sub(at));
+            let at = self.arrival(key, stamp, now);
+            self.health.lag.add(now, now.saturating_sub(at));
             at
         } else {
             health.unstamped += 1;
             now
         };
+        let health = &mut self.health;
         let Some(link) = self.links.get_mut(key) else { return };
         let Some(exchange) = &mut link.exchange else {
             // Nobody asked for anything: but for what HTTP/2 says by itself, the connection is of no use any more.

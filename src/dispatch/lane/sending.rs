@@ -4,6 +4,7 @@ use std::io;
 
 use mio::Token;
 
+use super::arriving::Arriving;
 use super::{Lane, Link, connect_failure, connect_kind};
 use crate::dispatch::exchange::Exchange;
 use crate::health::ClockSource;
@@ -64,6 +65,7 @@ impl Lane {
                         is_reused: false,
                         idle_until: None,
                         unread: None,
+                        arriving: Arriving::default(),
                     });
                     self.health.connections += 1;
                     return Ok(());

@@ -8,7 +8,7 @@ use super::super::release::{ALL, Releases, Version, since};
 use super::super::{extras, json};
 use super::{V0_4_1, V0_5_6, V0_5_8, V0_5_15, V0_5_23, sections};
 use crate::ceiling::Headroom;
-use crate::health::{Health, LagSecond, LaneHealth, Times};
+use crate::health::{Health, LagSecond, LaneHealth, Machine, Times};
 use crate::metric::Figure;
 use crate::model::{Outcome, RequestRecord};
 use crate::report::Report;
@@ -314,6 +314,17 @@ fn client(health: &Health, headroom: &Headroom, details: bool) -> Value {
     if let Some(waits) = times(&health.times(|lane| &lane.left_waiting)) {
         client["left_waiting_ms"] = waits;
     }
+    let Machine { stops, stopped, longest_stop, slept, steal, throttled } = health.machine;
+    client["stops"] = stops.into();
+    client["stopped_s"] = stopped.as_secs_f64().into();
+    client["longest_stop_s"] = longest_stop.as_secs_f64().into();
+    client["slept_s"] = slept.as_secs_f64().into();
+    client["steal_share"] = steal.into();
+    client["throttled_share"] = throttled.into();
+    client["unseen_ends_s"] =
+        health.lanes.iter().map(|lane| lane.unseen.as_secs_f64()).sum::<f64>().into();
+    client["held_reads"] = health.sum(|lane| lane.held).into();
+    client["held_longest_ms"] = (longest(|lane| lane.held_longest) * 1e3).into();
     let http2 = health.sum(|lane| lane.http2_connections);
     if http2 > 0 {
         client["http2_connections"] = http2.into();

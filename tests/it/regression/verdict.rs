@@ -1,9 +1,11 @@
 //! What the report says of a run: the verdict on the client, notes on the answers, messages.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::certificates::{Speaks, self_signed};
-use crate::support::rbench::{Rbench, Run};
+use crate::support::rbench::{Process, Rbench, Run};
 use crate::support::server::{Answer, Request, Script};
 use crate::support::wire::{self, DONE, Wire, event};
 
@@ -185,4 +187,43 @@ fn certificates_are_refused_in_words() {
     let run = Rbench::load("vllm", &server.url()).run().exits(1);
     assert!(!run.stderr.contains("Other("), "{run:?}");
     let _ = run.says(&["that of an authority, such as `openssl req -x509` makes", "--cacert"]);
+}
+
+#[test]
+fn a_client_that_stood_still_is_named() {
+    const STOP: Duration = Duration::from_millis(500);
+    let members: [(&str, &[&str]); 3] = [
+        ("a closed loop", &["--max-concurrency", "2"]),
+        ("an open loop", &["--request-rate", "40"]),
+        ("many at once, one answer slow", &[]),
+    ];
+    for (name, flags) in members {
+        let process = Process::default();
+        let stopped = process.clone();
+        let server = Script::new(move |request| {
+            if request.nth == 3 {
+                stopped.stop_for(STOP);
+            }
+            let first = if request.nth == 3 { 600 } else { 20 };
+            wire::good(request).after(Answer::new().pause(first))
+        })
+        .start();
+        let run = Rbench::load("vllm", &server.url())
+            .args(["--model", "tiny", "--num-prompts", "12"])
+            .args(flags)
+            .known_as(&process)
+            .run()
+            .exits(0)
+            .prints_a_table();
+        let found = found(&run);
+        let is_named = found.iter().any(|text| text.contains("the client did not run for 0."));
+        assert!(is_named, "{name}: {found:?}");
+        let client = &run.result()["rbench"]["client"];
+        let longest = client["longest_stop_s"].as_f64().unwrap();
+        // It may have stood still a little less than the signals were apart, which this process measures.
+        assert!(longest > 0.4, "{name}: {client:#}");
+        // Standing still breaks no law.
+        let checks = &run.result()["rbench"]["checks"];
+        assert!(checks.as_array().unwrap().iter().all(|one| one["passed"] == true), "{checks:#}");
+    }
 }

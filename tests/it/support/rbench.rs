@@ -37,6 +37,18 @@ impl Process {
     pub(crate) fn signal(&self, signal: Signal) {
         rustix::process::kill_process(*self.0.wait(), signal).unwrap();
     }
+
+    /// Has it stand still from now on for a time.
+    pub(crate) fn stop_for(&self, time: Duration) {
+        self.signal(Signal::STOP);
+        let process = self.clone();
+        std::thread::spawn(move || {
+            // Nobody ever sends: how long it stands still is what is tested.
+            let (_nobody, nothing) = mpsc::channel::<()>();
+            let _ = nothing.recv_timeout(time);
+            process.signal(Signal::CONT);
+        });
+    }
 }
 
 impl Rbench {
