@@ -5,6 +5,7 @@
 mod agentic_trace;
 mod corpus;
 mod custom;
+mod distinct;
 mod embedding;
 mod exact;
 mod generated_shared_prefix;

@@ -31,6 +31,7 @@ pub mod dispatch;
 pub mod door;
 pub mod download;
 pub mod error;
+pub mod filetype;
 pub mod fold;
 pub mod health;
 pub mod hub;

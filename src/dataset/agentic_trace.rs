@@ -9,9 +9,11 @@ use clap::{Args, FromArgMatches};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::records::LeftOut;
 use super::{Context, Dataset, Entry, Rows, facts};
 use crate::conversation::text_len;
 use crate::error::{Error, Kind};
+use crate::filetype;
 use crate::model::{Prompt, Row};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -51,7 +53,6 @@ struct AgenticTrace {
 
 #[derive(Deserialize)]
 struct Trace {
-    #[serde(default)]
     conversations: Vec<Vec<Round>>,
 }
 
@@ -72,6 +73,8 @@ impl Dataset for AgenticTrace {
         let mut conversations = read(path)?;
         let found = conversations.len();
         conversations.rotate_left(self.opts.dataset_offset % found);
+        let mut left_out = LeftOut::default();
+        let mut seen = 0;
         let most = self.opts.agentic_max_turns.filter(|&n| n > 0).unwrap_or(usize::MAX);
         let rows: Vec<Row> = conversations
             .into_iter()
@@ -81,7 +84,11 @@ impl Dataset for AgenticTrace {
                     .filter(|round| !round.messages.is_empty())
                     .take(most)
                     .collect();
-                let first = rounds.first()?;
+                seen += 1;
+                let Some(first) = rounds.first() else {
+                    left_out.add("without a message", None);
+                    return None;
+                };
                 let counted =
                     || first.messages.iter().map(|m| text_len(m, context.tokenizer)).sum();
                 let prompt_len = first.prompt_tokens.unwrap_or_else(counted);
@@ -100,7 +107,8 @@ impl Dataset for AgenticTrace {
                 context.n
             )
         });
-        Ok(Rows { rows, notes: note.into_iter().collect(), ..Rows::default() })
+        let told = left_out.told(seen, &path.display().to_string()).into_iter().collect();
+        Ok(Rows { rows, notes: note.into_iter().collect(), told, ..Rows::default() })
     }
 }
 
@@ -111,10 +119,21 @@ fn read(path: &Path) -> Result<Vec<Vec<Round>>, Error> {
         Error::new(Kind::Input, format!("can not read --dataset-path {}", path.display()))
             .because(error)
     })?;
+    if let Some(what) = filetype::of(&text[..text.len().min(filetype::HEAD)]) {
+        return Err(unusable(path, &format!("is {what}")));
+    }
     let trace: Trace = serde_json::from_slice(&text)
         .map_err(|error| unusable(path, "is not a trace of conversations").because(error))?;
     if trace.conversations.is_empty() {
         return Err(unusable(path, "holds no conversations"));
+    }
+    for (i, rounds) in (1..).zip(&trace.conversations) {
+        for (j, round) in (1..).zip(rounds) {
+            if let Some(k) = round.messages.iter().position(|message| !message.is_object()) {
+                let place = format!("conversation {i}, round {j}, message {}", k + 1);
+                return Err(unusable(path, &format!("has no object as {place}")));
+            }
+        }
     }
     Ok(trace.conversations)
 }

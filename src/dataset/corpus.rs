@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::Context;
-use super::records::{self, FirstTwo, Records};
+use super::records::{self, FirstTwo, Records, Taken};
 use crate::bundled;
 use crate::error::Error;
 use crate::hub::Holds;
@@ -45,7 +45,7 @@ impl Corpus {
     /// # Errors
     /// If the file can not be had or is not in the format.
     pub(super) fn load(context: &Context<'_>, consumer: &str) -> Result<Self, Error> {
-        let take = |item| Ok(exchange(item, |turn| turn.value));
+        let take = |item| exchange(item, false);
         let corpus = match context.path {
             Some(path) if path == Path::new(bundled::NAME) => {
                 records::of_array(bundled::NAME, bundled::CONVERSATIONS, context, EXPECTED, take)
@@ -73,14 +73,40 @@ impl Corpus {
         expected: &str,
         consumer: &str,
     ) -> Result<Self, Error> {
-        let take = |item| Ok(exchange(item, |turn| turn.content.or(turn.value)));
+        let take = |item| exchange(item, true);
         Ok(records::read(path, context, expected, usize::MAX, take)?.shuffled(context, consumer))
     }
 }
 
-/// The question and the answer, if there are two turns.
-fn exchange(item: Item, text: impl Fn(Turn) -> Option<String>) -> Option<Exchange> {
-    let (question, answer) = item.conversations.or(item.conversation)?.0?;
-    let text = |turn| text(turn).unwrap_or_default();
-    Some(Exchange { question: text(question), answer: text(answer) })
+/// The question and the answer, if there are two turns; `content` tells whether they may have their text as that.
+fn exchange(item: Item, content: bool) -> Result<Taken<Exchange>, String> {
+    let Some(turns) = item.conversations.or(item.conversation) else {
+        return Ok(Taken::Strange("without `conversations`"));
+    };
+    let Some((question, answer)) = turns.0 else {
+        return Ok(Taken::Unused("with fewer than two turns"));
+    };
+    let mut texts = Vec::with_capacity(2);
+    for (number, turn) in (1..).zip([question, answer]) {
+        let (first, second, other) = if content {
+            (turn.content, turn.value, false)
+        } else {
+            (turn.value, None, turn.content.is_some())
+        };
+        match first.or(second) {
+            Some(text) => texts.push(text),
+            None if other => {
+                return Err(format!(
+                    "turn {number} has `content` in place of `value`, which --dataset-name custom reads"
+                ));
+            }
+            None if content => {
+                return Ok(Taken::Strange("with a turn without `content` or `value`"));
+            }
+            None => return Ok(Taken::Strange("with a turn without `value`")),
+        }
+    }
+    let mut texts = texts.into_iter();
+    let (question, answer) = (texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
+    Ok(Taken::Row(Exchange { question, answer }))
 }

@@ -13,7 +13,7 @@ pub(super) const ENTRY: Entry = Entry {
     // The flags are those of `sharegpt`, which adds them.
     flags: |command| command,
     reads: super::sharegpt::FLAGS,
-    build: |matches| Ok(Box::new(Custom(Opts::from_arg_matches(matches)?))),
+    build: |matches| Ok(Box::new(Custom(Opts::of_answers(matches)?))),
     facts: |matches| facts(Opts::from_arg_matches(matches)),
 };
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{Context, Dataset, Entry, Rows, Uses, records};
+use super::records::{self, Taken};
+use super::{Context, Dataset, Entry, Rows, Uses};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 
@@ -36,7 +37,7 @@ impl Dataset for Embedding {
             let prompt_len = texts.iter().map(count).sum();
             // A list stays in `extra`, and its first text is what a warm-up sends.
             let prompt = texts.into_iter().next().unwrap_or_default();
-            Ok(Some(Row { extra, ..Row::new(Prompt::Text(prompt), prompt_len, 0) }))
+            Ok(Ok(Row { extra, ..Row::new(Prompt::Text(prompt), prompt_len, 0) }))
         })
     }
 
@@ -46,7 +47,7 @@ impl Dataset for Embedding {
 }
 
 impl Body {
-    fn of(mut body: Map<String, Value>) -> Result<Option<Self>, String> {
+    fn of(mut body: Map<String, Value>) -> Result<Taken<Self>, String> {
         let wrong = || "`input` is neither a text nor a list of texts".to_owned();
         body.shift_remove("model");
         let texts = match body.get("input") {
@@ -61,6 +62,6 @@ impl Body {
         if body.get("input").is_some_and(Value::is_string) {
             body.shift_remove("input");
         }
-        Ok(Some(Self { texts, extra: body }))
+        Ok(Taken::Row(Self { texts, extra: body }))
     }
 }

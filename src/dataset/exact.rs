@@ -94,7 +94,9 @@ pub(super) fn repeated(
 #[derive(Debug)]
 pub(super) struct Words {
     /// The words, each with the space before it.
-    words: Vec<String>,
+    texts: Vec<String>,
+    /// The token that each of them is.
+    ids: Vec<u32>,
     /// Whether a text begins without that space, because the tokenizer adds one of its own.
     bare: bool,
 }
@@ -111,9 +113,9 @@ impl Words {
 
     fn find(tokenizer: &Tokenizer, bare: bool) -> Option<Self> {
         let ids = tokenizer.word_ids();
-        let words: Vec<String> =
+        let texts: Vec<String> =
             ids.iter().map(|&id| format!(" {}", tokenizer.decode(&[id]).trim_start())).collect();
-        let mut cycle = Self { words, bare };
+        let mut cycle = Self { texts, ids: Vec::new(), bare };
         let mut ids = ids;
         while ids.len() >= Self::FEWEST {
             // Once around and on to the first word again: every word between its neighbours.
@@ -128,45 +130,63 @@ impl Words {
             let stays: Vec<bool> = (0..ids.len()).into_par_iter().map(stays).collect();
             if stays.iter().all(|&stays| stays) {
                 // Where the text as a whole behaves in another way than its parts, there is no such cycle.
+                cycle.ids = ids;
                 return whole.then_some(cycle);
             }
             let kept = |k: &usize| stays[*k];
             let order: Vec<usize> = (0..ids.len()).filter(kept).collect();
             ids = order.iter().map(|&k| ids[k]).collect();
-            cycle.words = order.iter().map(|&k| std::mem::take(&mut cycle.words[k])).collect();
+            cycle.texts = order.iter().map(|&k| std::mem::take(&mut cycle.texts[k])).collect();
         }
         None
     }
 
     /// `n` words in a row, the first at `start`: a text of `n` tokens.
     pub(super) fn text(&self, start: usize, n: usize) -> String {
-        let (first, rest) = self.words.split_at(start % self.words.len());
-        let mut text: String =
-            rest.iter().chain(first).cycle().take(n).map(String::as_str).collect();
-        if self.bare && text.starts_with(' ') {
-            text.remove(0);
-        }
-        text
+        self.run(&[], start, n)
     }
 
-    /// `n` words drawn one by one. A text that does not open a prompt always begins with the space.
-    pub(super) fn draw(&self, rng: &mut impl Rng, n: usize, opens: bool) -> String {
-        let mut text: String =
-            (0..n).map(|_| self.words[rng.random_range(0..self.words.len())].as_str()).collect();
+    /// The words at `head`, and words drawn one by one up to `n`.
+    /// A text that does not open a prompt always begins with the space.
+    pub(super) fn draw(&self, head: &[usize], rng: &mut impl Rng, n: usize, opens: bool) -> String {
+        let more = (head.len()..n).map(|_| rng.random_range(0..self.texts.len()));
+        self.join(head.iter().copied().chain(more), opens)
+    }
+
+    /// The words at `head`, and those in a row from `start` up to `n` words.
+    pub(super) fn run(&self, head: &[usize], start: usize, n: usize) -> String {
+        let more = (start..).take(n.saturating_sub(head.len()));
+        self.join(head.iter().copied().chain(more), true)
+    }
+
+    /// Whether the words at `head` and the one at `next` stay themselves where a text begins with them.
+    pub(super) fn keep_apart(&self, tokenizer: &Tokenizer, head: &[usize], next: usize) -> bool {
+        let all = || head.iter().copied().chain([next]);
+        let ids = all().map(|k| self.ids[k % self.ids.len()]);
+        tokenizer.encode(&self.join(all(), true)).into_iter().eq(ids)
+    }
+
+    fn join(&self, at: impl Iterator<Item = usize>, opens: bool) -> String {
+        let mut text: String = at.map(|k| self.following(k)).collect();
         if opens && self.bare && text.starts_with(' ') {
             text.remove(0);
         }
         text
     }
 
+    /// The token that each word is.
+    pub(super) fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
     /// The word at `k` as it stands behind other text.
     pub(super) fn following(&self, k: usize) -> &str {
-        &self.words[k % self.words.len()]
+        &self.texts[k % self.texts.len()]
     }
 
     /// Number of words.
     pub(super) fn len(&self) -> usize {
-        self.words.len()
+        self.texts.len()
     }
 }
 

@@ -15,8 +15,9 @@ use rand_distr::{Distribution, Zipf};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::distinct::{Openings, Places};
 use super::exact::{self, Words};
-use super::lengths::{Ratio, draw};
+use super::lengths::{Ratio, draw, shortest};
 use super::{Context, Dataset, Entry, Rows, facts};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row, user_message};
@@ -153,7 +154,14 @@ impl SharedPrefix {
     }
 
     fn slots(&self) -> usize {
-        self.opts.gsp_num_groups * self.opts.gsp_prompts_per_group
+        self.opts.slots()
+    }
+}
+
+impl Opts {
+    /// Prompts of all groups.
+    fn slots(&self) -> usize {
+        self.gsp_num_groups * self.gsp_prompts_per_group
     }
 }
 
@@ -195,6 +203,10 @@ impl Dataset for SharedPrefix {
             exact::note(systems.clone().chain(lengths()).map(|length| (length.drawn, length.made)))
                 .into_iter()
                 .collect();
+        let groups = used.iter().enumerate().filter(|(_, used)| **used).map(|(group, _)| group);
+        let firsts = slots.iter().map(|(slot, _)| slot * opts.gsp_num_turns);
+        notes.extend(maker.note(&maker.system, "system prompts", groups));
+        notes.extend(maker.note(&maker.question, "questions", firsts));
         if let Some(limit) = self.limit.filter(|&limit| limit > self.slots()) {
             notes.push(format!(
                 "{} groups of {} prompts are fewer than --num-prompts {limit}: the run has {} requests",
@@ -237,6 +249,17 @@ struct Piece {
     length: Length,
 }
 
+/// One of the two parts of prompts: how its lengths are drawn, and what makes each differ from the others.
+struct Part {
+    /// Consumers of the seed.
+    name: &'static str,
+    len_name: &'static str,
+    /// Tokens, at most.
+    longest: usize,
+    openings: Openings,
+    places: Places,
+}
+
 /// Makes what belongs to a slot or a group.
 struct Maker<'a> {
     opts: &'a Opts,
@@ -246,6 +269,8 @@ struct Maker<'a> {
     /// Ids to draw from. Special tokens are left out: servers act on some of them.
     vocabulary: Vec<u32>,
     words: Option<Words>,
+    system: Part,
+    question: Part,
     /// Tokens of the separator between words.
     separator: usize,
     zipf: Option<Zipf<f64>>,
@@ -268,6 +293,30 @@ impl<'a> Maker<'a> {
             let whole = tokenizer.count(&format!("{first}{SEPARATOR}{second}"));
             whole.saturating_sub(2)
         });
+        let part = |name, len_name, n: usize, longest| {
+            let openings = if context.ids {
+                Openings::new(vocabulary.clone(), context.seed, name)
+            } else {
+                Openings::of_text(tokenizer, words.as_ref(), &vocabulary, context.seed, name)
+            };
+            let length = |i| draw(longest, opts.gsp_range_ratio, context.seed, len_name, i);
+            let places =
+                openings.places(n, shortest(longest, opts.gsp_range_ratio), longest, length);
+            Part { name, len_name, longest, openings, places }
+        };
+        let turns = opts.slots().saturating_mul(opts.gsp_num_turns);
+        let system = part(
+            "generated-shared-prefix/system",
+            "generated-shared-prefix/system-len",
+            opts.gsp_num_groups,
+            opts.gsp_system_prompt_len,
+        );
+        let question = part(
+            "generated-shared-prefix/question",
+            "generated-shared-prefix/question-len",
+            turns,
+            opts.gsp_question_len,
+        );
         let zipf = opts
             .gsp_zipf_alpha
             .map(|alpha| Zipf::new(opts.gsp_num_groups as f64, alpha))
@@ -280,6 +329,8 @@ impl<'a> Maker<'a> {
             ids: context.ids,
             vocabulary,
             words,
+            system,
+            question,
             separator,
             zipf,
             run: rng::stream(context.seed, "generated-shared-prefix/routing-key", 0).next_u32(),
@@ -305,13 +356,57 @@ impl<'a> Maker<'a> {
         draw(full, self.opts.gsp_range_ratio, self.seed, name, index)
     }
 
+    fn length_of(&self, part: &Part, index: usize) -> usize {
+        self.length(part.longest, part.len_name, index)
+    }
+
     fn id(&self, rng: &mut impl Rng) -> u32 {
         self.vocabulary[rng.random_range(0..self.vocabulary.len())]
     }
 
+    /// What to tell the user where the parts at the indices `used` can not all differ.
+    fn note(
+        &self,
+        part: &Part,
+        what: &str,
+        used: impl Iterator<Item = usize> + Clone,
+    ) -> Option<String> {
+        let used = used.map(|index| (part.places.of(index), self.length_of(part, index)));
+        let note = part.openings.note(used.filter(|(_, len)| *len > 0))?;
+        Some(format!("{what}: {note}"))
+    }
+
+    /// The ids of a part: its opening, and `n` of them in all.
+    fn part_ids(&self, part: &Part, index: usize, rng: &mut impl Rng, n: usize) -> Vec<u32> {
+        let mut ids = part.openings.ids(part.places.of(index), n);
+        ids.extend((ids.len()..n).map(|_| self.id(rng)));
+        ids
+    }
+
+    /// The words of a part in the same way; none where the vocabulary has none, or they do not keep their number.
+    /// `counted` counts the text that it is given.
+    fn part_words(
+        &self,
+        (part, index): (&Part, usize),
+        rng: &mut impl Rng,
+        n: usize,
+        opens: bool,
+        counted: impl FnOnce(&str) -> usize,
+    ) -> Option<String> {
+        let opening = part.openings.digits(part.places.of(index), n);
+        let text = self.words.as_ref()?.draw(&opening, rng, n, opens);
+        (self.opts.gsp_fast_prepare || counted(&text) == n).then_some(text)
+    }
+
     /// Text of arbitrary tokens, and its length.
-    fn gibberish(&self, rng: &mut impl Rng, n: usize) -> (String, usize) {
-        let ids: Vec<u32> = (0..n).map(|_| self.id(rng)).collect();
+    fn gibberish(
+        &self,
+        part: &Part,
+        index: usize,
+        rng: &mut impl Rng,
+        n: usize,
+    ) -> (String, usize) {
+        let ids = self.part_ids(part, index, rng, n);
         if self.opts.gsp_fast_prepare {
             return (self.tokenizer.decode(&ids), n);
         }
@@ -320,25 +415,17 @@ impl<'a> Maker<'a> {
 
     /// The system prompt of a group.
     fn system(&self, group: usize) -> Piece {
-        let name = "generated-shared-prefix/system";
-        let drawn = self.length(
-            self.opts.gsp_system_prompt_len,
-            "generated-shared-prefix/system-len",
-            group,
-        );
-        let mut rng = rng::stream(self.seed, name, group as u64);
+        let drawn = self.length_of(&self.system, group);
+        let mut rng = rng::stream(self.seed, self.system.name, group as u64);
         if self.ids {
-            let ids = (0..drawn).map(|_| self.id(&mut rng)).collect();
+            let ids = self.part_ids(&self.system, group, &mut rng, drawn);
             return Piece { prompt: Prompt::Ids(ids), length: Length { drawn, made: drawn } };
         }
-        if let Some(words) = &self.words {
-            let text = words.draw(&mut rng, drawn, true);
-            if self.opts.gsp_fast_prepare || self.tokenizer.count(&text) == drawn {
-                let length = Length { drawn, made: drawn };
-                return Piece { prompt: Prompt::Text(text), length };
-            }
+        let counted = |text: &str| self.tokenizer.count(text);
+        if let Some(text) = self.part_words((&self.system, group), &mut rng, drawn, true, counted) {
+            return Piece { prompt: Prompt::Text(text), length: Length { drawn, made: drawn } };
         }
-        let (text, made) = self.gibberish(&mut rng, drawn);
+        let (text, made) = self.gibberish(&self.system, group, &mut rng, drawn);
         Piece { prompt: Prompt::Text(text), length: Length { drawn, made } }
     }
 
@@ -346,36 +433,34 @@ impl<'a> Maker<'a> {
     fn row(&self, slot: usize, system: &Piece) -> (Row, Vec<Length>) {
         let output_len =
             self.length(self.opts.gsp_output_len, "generated-shared-prefix/output-len", slot);
-        let question = |turn: usize| {
-            let index = slot * self.opts.gsp_num_turns + turn;
-            let len = self.length(
-                self.opts.gsp_question_len,
-                "generated-shared-prefix/question-len",
-                index,
-            );
-            let name = "generated-shared-prefix/question";
-            (len, rng::stream(self.seed, name, index as u64))
+        let first = slot * self.opts.gsp_num_turns;
+        let question = |index: usize| {
+            (
+                self.length_of(&self.question, index),
+                rng::stream(self.seed, self.question.name, index as u64),
+            )
         };
-        let (drawn, mut rng) = question(0);
+        let (drawn, mut rng) = question(first);
         let system_text = match &system.prompt {
             Prompt::Text(text) => text.as_str(),
             Prompt::Ids(ids) => {
-                let more = (0..drawn).map(|_| self.id(&mut rng));
-                let ids: Vec<u32> = ids.iter().copied().chain(more).collect();
+                let more = self.part_ids(&self.question, first, &mut rng, drawn);
+                let ids = [ids.as_slice(), &more].concat();
                 let len = ids.len();
                 let lengths = vec![Length { drawn, made: drawn }];
                 return (Row::new(Prompt::Ids(ids), len, output_len), lengths);
             }
             Prompt::Messages(_) | Prompt::Rounds(_) => "",
         };
-        let (text, prompt_len, made) = self.first(system_text, system.length.made, drawn, &mut rng);
+        let system_part = (system_text, system.length.made);
+        let (text, prompt_len, made) = self.first(system_part, first, drawn, &mut rng);
         let mut lengths = vec![Length { drawn, made }];
         let prompt = if self.opts.gsp_num_turns == 1 {
             Prompt::Text(text)
         } else {
-            let later = (1..self.opts.gsp_num_turns).map(|turn| {
-                let (drawn, mut rng) = question(turn);
-                let (text, made) = self.later(drawn, &mut rng);
+            let later = (first + 1..first + self.opts.gsp_num_turns).map(|index| {
+                let (drawn, mut rng) = question(index);
+                let (text, made) = self.later(index, drawn, &mut rng);
                 lengths.push(Length { drawn, made });
                 vec![user_message(&text)]
             });
@@ -389,25 +474,23 @@ impl<'a> Maker<'a> {
     /// Tokenizers look at a text locally, so the end of the system prompt is counted with the question, not all of it.
     fn first(
         &self,
-        system: &str,
-        system_len: usize,
+        (system, system_len): (&str, usize),
+        index: usize,
         drawn: usize,
         rng: &mut impl Rng,
     ) -> (String, usize, usize) {
         let special = self.tokenizer.special_tokens_added();
-        if let Some(words) = &self.words {
-            let question = words.draw(rng, drawn, false);
-            let end = last_words(system);
-            let counted = || {
-                let both = self.tokenizer.count(&format!("{end}{SEPARATOR}{question}"));
-                both.saturating_sub(self.tokenizer.count(end)).saturating_sub(self.separator)
-            };
-            if self.opts.gsp_fast_prepare || counted() == drawn {
-                let text = [system, SEPARATOR, &question].concat();
-                return (text, special + system_len + self.separator + drawn, drawn);
-            }
+        let end = last_words(system);
+        let counted = |question: &str| {
+            let both = self.tokenizer.count(&format!("{end}{SEPARATOR}{question}"));
+            both.saturating_sub(self.tokenizer.count(end)).saturating_sub(self.separator)
+        };
+        let part = (&self.question, index);
+        if let Some(question) = self.part_words(part, rng, drawn, false, counted) {
+            let text = [system, SEPARATOR, &question].concat();
+            return (text, special + system_len + self.separator + drawn, drawn);
         }
-        let (question, made) = self.gibberish(rng, drawn);
+        let (question, made) = self.gibberish(&self.question, index, rng, drawn);
         let text = [system, SEPARATOR, &question].concat();
         let len = if self.opts.gsp_fast_prepare {
             special + system_len + made
@@ -418,14 +501,12 @@ impl<'a> Maker<'a> {
     }
 
     /// The question of a later turn, a message of its own, and its tokens.
-    fn later(&self, drawn: usize, rng: &mut impl Rng) -> (String, usize) {
-        if let Some(words) = &self.words {
-            let text = words.draw(rng, drawn, true);
-            if self.opts.gsp_fast_prepare || self.tokenizer.count(&text) == drawn {
-                return (text, drawn);
-            }
+    fn later(&self, index: usize, drawn: usize, rng: &mut impl Rng) -> (String, usize) {
+        let counted = |text: &str| self.tokenizer.count(text);
+        match self.part_words((&self.question, index), rng, drawn, true, counted) {
+            Some(text) => (text, drawn),
+            None => self.gibberish(&self.question, index, rng, drawn),
         }
-        self.gibberish(rng, drawn)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `image`: made-up images and a text of random length.
 //!
-//! The text is that of `random-ids`. Images are noise, which no server can have seen before, or white.
+//! The words of a text are drawn one by one. Images are noise, which no server can have seen before, or white.
 
 use std::sync::Arc;
 
@@ -9,12 +9,13 @@ use rand::RngExt as _;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::exact::{self, Words};
-use super::lengths::{self, draw};
+use super::exact;
+use super::lengths::{Opts as Lengths, draw};
 use super::patches::Rule;
 use super::picture::{Content, Format, Resolution, Size, data_uri};
 use super::placing::Placing;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts, random_ids};
+use super::random_ids::Maker;
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -35,7 +36,7 @@ pub(super) const ENTRY: Entry = Entry {
     ],
     build: |matches| {
         let (opts, lengths) =
-            (Opts::from_arg_matches(matches)?, lengths::Opts::from_arg_matches(matches)?);
+            (Opts::from_arg_matches(matches)?, Lengths::from_arg_matches(matches)?);
         Ok(Box::new(Images { opts, lengths }))
     },
     facts: |matches| facts(Opts::from_arg_matches(matches)),
@@ -70,13 +71,14 @@ struct Opts {
 #[derive(Debug)]
 struct Images {
     opts: Opts,
-    lengths: lengths::Opts,
+    lengths: Lengths,
 }
 
 /// What all rows are made with.
 struct Shared<'a> {
-    vocabulary: &'a [u32],
-    words: Option<&'a Words>,
+    /// The lengths of each row, of its text and its output.
+    targets: &'a [(usize, usize)],
+    texts: Maker<'a>,
     rule: Option<Rule>,
     /// The one image, where all are the same.
     image: Option<Arc<str>>,
@@ -87,16 +89,16 @@ impl Dataset for Images {
         super::refuse_ids(context, ENTRY.name)?;
         let Opts { image_resolution: resolution, image_format: format, image_content, .. } =
             &self.opts;
-        let vocabulary = random_ids::vocabulary(context.tokenizer)?;
-        let words = Words::of(context.tokenizer);
+        let targets: Vec<(usize, usize)> =
+            (0..context.n).into_par_iter().map(|i| self.targets(context.seed, i)).collect();
         let image = (*image_content == Content::Blank && resolution.fixed()).then(|| {
             let size = resolution.largest;
             data_uri(&image_content.pixels(size, &mut rng::stream(0, "", 0)), size, *format)
         });
         let placing = Placing::of(context)?;
         let shared = Shared {
-            vocabulary: &vocabulary,
-            words: words.as_ref(),
+            targets: &targets,
+            texts: Maker::new(context, &targets, "image/opening")?,
             rule: placing.rule,
             image: image.transpose()?,
         };
@@ -107,6 +109,7 @@ impl Dataset for Images {
         let (texts, vision): (Vec<_>, Vec<_>) =
             made.into_iter().map(|(row, target, vision)| ((row, target), vision)).unzip();
         let mut rows = exact::checked(context.tokenizer, texts);
+        rows.notes.extend(shared.texts.note(&rows.rows));
         rows.rows = std::mem::take(&mut rows.rows)
             .into_par_iter()
             .zip(vision)
@@ -136,13 +139,9 @@ impl Images {
         i: usize,
         shared: &Shared<'_>,
     ) -> Result<(Row, usize, usize), Error> {
-        let (seed, ratio) = (context.seed, self.lengths.random_range_ratio);
-        let target = draw(self.lengths.random_input_len, ratio, seed, "image/input-len", i);
-        let output_len = draw(self.lengths.random_output_len, ratio, seed, "image/output-len", i);
+        let (seed, (target, output_len)) = (context.seed, shared.targets[i]);
         let mut rng = rng::stream(seed, "image/offset", i as u64);
-        let offset = |size: usize| (rng.random_range(0..size) + i) % size;
-        let Shared { vocabulary, words, .. } = *shared;
-        let (text, len) = random_ids::text(context.tokenizer, i, target, vocabulary, words, offset);
+        let (text, len) = shared.texts.scattered(i, target, &mut rng);
         let images: Vec<(Arc<str>, usize)> = (0..self.count(seed, i))
             .into_par_iter()
             .map(|j| self.image(seed, i, j, shared))
@@ -150,6 +149,16 @@ impl Images {
         let vision = images.iter().map(|(_, tokens)| tokens).sum();
         let images = images.into_iter().map(|(image, _)| image).collect();
         Ok((Row { images, ..Row::new(Prompt::Text(text), len, output_len) }, target, vision))
+    }
+
+    /// The text length that row `i` aims at, and its output length.
+    fn targets(&self, seed: u64, i: usize) -> (usize, usize) {
+        let Lengths { random_input_len, random_output_len, random_range_ratio: ratio } =
+            self.lengths;
+        (
+            draw(random_input_len, ratio, seed, "image/input-len", i),
+            draw(random_output_len, ratio, seed, "image/output-len", i),
+        )
     }
 
     /// Images of row `i`.

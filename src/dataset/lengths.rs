@@ -57,10 +57,15 @@ pub(super) fn draw(full: usize, ratio: Ratio, seed: u64, name: &str, index: usiz
     if full == 0 {
         return 0;
     }
+    rng::stream(seed, name, index as u64).random_range(shortest(full, ratio)..=full)
+}
+
+/// The shortest length that can be drawn.
+pub(super) fn shortest(full: usize, ratio: Ratio) -> usize {
     // A product of a length and a share lies in 0..=full.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
-    let low = ((full as f64 * ratio.0).floor() as usize).clamp(1, full);
-    rng::stream(seed, name, index as u64).random_range(low..=full)
+    let low = (full as f64 * ratio.0).floor() as usize;
+    low.clamp(full.min(1), full)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::sharegpt::Opts;
 use super::{Context, Dataset, Entry, Rows, Uses, facts, records};
 use crate::bundled;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::hub::Holds;
 use crate::model::{Prompt, Row};
 
@@ -58,27 +58,22 @@ impl Dataset for LongBench {
         super::refuse_ids(context, ENTRY.name)?;
         let given = context.path.filter(|path| *path != Path::new(bundled::NAME));
         let path = match given {
-            Some(path) if path.extension().is_some_and(|end| end == "parquet") => {
-                return Err(Error::new(
-                    Kind::Input,
-                    format!("{} is a parquet file, which is not read", path.display()),
-                )
-                .hint(format!("expected {EXPECTED}"))
-                .hint("leave out --dataset-path to use the Hub's own data.json"));
-            }
             Some(path) => path.to_owned(),
             None => context.hub.file(Holds::Dataset, REPO, FILE).map_err(|error| {
                 error.hint(format!("pass --dataset-path with a file of {EXPECTED}"))
             })?,
         };
         let prompts = records::read(&path, context, EXPECTED, usize::MAX, |item: Item| {
-            Ok(Some(item.prompt()))
+            Ok(records::Taken::Row(item.prompt()))
+        })
+        .map_err(|error| match given {
+            Some(_) => error.hint("leave out --dataset-path to use the Hub's own data.json"),
+            None => error,
         })?;
         let output_len = self.0.sharegpt_output_len.unwrap_or(OUTPUT_LEN) as usize;
         prompts.shuffled(context, "longbench_v2/shuffle").rows(context, |prompt| {
             let prompt_len = context.tokenizer.count_with_special(&prompt);
-            let row = Row::new(Prompt::Text(prompt), prompt_len, output_len);
-            Ok(Some(row).filter(|_| self.0.fits(prompt_len + output_len)))
+            Ok(self.0.fitting(Row::new(Prompt::Text(prompt), prompt_len, output_len)))
         })
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,9 +21,11 @@ use rayon::prelude::*;
 use super::lengths::Opts;
 use super::picture::{Format, Size, data_uri};
 use super::placing::Placing;
+use super::records::LeftOut;
 use super::{Context, Dataset, Entry, Rows, Templates, Uses};
 use crate::bundled;
 use crate::error::{Error, Kind};
+use crate::filetype;
 use crate::hub::Holds;
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -61,7 +64,7 @@ impl Dataset for Mmmu {
         super::refuse_ids(context, ENTRY.name)?;
         let path = file(context)?;
         let placing = Placing::of(context)?;
-        let examples = read(&path, context.n, context.seed)?;
+        let (examples, bare) = read(&path, context.n, context.seed)?;
         let row = |example: &Example| self.row(context, &path, example, &placing);
         let rows: Vec<Row> = examples.par_iter().map(row).collect::<Result<_, Error>>()?;
         let note = (rows.len() < context.n).then(|| {
@@ -75,6 +78,7 @@ impl Dataset for Mmmu {
         Ok(Rows {
             rows,
             notes: note.into_iter().chain(placing.note()).collect(),
+            told: bare.into_iter().collect(),
             ..Rows::default()
         })
     }
@@ -127,11 +131,18 @@ fn unusable(path: &Path, what: &str) -> Error {
 
 /// At most `n` questions with an image, in an order that the seed draws.
 ///
-/// No more than those are held, however long the file is.
-fn read(path: &Path, n: usize, seed: u64) -> Result<Vec<Example>, Error> {
-    let file =
+/// No more than those are held, however long the file is. Also what to say of rows that are left out.
+fn read(path: &Path, n: usize, seed: u64) -> Result<(Vec<Example>, Option<String>), Error> {
+    let mut file =
         File::open(path).map_err(|error| unusable(path, "can not be read").because(error))?;
     let broken = |error: ParquetError| unusable(path, "is not a Parquet file").because(error);
+    let mut head = Vec::new();
+    let unreadable = |error: std::io::Error| unusable(path, "can not be read").because(error);
+    (&mut file).take(filetype::HEAD as u64).read_to_end(&mut head).map_err(unreadable)?;
+    if let Some(what) = filetype::of(&head).filter(|_| !head.starts_with(b"PAR1")) {
+        return Err(unusable(path, &format!("is {what}")));
+    }
+    file.rewind().map_err(unreadable)?;
     let reader = SerializedFileReader::new(file).map_err(broken)?;
     let columns: Vec<Arc<Type>> = [QUESTION, IMAGE]
         .iter()
@@ -145,10 +156,13 @@ fn read(path: &Path, n: usize, seed: u64) -> Result<Vec<Example>, Error> {
     let wanted = Type::group_type_builder(schema.name());
     let wanted = wanted.with_fields(columns).build().map_err(broken)?;
     let mut chosen: BTreeMap<(u64, u64), Example> = BTreeMap::new();
+    let (mut seen, mut left_out) = (0, LeftOut::default());
     for (number, record) in (0..).zip(reader.get_row_iter(Some(wanted)).map_err(broken)?) {
         let at = |what: &str| unusable(path, &format!("row {number}: {what}"));
         let record = record.map_err(|error| at("can not be read").because(error))?;
+        seen += 1;
         let Some((question, image)) = columns_of(record).map_err(|what| at(&what))? else {
+            left_out.add("without an image", None);
             continue;
         };
         // Each row has a place of its own in the order, whatever rows there are beside it.
@@ -161,7 +175,8 @@ fn read(path: &Path, n: usize, seed: u64) -> Result<Vec<Example>, Error> {
     if chosen.is_empty() {
         return Err(unusable(path, "has no question with an image"));
     }
-    Ok(chosen.into_values().collect())
+    let told = left_out.told(seen, &path.display().to_string());
+    Ok((chosen.into_values().collect(), told))
 }
 
 /// The question and the image file of a record; `None` if it has no image.

@@ -12,7 +12,8 @@ use clap::{Args, FromArgMatches};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Dataset, Entry, Rows, Uses, facts, records};
+use super::records::{self, Taken};
+use super::{Context, Dataset, Entry, Rows, Uses, facts};
 use crate::download;
 use crate::error::Error;
 use crate::model::{Prompt, Row, user_message};
@@ -147,9 +148,9 @@ fn base(hash_ids: &[u64]) -> String {
 }
 
 /// Refuses times that can not be compared.
-fn usable(line: Line) -> Result<Option<Line>, String> {
+fn usable(line: Line) -> Result<Taken<Line>, String> {
     if line.timestamp.is_finite() {
-        Ok(Some(line))
+        Ok(Taken::Row(line))
     } else {
         Err("`timestamp` is no number".to_owned())
     }

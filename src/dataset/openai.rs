@@ -6,8 +6,9 @@
 use clap::FromArgMatches;
 use serde_json::{Map, Value};
 
+use super::records::{self, Taken};
 use super::sharegpt::Opts;
-use super::{Context, Dataset, Entry, Rows, Uses, facts, records};
+use super::{Context, Dataset, Entry, Rows, Uses, facts};
 use crate::conversation::text_len;
 use crate::error::Error;
 use crate::model::{Prompt, Row};
@@ -68,7 +69,7 @@ impl Dataset for OpenAi {
                 Some(len) => len as usize,
                 None => body.output_len.unwrap_or(OUTPUT_LEN),
             };
-            Ok(Some(Row {
+            Ok(Ok(Row {
                 extra: body.extra,
                 ..Row::new(Prompt::Messages(body.messages), prompt_len, output_len)
             }))
@@ -91,8 +92,8 @@ impl Dataset for OpenAi {
 }
 
 impl Body {
-    /// The body of a row; none if there is nothing to say.
-    fn of(mut body: Map<String, Value>) -> Result<Option<Self>, String> {
+    /// The body of a row; it is left out if there is nothing to say.
+    fn of(mut body: Map<String, Value>) -> Result<Taken<Self>, String> {
         let messages = match body.shift_remove("messages") {
             Some(Value::Array(messages)) => messages,
             Some(_) => return Err("`messages` is not a list".to_owned()),
@@ -113,8 +114,10 @@ impl Body {
         };
         let (old, new) = (limit("max_tokens")?, limit("max_completion_tokens")?);
         body.shift_remove("model");
-        let body = Self { messages, output_len: old.or(new), extra: body };
-        Ok(Some(body).filter(|body| !body.messages.is_empty()))
+        if messages.is_empty() {
+            return Ok(Taken::Unused("with no message"));
+        }
+        Ok(Taken::Row(Self { messages, output_len: old.or(new), extra: body }))
     }
 
     /// Tokens of the messages and the tools as the chat template puts them.
@@ -172,7 +175,8 @@ mod tests {
             assert_eq!(error.as_deref(), Some(want), "{body}");
         }
         let empty = json!({"messages": []});
-        assert!(Body::of(empty.as_object().unwrap().clone()).unwrap().is_none());
+        let taken = Body::of(empty.as_object().unwrap().clone()).unwrap();
+        assert!(matches!(taken, Taken::Unused("with no message")));
     }
 
     #[test]

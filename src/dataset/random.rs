@@ -1,11 +1,14 @@
 //! `random`: real text, cut or repeated to random lengths.
 
+use std::collections::HashSet;
+
 use clap::{Args, FromArgMatches};
 use rayon::prelude::*;
 
 use super::corpus::Corpus;
 use super::lengths::{Opts, draw};
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, exact, facts};
+use super::records::LeftOut;
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, distinct, exact, facts};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::tokenizer::Tokenizer;
@@ -29,22 +32,31 @@ impl Dataset for Random {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         let corpus = Corpus::load(context, "random/shuffle")?;
         // Questions without a token would leave nothing to repeat.
-        let questions: Vec<&str> = corpus
-            .items
-            .iter()
-            .map(|exchange| exchange.question.as_str())
-            .filter(|question| has_token(context.tokenizer, question))
+        let questions = corpus.items.iter().map(|exchange| exchange.question.as_str());
+        let mut left_out = LeftOut::default();
+        let mut looked_at = 0;
+        let questions: Vec<&str> = new_first(questions)
+            .filter(|question| {
+                looked_at += 1;
+                let usable = has_token(context.tokenizer, question);
+                if !usable {
+                    left_out.add("with a question of no token", None);
+                }
+                usable
+            })
             .take(context.n)
             .collect();
+        let empty = left_out.told(looked_at, &corpus.name);
         let mut notes: Vec<String> = corpus.note.iter().cloned().collect();
         if questions.len() < context.n {
             if !context.reading.repeat || questions.is_empty() {
                 return Err(Error::new(
                     Kind::Input,
                     format!(
-                        "--num-prompts {} asks for more prompts than the {} conversations of the dataset",
+                        "--num-prompts {} asks for more prompts than the {} conversations of the dataset{}",
                         context.n,
                         questions.len(),
+                        [""].into_iter().chain(corpus.told.as_deref()).chain(empty.as_deref()).collect::<Vec<_>>().join("; "),
                     ),
                 )
                 .hint("lower --num-prompts, use a larger --dataset-path, or --dataset-name random-ids, which needs none")
@@ -58,7 +70,11 @@ impl Dataset for Random {
         let row = |i: usize| self.row(context, i, questions[i % questions.len()]);
         let rows = (0..context.n).into_par_iter().map(row).collect();
         let mut rows = exact::checked(context.tokenizer, rows);
+        if questions.len() == context.n {
+            rows.told.extend(distinct::copies(&rows.rows));
+        }
         rows.notes.splice(0..0, notes);
+        rows.told.extend(corpus.told.into_iter().chain(empty));
         Ok(rows)
     }
 
@@ -90,6 +106,13 @@ impl Random {
         };
         (Row::new(prompt, prompt_len, output_len), target)
     }
+}
+
+/// The questions in their order, those that were there before after all others.
+fn new_first<'a>(questions: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+    let mut seen = HashSet::new();
+    let (new, old): (Vec<&str>, Vec<&str>) = questions.partition(|question| seen.insert(*question));
+    new.into_iter().chain(old)
 }
 
 /// Whether `text` has a token; most texts show one at their beginning.

@@ -3,6 +3,9 @@
 //! What the datasets of such files have in common: order, batches, and what is told of rows left out.
 //! A file is read as a stream; what is not kept of a record is gone before the next is read.
 
+mod array;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -18,6 +21,7 @@ use serde_json::value::RawValue;
 use super::{Context, Rows};
 use crate::bundled;
 use crate::error::{Error, Kind};
+use crate::filetype;
 use crate::model::Row;
 use crate::rng;
 
@@ -42,6 +46,50 @@ pub(super) struct Records<T> {
     pub(super) name: String,
     /// What the user should know.
     pub(super) note: Option<String>,
+    /// What was left out because it is of no use here, for users who want to know.
+    pub(super) told: Option<String>,
+}
+
+/// What becomes of a record that is well formed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Taken<T> {
+    /// It is used.
+    Row(T),
+    /// It is of another form than the dataset's: the reason, to stand after "3 rows".
+    Strange(&'static str),
+    /// It is of no use to the dataset, or to what the user wants: the reason in the same way.
+    Unused(&'static str),
+}
+
+/// Rows that were left out, by the reason.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut(BTreeMap<&'static str, (usize, Option<String>)>);
+
+impl LeftOut {
+    /// Counts one more, which is at `place`.
+    pub(super) fn add(&mut self, reason: &'static str, place: Option<&dyn Fn() -> String>) {
+        self.0.entry(reason).or_insert_with(|| (0, place.map(|place| place()))).0 += 1;
+    }
+
+    fn count(&self) -> usize {
+        self.0.values().map(|(n, _)| n).sum()
+    }
+
+    /// The reasons with their numbers.
+    fn reasons(&self) -> String {
+        let one = |(reason, (n, first)): (&&str, &(usize, Option<String>))| match first {
+            Some(place) => format!("{n} {reason} (the first: {place})"),
+            None => format!("{n} {reason}"),
+        };
+        self.0.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What to say of them, of `seen` rows of the file `name`; nothing if there are none.
+    pub(super) fn told(&self, seen: usize, name: &str) -> Option<String> {
+        (!self.0.is_empty()).then(|| {
+            format!("{} of {seen} rows of {name} are left out: {}", self.count(), self.reasons())
+        })
+    }
 }
 
 /// The path that a dataset can not do without.
@@ -71,7 +119,7 @@ pub(super) fn read<R: DeserializeOwned, T: Send>(
     context: &Context<'_>,
     expected: &str,
     most: usize,
-    convert: impl Fn(R) -> Result<Option<T>, String> + Sync,
+    convert: impl Fn(R) -> Result<Taken<T>, String> + Sync,
 ) -> Result<Records<T>, Error> {
     let name = path.display().to_string();
     let broken = |error: std::io::Error| {
@@ -80,11 +128,16 @@ pub(super) fn read<R: DeserializeOwned, T: Send>(
     let file = File::open(path).map_err(broken)?;
     let size = file.metadata().map_err(broken)?.len();
     let mut input = BufReader::with_capacity(BUFFER, file);
+    let head = input.fill_buf().map_err(broken)?;
+    if let Some(what) = filetype::of(&head[..head.len().min(filetype::HEAD)]) {
+        return Err(Error::new(Kind::Input, format!("--dataset-path {name} is {what}"))
+            .hint(format!("expected {expected}")));
+    }
     let array = begins_array(&mut input).map_err(broken)?;
     let mut reader = Reader::new(name.clone(), context, expected, most, convert);
     if !array {
         reader.lines(input)?;
-    } else if size <= AT_ONCE {
+    } else if size <= AT_ONCE && size > 0 {
         let mut text = Vec::new();
         input.read_to_end(&mut text).map_err(broken)?;
         reader.array(&text)?;
@@ -100,7 +153,7 @@ pub(super) fn of_array<R: DeserializeOwned, T: Send>(
     text: &[u8],
     context: &Context<'_>,
     expected: &str,
-    convert: impl Fn(R) -> Result<Option<T>, String> + Sync,
+    convert: impl Fn(R) -> Result<Taken<T>, String> + Sync,
 ) -> Result<Records<T>, Error> {
     let mut reader = Reader::new(name.to_owned(), context, expected, usize::MAX, convert);
     reader.array(text)?;
@@ -124,49 +177,76 @@ impl<T> Records<T> {
     }
 
     /// The rows that `make` makes of the items in their order, as many as are wanted;
-    /// it makes none of an item that is to be left out.
+    /// of an item that is to be left out it gives the reason.
     ///
     /// # Errors
     /// If `make` fails, or if no row is left.
     pub(super) fn rows(
         self,
         context: &Context<'_>,
-        make: impl Fn(T) -> Result<Option<Row>, Error> + Sync,
+        make: impl Fn(T) -> Result<Result<Row, &'static str>, Error> + Sync,
     ) -> Result<Rows, Error>
     where
         T: Send,
     {
         let found = self.items.len();
         let mut rows = Vec::with_capacity(context.n.min(found));
+        let (mut seen, mut left_out) = (0, LeftOut::default());
         // No more is made than what is missing: counting tokens costs more than another batch.
         let mut left = self.items.into_iter();
         while rows.len() < context.n && left.len() > 0 {
             let missing = context.n - rows.len();
             let batch: Vec<T> = left.by_ref().take(missing.max(SMALLEST_BATCH)).collect();
-            let made: Vec<Option<Row>> =
+            let made: Vec<Result<Row, &'static str>> =
                 batch.into_par_iter().map(&make).collect::<Result<_, _>>()?;
-            rows.extend(made.into_iter().flatten().take(missing));
+            for row in made {
+                if rows.len() == context.n {
+                    break;
+                }
+                seen += 1;
+                match row {
+                    Ok(row) => rows.push(row),
+                    Err(reason) => left_out.add(reason, None),
+                }
+            }
         }
+        let filtered = left_out.told(seen, &self.name);
         if rows.is_empty() {
+            let what = filtered.unwrap_or_default();
+            let hint = if left_out.0.keys().any(|reason| reason.contains(CONTEXT_LEN)) {
+                "raise --sharegpt-context-len, or use another --dataset-path"
+            } else {
+                "use another --dataset-path"
+            };
             return Err(Error::new(
                 Kind::Input,
-                format!("none of the {found} rows of {} passes the length filters", self.name),
+                format!("none of the {found} rows of {} can be used: {what}", self.name),
             )
-            .hint("raise --sharegpt-context-len, or use another --dataset-path"));
+            .hint(hint));
         }
         let mut notes: Vec<String> = self.note.into_iter().collect();
+        let mut told: Vec<String> = self.told.into_iter().collect();
         if rows.len() < context.n {
+            let why = match left_out.count() {
+                0 => String::new(),
+                _ => format!(" ({})", left_out.reasons()),
+            };
             notes.push(format!(
-                "{} of the {found} rows of {} are usable, fewer than --num-prompts {}: the run has {} requests",
+                "{} of the {found} rows of {} are usable{why}, fewer than --num-prompts {}: the run has {} requests",
                 rows.len(),
                 self.name,
                 context.n,
                 rows.len(),
             ));
+        } else {
+            told.extend(filtered);
         }
-        Ok(Rows { rows, notes, ..Rows::default() })
+        Ok(Rows { rows, notes, told, ..Rows::default() })
     }
 }
+
+/// The flag that rows can be too long for.
+pub(super) const CONTEXT_LEN: &str = "--sharegpt-context-len";
 
 struct Reader<'a, T, F> {
     name: String,
@@ -176,6 +256,8 @@ struct Reader<'a, T, F> {
     convert: F,
     items: Vec<T>,
     seen: usize,
+    strange: LeftOut,
+    unused: LeftOut,
     skipped: usize,
     first_bad: Option<String>,
 }
@@ -196,6 +278,8 @@ impl<'a, T, F> Reader<'a, T, F> {
             convert,
             items: Vec::new(),
             seen: 0,
+            strange: LeftOut::default(),
+            unused: LeftOut::default(),
             skipped: 0,
             first_bad: None,
         }
@@ -205,11 +289,13 @@ impl<'a, T, F> Reader<'a, T, F> {
     fn take(
         &mut self,
         place: &dyn Fn() -> String,
-        record: Result<Option<T>, String>,
+        record: Result<Taken<T>, String>,
     ) -> Result<ControlFlow<()>, Error> {
         self.seen += 1;
         match record {
-            Ok(item) => self.items.extend(item),
+            Ok(Taken::Row(item)) => self.items.push(item),
+            Ok(Taken::Strange(reason)) => self.strange.add(reason, Some(place)),
+            Ok(Taken::Unused(reason)) => self.unused.add(reason, Some(place)),
             Err(what) if self.skip => {
                 self.skipped += 1;
                 self.first_bad.get_or_insert_with(|| format!("{}: {what}", place()));
@@ -230,7 +316,7 @@ impl<'a, T, F> Reader<'a, T, F> {
     fn lines<R>(&mut self, mut input: impl BufRead) -> Result<(), Error>
     where
         R: DeserializeOwned,
-        F: Fn(R) -> Result<Option<T>, String>,
+        F: Fn(R) -> Result<Taken<T>, String>,
     {
         let mut line = Vec::new();
         let mut number = 0_usize;
@@ -259,10 +345,13 @@ impl<'a, T, F> Reader<'a, T, F> {
     where
         R: DeserializeOwned,
         T: Send,
-        F: Fn(R) -> Result<Option<T>, String> + Sync,
+        F: Fn(R) -> Result<Taken<T>, String> + Sync,
     {
-        let items: Vec<&RawValue> =
-            serde_json::from_slice(text).map_err(|error| self.no_array(error))?;
+        let items: Vec<&RawValue> = match serde_json::from_slice(text) {
+            Ok(items) => items,
+            Err(error) if self.skip => return self.elements(text, error),
+            Err(error) => return Err(self.no_array(error)),
+        };
         for (batch, items) in items.chunks(BATCH).enumerate() {
             let parse = |item: &&RawValue| parse(&self.convert, item.get().as_bytes());
             let parsed: Vec<_> = items.par_iter().map(parse).collect();
@@ -275,11 +364,34 @@ impl<'a, T, F> Reader<'a, T, F> {
         Ok(())
     }
 
-    fn array_stream<R>(&mut self, input: impl Read) -> Result<(), Error>
+    /// Takes an array that has malformed elements; `error` is what is wrong if it is none at all.
+    fn elements<R>(&mut self, input: impl BufRead, error: serde_json::Error) -> Result<(), Error>
     where
         R: DeserializeOwned,
-        F: Fn(R) -> Result<Option<T>, String>,
+        F: Fn(R) -> Result<Taken<T>, String>,
     {
+        let mut number = 0_usize;
+        let read = array::elements(input, |element| {
+            number += 1;
+            let record = parse(&self.convert, element);
+            self.take(&|| format!("item {number}"), record)
+        });
+        let unreadable = |error: std::io::Error| {
+            Error::new(Kind::Input, format!("can not read {}", self.name)).because(error)
+        };
+        let whole = read.map_err(unreadable)??;
+        if whole { Ok(()) } else { Err(self.no_array(error)) }
+    }
+
+    fn array_stream<R>(&mut self, input: impl BufRead) -> Result<(), Error>
+    where
+        R: DeserializeOwned,
+        F: Fn(R) -> Result<Taken<T>, String>,
+    {
+        if self.skip {
+            let cut = serde::de::Error::custom("it does not end as one");
+            return self.elements(input, cut);
+        }
         let mut number = 0_usize;
         let mut ended = None;
         let mut deserializer = serde_json::Deserializer::from_reader(input);
@@ -302,31 +414,40 @@ impl<'a, T, F> Reader<'a, T, F> {
     }
 
     fn no_array(&self, error: serde_json::Error) -> Error {
-        Error::new(Kind::Input, format!("{} is not a JSON array", self.name))
+        let error = Error::new(Kind::Input, format!("{} is not a JSON array", self.name))
             .because(error)
-            .hint(format!("expected {}", self.expected))
+            .hint(format!("expected {}", self.expected));
+        if self.skip { error } else { error.hint("--skip-bad-rows leaves out what is malformed") }
     }
 
     fn finish(self) -> Result<Records<T>, Error> {
-        let Self { name, items, seen, skipped, first_bad, .. } = self;
-        let note = first_bad.map(|first| {
+        let Self { name, items, seen, strange, unused, skipped, first_bad, .. } = self;
+        let bad = first_bad.map(|first| {
             format!(
                 "{skipped} of {seen} rows of {name} are malformed and left out; the first: {first}"
             )
         });
+        let notes: Vec<String> = bad.into_iter().chain(strange.told(seen, &name)).collect();
+        let note = (!notes.is_empty()).then(|| notes.join("; "));
+        let told = unused.told(seen, &name);
         if items.is_empty() {
-            let what = note.unwrap_or_else(|| format!("{name} holds no usable rows"));
+            let all: Vec<String> = note.into_iter().chain(told).collect();
+            let what = if all.is_empty() {
+                format!("{name} holds no usable rows: it is empty")
+            } else {
+                format!("{name} holds no usable rows: {}", all.join("; "))
+            };
             return Err(Error::new(Kind::Input, what).hint(format!("expected {}", self.expected)));
         }
-        Ok(Records { items, name, note })
+        Ok(Records { items, name, note, told })
     }
 }
 
 /// What one record becomes, or what is wrong with it.
 fn parse<R: DeserializeOwned, T>(
-    convert: &impl Fn(R) -> Result<Option<T>, String>,
+    convert: &impl Fn(R) -> Result<Taken<T>, String>,
     json: &[u8],
-) -> Result<Option<T>, String> {
+) -> Result<Taken<T>, String> {
     serde_json::from_slice(json).map_err(|error| without_line(&error)).and_then(convert)
 }
 

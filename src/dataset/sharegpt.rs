@@ -1,6 +1,7 @@
 //! `sharegpt`: the first question of real conversations, with the length of its answer.
 
-use clap::{Args, FromArgMatches};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, FromArgMatches};
 use serde::Serialize;
 
 use super::corpus::{Corpus, Exchange};
@@ -14,7 +15,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "questions and answer lengths of conversations in the ShareGPT format",
     flags: Opts::augment_args,
     reads: FLAGS,
-    build: |matches| Ok(Box::new(ShareGpt(Opts::from_arg_matches(matches)?))),
+    build: |matches| Ok(Box::new(ShareGpt(Opts::of_answers(matches)?))),
     facts: |matches| facts(Opts::from_arg_matches(matches)),
 };
 
@@ -27,12 +28,15 @@ pub(super) const FLAGS: &[&str] = &["dataset-path", "sharegpt-output-len", "shar
 /// Shortest prompt and answer that are used, in tokens.
 const SHORTEST: usize = 2;
 
+/// Fewest output tokens that can be asked for in place of the length of an answer.
+const SHORTEST_FIXED: u32 = 4;
+
 /// How long prompts and answers of real text are.
 #[derive(Debug, Clone, Args, Serialize)]
 #[group(skip)]
 pub(super) struct Opts {
     /// Output tokens of each request, instead of the answer's own length
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(4..), help_heading = HEADING)]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..), help_heading = HEADING)]
     pub(super) sharegpt_output_len: Option<u32>,
     /// Leave out rows whose prompt and output together are longer
     #[arg(long, value_name = "TOKENS", value_parser = super::lengths::tokens, help_heading = HEADING)]
@@ -64,6 +68,24 @@ pub(super) const USES: Uses = Uses {
 };
 
 impl Opts {
+    /// The flags of a dataset of questions and answers, whose outputs are not too short to be answers.
+    ///
+    /// # Errors
+    /// If `--sharegpt-output-len` is too short.
+    pub(super) fn of_answers(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let opts = Self::from_arg_matches(matches)?;
+        if let Some(len) = opts.sharegpt_output_len.filter(|&len| len < SHORTEST_FIXED) {
+            let name = matches.get_one::<String>("dataset_name").map_or("sharegpt", String::as_str);
+            return Err(clap::Error::raw(
+                ErrorKind::ValueValidation,
+                format!(
+                    "--sharegpt-output-len {len}: --dataset-name {name} needs {SHORTEST_FIXED} or more\n"
+                ),
+            ));
+        }
+        Ok(opts)
+    }
+
     /// The rows of conversations, those left out that are too short or too long.
     pub(super) fn rows(&self, corpus: Corpus, context: &Context<'_>) -> Result<Rows, Error> {
         let shaper = Shaper::of_flags(context)?;
@@ -75,20 +97,27 @@ impl Opts {
         shaper: &Shaper<'_>,
         context: &Context<'_>,
         exchange: &Exchange,
-    ) -> Result<Option<Row>, Error> {
+    ) -> Result<Result<Row, &'static str>, Error> {
         let (prompt, prompt_len) = shaper.prompt(&exchange.question)?;
         let output_len = match self.sharegpt_output_len {
             Some(len) => len as usize,
             None => context.tokenizer.count_with_special(&exchange.answer),
         };
-        if prompt_len < SHORTEST || output_len < SHORTEST || !self.fits(prompt_len + output_len) {
-            return Ok(None);
+        if prompt_len < SHORTEST {
+            return Ok(Err("with a prompt of fewer than 2 tokens"));
         }
-        Ok(Some(Row::new(Prompt::Text(prompt), prompt_len, output_len)))
+        if output_len < SHORTEST {
+            return Ok(Err("with an answer of fewer than 2 tokens"));
+        }
+        Ok(self.fitting(Row::new(Prompt::Text(prompt), prompt_len, output_len)))
     }
 
-    /// Whether a row of so many tokens, prompt and output together, is short enough.
-    pub(super) fn fits(&self, tokens: usize) -> bool {
-        self.sharegpt_context_len.filter(|&len| len > 0).is_none_or(|most| tokens <= most)
+    /// The row, if its prompt and output together are short enough.
+    pub(super) fn fitting(&self, row: Row) -> Result<Row, &'static str> {
+        let tokens = row.prompt_len + row.output_len;
+        match self.sharegpt_context_len.filter(|&len| len > 0) {
+            Some(most) if tokens > most => Err("longer than --sharegpt-context-len"),
+            _ => Ok(row),
+        }
     }
 }

@@ -5,8 +5,9 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::records::{self, Taken};
 use super::text::Shaper;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts, records};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -69,9 +70,13 @@ impl Dataset for Opts {
         let category = self.speed_bench_category.map(Category::name);
         let take = |item: Item| {
             if category.is_some() && item.category.as_deref() != category {
-                return Ok(None);
+                return Ok(Taken::Unused("of another --speed-bench-category"));
             }
-            item.turns.into_iter().next().map(Some).ok_or_else(|| "`turns` is empty".to_owned())
+            item.turns
+                .into_iter()
+                .next()
+                .map(Taken::Row)
+                .ok_or_else(|| "`turns` is empty".to_owned())
         };
         let found =
             records::read(path, context, EXPECTED, usize::MAX, take).map_err(
@@ -90,6 +95,7 @@ impl Dataset for Opts {
             template.map_err(|error| notes.push(format!("prompts are plain text: {error}"))).ok()
         };
         let shaper = Shaper::new(context, template);
+        let told = found.told.iter().cloned().collect();
         let turns = found.shuffled(context, SHUFFLE).items;
         let output_len = self.speed_bench_output_len as usize;
         let rows: Vec<Row> = turns
@@ -106,7 +112,7 @@ impl Dataset for Opts {
                 rows.len(),
             ));
         }
-        Ok(Rows { rows: repeated(rows, context), notes, ..Rows::default() })
+        Ok(Rows { rows: repeated(rows, context), notes, told, ..Rows::default() })
     }
 
     fn uses(&self) -> Uses {

@@ -42,7 +42,7 @@ pub(crate) fn bundled() -> Tokenizer {
 const KNOWN: [&str; 3] = ["<unk>", "alpha", "beta"];
 
 /// One token per word, known or not.
-fn words() -> Tokenizer {
+pub(crate) fn words() -> Tokenizer {
     let text = std::str::from_utf8(bundled::CONVERSATIONS).unwrap();
     let mut known: Vec<&str> = text.split_whitespace().filter(|word| word.is_ascii()).collect();
     known.sort_unstable();
@@ -905,14 +905,17 @@ fn sharegpt_tells_of_rows_that_it_could_not_make() {
     let path = write(&folder, CONVERSATIONS);
     let ask = Ask { path: &path, n: 3, ..ask("sharegpt", &[]) };
     let loaded = ask.load(&words()).unwrap();
-    assert_eq!((loaded.rows.len(), loaded.notes.len()), (3, 0));
-    let loaded = Ask { n: 70, ..ask }.load(&words()).unwrap();
     assert_eq!((loaded.rows.len(), loaded.notes.len()), (3, 1));
-    let note = &loaded.notes[0];
-    assert!(note.starts_with("3 of the 6 ") && note.contains("70"), "{note}");
+    let (strange, unused) = (&loaded.notes[0], &loaded.told[0]);
+    assert!(strange.contains("3 of 10 rows") && strange.contains("1 with a turn without `value`"));
+    assert!(unused.contains("2 with fewer than two turns"), "{unused}");
+    let loaded = Ask { n: 70, ..ask }.load(&words()).unwrap();
+    assert_eq!((loaded.rows.len(), loaded.notes.len()), (3, 2));
+    let note = &loaded.notes[1];
+    assert!(note.starts_with("3 of the 5 ") && note.contains("70"), "{note}");
     let flags = ["--sharegpt-context-len", "3"];
     let error = Ask { flags: &flags, ..ask }.load(&words()).unwrap_err();
-    assert!(error.message.contains("none of the 6"), "{error}");
+    assert!(error.message.contains("none of the 5"), "{error}");
 }
 
 #[test]

@@ -36,7 +36,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("conversation", &["model", "tokenizer"]),
     (
         "dataset",
-        &["bundled", "conversation", "download", "error", "hub", "model", "rng", "tokenizer"],
+        &[
+            "bundled",
+            "conversation",
+            "download",
+            "error",
+            "filetype",
+            "hub",
+            "model",
+            "rng",
+            "tokenizer",
+        ],
     ),
     (
         "dispatch",
@@ -55,6 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("download", &["error", "transport"]),
     ("door", &["secrets"]),
     ("error", &[]),
+    ("filetype", &[]),
     (
         "fold",
         &[
@@ -129,7 +140,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("selftest", &["ceiling", "health", "mock::truth", "model", "stats"]),
     ("sse", &[]),
     ("stats", &[]),
-    ("tokenizer", &["bundled", "error", "hub"]),
+    ("tokenizer", &["bundled", "error", "filetype", "hub"]),
     ("transport", &["backend", "error", "model", "raw", "secrets::named"]),
     ("ui", &["door", "error"]),
     ("vision", &["model"]),
