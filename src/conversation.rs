@@ -66,9 +66,12 @@ pub fn text_len(message: &Value, tokenizer: &Tokenizer) -> usize {
 
 /// Messages as text for a server that takes no messages: by the model's template, or, without one or where it
 /// refuses them, a line for each with its role before it.
-pub fn as_text(messages: &[Value], template: Option<&ChatTemplate>) -> String {
+///
+/// `bos` is what the template puts before the text and the server puts there again.
+pub fn as_text(messages: &[Value], template: Option<&ChatTemplate>, bos: Option<&str>) -> String {
     if let Some(Ok(text)) = template.map(|template| template.render(messages, None, true)) {
-        return text;
+        let rest = bos.and_then(|bos| text.strip_prefix(bos));
+        return rest.map(str::to_owned).unwrap_or(text);
     }
     let line = |message: &Value| {
         let role = message["role"].as_str().unwrap_or("user");

@@ -24,7 +24,10 @@ pub fn cached(url: &str, name: &str) -> Result<PathBuf, Error> {
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
         .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
-        .ok_or_else(|| Error::new(Kind::System, "there is no home folder for a cache"))?
+        .ok_or_else(|| {
+            Error::new(Kind::System, "there is no home folder for a cache")
+                .hint("set XDG_CACHE_HOME, or HOME")
+        })?
         .join("rbench");
     let path = cache.join(name);
     if !path.exists() {
@@ -38,14 +41,14 @@ pub fn cached(url: &str, name: &str) -> Result<PathBuf, Error> {
 /// # Errors
 /// If the server does not send it, or it can not be stored.
 pub fn fetch(url: &str, path: &Path) -> Result<(), Error> {
-    fetch_with(&Request { url, token: None, patience: PATIENCE }, path).map_err(|failure| {
-        match failure {
+    fetch_with(&Request { url, token: None, session: false, patience: PATIENCE }, path).map_err(
+        |failure| match failure {
             Failure::Unreachable(why) | Failure::Refused(why) => {
                 Error::new(Kind::Input, format!("can not download {url}: {why}"))
             }
             Failure::Store(error) => error,
-        }
-    })
+        },
+    )
 }
 
 /// What to ask for, and how.
@@ -53,8 +56,10 @@ pub fn fetch(url: &str, path: &Path) -> Result<(), Error> {
 pub struct Request<'a> {
     /// From where.
     pub url: &'a str,
-    /// What opens a private model; sent as a bearer token and as the cookie of a session, never shown.
+    /// What opens a private repository; sent as a bearer token, never shown.
     pub token: Option<&'a str>,
+    /// Whether the token is sent as the cookie of a session as well.
+    pub session: bool,
     /// How long the server may take to answer.
     pub patience: Duration,
 }
@@ -114,6 +119,27 @@ pub fn text(request: &Request<'_>) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Most bytes of a server's reason that are shown.
+const REASON: usize = 400;
+
+/// Why a server refuses: the header that the Hub has for it, or else a short text.
+async fn reason(mut response: reqwest::Response) -> Option<String> {
+    let told = response.headers().get("x-error-message").cloned();
+    let mut text = told.map_or_else(Vec::new, |told| told.as_bytes().to_vec());
+    if text.is_empty() {
+        while text.len() <= REASON
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            text.extend_from_slice(&chunk);
+        }
+    }
+    let text = String::from_utf8_lossy(&text);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // A page for browsers says nothing in its first lines.
+    let text = Some(text).filter(|text| !text.is_empty() && !text.starts_with('<'))?;
+    Some(text.chars().take(REASON).collect())
+}
+
 /// Sends the request and hands over what comes.
 fn receive(
     request: &Request<'_>,
@@ -134,10 +160,10 @@ fn receive(
             .map_err(refuse)?;
         let mut asked = client.get(request.url);
         if let Some(token) = request.token {
-            for (name, value) in [
-                (AUTHORIZATION, format!("Bearer {token}")),
-                (COOKIE, format!("m_session_id={token}")),
-            ] {
+            let cookie = request.session.then(|| (COOKIE, format!("m_session_id={token}")));
+            for (name, value) in
+                [(AUTHORIZATION, format!("Bearer {token}"))].into_iter().chain(cookie)
+            {
                 let mut value = HeaderValue::from_str(&value).map_err(|_| {
                     Failure::Refused("the token is no text that a header can hold".to_owned())
                 })?;
@@ -153,7 +179,11 @@ fn receive(
             })?
             .map_err(|error| Failure::Unreachable(innermost(&error)))?;
         if !response.status().is_success() {
-            return Err(Failure::Refused(format!("HTTP status {}", response.status())));
+            let status = format!("HTTP status {}", response.status());
+            return Err(Failure::Refused(match reason(response).await {
+                Some(reason) => format!("{status}: {reason}"),
+                None => status,
+            }));
         }
         while let Some(chunk) = response.chunk().await.map_err(refuse)? {
             take(&chunk)?;

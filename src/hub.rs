@@ -1,7 +1,8 @@
 //! Files from the Hugging Face Hub, through its cache, and models from ModelScope where the environment says so.
 //!
-//! `HF_HOME` (and `HF_HUB_CACHE`), `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and `HF_HUB_ETAG_TIMEOUT` are honoured.
+//! [`environment`] has the variables that are honoured.
 
+mod environment;
 mod modelscope;
 
 use std::path::PathBuf;
@@ -14,17 +15,10 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use indicatif::ProgressBar;
 
+use self::environment::Environment;
 use self::modelscope::ModelScope;
+use crate::download;
 use crate::error::{Error, Kind};
-
-/// How long the Hub may take to answer, unless `HF_HUB_ETAG_TIMEOUT` says otherwise.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Longest silence within a file that is being downloaded.
-const SILENCE: Duration = Duration::from_secs(30);
-
-/// The endpoint of the Hub, unless `HF_ENDPOINT` says otherwise.
-const ENDPOINT: &str = "https://huggingface.co";
 
 /// What a repository holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +32,8 @@ pub enum Holds {
 /// The Hub as the environment describes it.
 #[derive(Debug, Clone)]
 pub struct Hub {
-    offline: bool,
+    environment: Arc<Environment>,
     progress: bool,
-    patience: Duration,
     modelscope: Option<ModelScope>,
     silence: Silence,
 }
@@ -71,15 +64,11 @@ fn variable(name: &str) -> Option<String> {
 impl Hub {
     /// Reads the environment; `progress` shows downloads on stderr.
     pub fn from_env(progress: bool) -> Self {
-        let seconds = variable("HF_HUB_ETAG_TIMEOUT").and_then(|value| value.parse().ok());
-        let patience = seconds
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-            .unwrap_or(PATIENCE);
+        let environment = Environment::read();
         let modelscope = yes("SGLANG_USE_MODELSCOPE") || yes("VLLM_USE_MODELSCOPE");
         Self {
-            offline: yes("HF_HUB_OFFLINE"),
-            progress,
-            patience,
+            progress: progress && environment.bars,
+            environment: Arc::new(environment),
             modelscope: modelscope.then(ModelScope::from_env),
             silence: Silence::default(),
         }
@@ -99,13 +88,14 @@ impl Hub {
     /// A file of a repository: from the cache, else downloaded into it.
     ///
     /// # Errors
-    /// If it is not in the cache and can not be downloaded; [`Kind::Unreachable`] if nobody answers.
+    /// If it is not in the cache and can not be downloaded; [`Kind::Unreachable`] if nobody answers,
+    /// [`Kind::Rejected`] if the repository is closed to us.
     pub fn file(&self, holds: Holds, id: &str, file: &str) -> Result<PathBuf, Error> {
         let modelscope = self.modelscope.as_ref().filter(|_| holds == Holds::Model);
         if let Some(modelscope) = modelscope {
             return modelscope.file(self, id, file);
         }
-        let cache = cache();
+        let cache = self.cache(&format!("no {file} of {id}"))?;
         let repo = repo(holds, id);
         if let Some(path) = cache.repo(repo.clone()).get(file) {
             return Ok(path);
@@ -134,9 +124,9 @@ impl Hub {
             return modelscope.files(self, id);
         }
         let what = format!("no list of the files of {id}");
-        let cache = cache();
+        let cache = self.cache(&what)?;
         let repo = repo(Holds::Model, id);
-        if self.offline {
+        if self.environment.offline.is_some() {
             // The folder of the commit that the cache knows best.
             let folder = cache.path().join(repo.folder_name());
             let commit = std::fs::read_to_string(folder.join("refs/main")).unwrap_or_default();
@@ -145,8 +135,7 @@ impl Hub {
         }
         self.may_ask(&self.silence, &what)?;
         let api = self.api(cache)?;
-        let url = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
-        let url = format!("{}/api/{}", url.trim_end_matches('/'), repo.api_url());
+        let url = format!("{}/api/{}", self.environment.endpoint, repo.api_url());
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || {
             let _ = tell.send(Told::Done(api.repo(repo).info()));
@@ -157,8 +146,8 @@ impl Hub {
 
     /// Whether anybody is to be asked for what is not in a cache.
     fn may_ask(&self, silence: &Silence, what: &str) -> Result<(), Error> {
-        if self.offline {
-            return Err(Error::new(Kind::Input, format!("{what}, and HF_HUB_OFFLINE is set")));
+        if let Some(variable) = self.environment.offline {
+            return Err(Error::new(Kind::Input, format!("{what}, and {variable} is set")));
         }
         match silence.0.get() {
             Some(why) => Err(Error::new(Kind::Unreachable, format!("{what}, and {why}"))),
@@ -166,13 +155,20 @@ impl Hub {
         }
     }
 
+    /// The folder of the Hub's files; `what` is missing without one.
+    fn cache(&self, what: &str) -> Result<Cache, Error> {
+        let path = self.environment.cache.clone().ok_or_else(|| {
+            Error::new(Kind::Input, format!("{what}, and there is no folder for a Hub cache"))
+                .hint("set HF_HOME, or HOME")
+        })?;
+        Ok(Cache::new(path))
+    }
+
     fn api(&self, cache: Cache) -> Result<Api, Error> {
-        let token = variable("HF_TOKEN").or_else(|| cache.token());
-        let mut builder =
-            ApiBuilder::from_cache(cache).with_progress(self.progress).with_token(token);
-        if let Some(endpoint) = variable("HF_ENDPOINT") {
-            builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
-        }
+        let builder = ApiBuilder::from_cache(cache)
+            .with_progress(self.progress)
+            .with_token(self.environment.token.clone())
+            .with_endpoint(self.environment.endpoint.clone());
         builder.build().map_err(|error| {
             Error::new(Kind::Input, "the Hub can not be asked for files").because(error)
         })
@@ -180,21 +176,47 @@ impl Hub {
 
     /// Waits for what a download tells: not long for its beginning, longer for more of it.
     fn wait<T>(&self, told: &Receiver<Told<T>>) -> Result<T, Failure> {
-        let mut patience = self.patience;
+        let mut patience = self.environment.answer;
         loop {
             match told.recv_timeout(patience) {
                 Ok(Told::Done(Ok(result))) => return Ok(result),
                 Ok(Told::Done(Err(error))) => return Err(Failure::Hub(error)),
-                Ok(Told::More) => patience = SILENCE,
+                Ok(Told::More) => patience = self.environment.silence,
                 Err(RecvTimeoutError::Timeout) => return Err(Failure::Silent(patience)),
                 Err(RecvTimeoutError::Disconnected) => return Err(Failure::Lost),
             }
         }
     }
 
+    /// The error for a repository that is closed to us, with the Hub's own reason, which is asked for once more:
+    /// the client in between keeps the status alone.
+    fn forbid(&self, what: &str, url: &str, error: ApiError) -> Error {
+        let token = self.environment.token.as_deref();
+        let request =
+            download::Request { url, token, session: false, patience: self.environment.answer };
+        let told = match download::text(&request) {
+            Err(download::Failure::Refused(why)) => Some(why),
+            _ => None,
+        };
+        let message = format!("{what}, and {url} can not be downloaded");
+        let error = match told {
+            Some(why) => {
+                let hidden = token.map_or_else(|| why.clone(), |token| why.replace(token, "***"));
+                Error::new(Kind::Rejected, format!("{message}: {hidden}"))
+            }
+            None => Error::new(Kind::Rejected, message).because(error),
+        };
+        error.hint(if token.is_some() {
+            "ask for access on the repository's page with the account of HF_TOKEN, or set HF_TOKEN to a token that has it"
+        } else {
+            "set HF_TOKEN to a token that may read the repository; gated ones want their terms accepted on their page first"
+        })
+    }
+
     fn refuse(&self, what: &str, url: &str, failure: Failure) -> Error {
         let refuse = |kind, why: &str| Error::new(kind, format!("{what}, and {why}"));
         match failure {
+            Failure::Hub(error) if forbidden(&error) => self.forbid(what, url, error),
             Failure::Hub(error) if answered(&error) => {
                 refuse(Kind::Input, &format!("{url} can not be downloaded")).because(error)
             }
@@ -212,6 +234,11 @@ impl Hub {
             Failure::Lost => refuse(Kind::Input, &format!("the download of {url} broke off")),
         }
     }
+}
+
+/// Whether the Hub wants to know who asks, or knows and refuses.
+fn forbidden(error: &ApiError) -> bool {
+    matches!(error, ApiError::RequestError(error) if matches!(**error, ureq::Error::StatusCode(401 | 403)))
 }
 
 /// Whether somebody was there: an answer, even a bad one, or something on this machine.
@@ -270,11 +297,6 @@ impl<T> Progress for Watched<T> {
             Progress::finish(bar);
         }
     }
-}
-
-fn cache() -> Cache {
-    std::env::var_os("HF_HUB_CACHE")
-        .map_or_else(Cache::from_env, |path| Cache::new(PathBuf::from(path)))
 }
 
 fn repo(holds: Holds, id: &str) -> Repo {

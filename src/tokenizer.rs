@@ -1,6 +1,7 @@
 //! Loads a tokenizer, counts, cuts and joins. The only file that names the `tokenizers` crate, the mock apart.
 
 mod byte_level;
+mod configured;
 mod gguf;
 #[cfg(test)]
 mod golden;
@@ -16,6 +17,7 @@ mod template;
 mod tiktoken;
 
 use jiff::Zoned;
+use serde_json::{Map, Value};
 
 use self::memo::Memo;
 pub use self::origin::{Name, Origin, read_beside};
@@ -25,6 +27,7 @@ use self::template::Beside;
 pub use self::template::ChatTemplate;
 use crate::bundled;
 use crate::error::{Error, Kind};
+use crate::filetype;
 use crate::hub::Hub;
 
 /// A tokenizer and where it came from.
@@ -58,35 +61,48 @@ impl Tokenizer {
     /// # Errors
     /// As for [`Self::load`].
     pub fn load_named(names: &[Name], hub: &Hub) -> Result<Self, Error> {
-        let mut tried: Vec<String> = Vec::new();
+        let (mut tried, mut hints): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         for Name { text: name, origin } in names {
             match Self::load_one(name, *origin, hub) {
                 Ok(tokenizer) => return Ok(tokenizer),
                 Err(error) => {
                     let cause = error.cause.map_or(String::new(), |cause| format!(": {cause}"));
                     tried.push(format!("{name} ({}{cause})", error.message));
+                    let new = error.hints.into_iter().filter(|hint| !hints.contains(hint));
+                    let new: Vec<String> = new.collect();
+                    hints.extend(new);
                 }
             }
         }
-        Err(Error::new(
-            Kind::Input,
-            format!("no tokenizer could be loaded; tried {}", tried.join("; ")),
-        )
-        .hint("pass --tokenizer PATH: a tokenizer.json, tiktoken, SentencePiece or GGUF file, or a folder that holds one")
-        .hint("--tokenizer rbench-bundled is inside the program; its counts are not those of the model"))
+        // What would open the door comes before the ways around.
+        hints.push("pass --tokenizer PATH: a tokenizer.json, tiktoken, SentencePiece or GGUF file, or a folder that holds one".to_owned());
+        hints.push("--tokenizer rbench-bundled is inside the program; its counts are not those of the model".to_owned());
+        let message = format!("no tokenizer could be loaded; tried {}", tried.join("; "));
+        let error = Error::new(Kind::Input, message);
+        Err(hints.into_iter().fold(error, Error::hint))
     }
 
     fn load_one(name: &str, origin: Origin, hub: &Hub) -> Result<Self, Error> {
         if name == bundled::NAME {
-            return Self::parse(name, bundled::TOKENIZER, Beside::Bundled);
+            return Self::parse(name, bundled::TOKENIZER, Beside::Bundled, &Map::new());
         }
-        let (text, beside) = source::load(name, origin, hub)?;
-        Self::parse(name, &text, beside)
+        let source::Found { json, beside, config } = source::load(name, origin, hub)?;
+        Self::parse(name, &json, beside, &config)
     }
 
-    fn parse(name: &str, text: &[u8], beside: Beside) -> Result<Self, Error> {
-        let unreadable =
-            || Error::new(Kind::Input, format!("{name} is not a tokenizer.json that can be read"));
+    fn parse(
+        name: &str,
+        text: &[u8],
+        beside: Beside,
+        config: &Map<String, Value>,
+    ) -> Result<Self, Error> {
+        let unreadable = || {
+            let what = match filetype::of(&text[..text.len().min(filetype::HEAD)]) {
+                Some(what) => format!("{name} is {what}"),
+                None => format!("{name} is not a tokenizer.json that can be read"),
+            };
+            Error::new(Kind::Input, what)
+        };
         growth::check(text).map_err(|what| {
             Error::new(Kind::Input, format!("{name} is no tokenizer that can be used: {what}"))
         })?;
@@ -100,6 +116,7 @@ impl Tokenizer {
             Error::new(Kind::Input, format!("{name} can not be used without truncation"))
                 .because(error)
         })?;
+        configured::apply(&mut inner, name, config)?;
         let memo = Memo::of(&inner);
         Ok(Self { inner, memo, name: name.to_owned(), beside, remote: None })
     }
@@ -203,6 +220,13 @@ impl Tokenizer {
         }
         let known = self.memo.as_ref().and_then(|memo| memo.decode(&self.inner, ids));
         known.unwrap_or_else(|| self.inner.decode(ids, false).unwrap_or_default())
+    }
+
+    /// The text of the token that begins a prompt of `template`, if the tokenizer puts it before each text as well:
+    /// a server that gets the prompt as text would have it twice.
+    pub fn bos_again(&self, template: &ChatTemplate) -> Option<String> {
+        let added = self.decode(&self.encode_with_special(""));
+        template.bos().filter(|bos| added.starts_with(bos)).map(str::to_owned)
     }
 
     /// Number of special tokens that are added to each text.

@@ -461,14 +461,11 @@ impl<'a> Bench<'a> {
             ids: random,
             reading: &Reading { now: jiff::Zoned::now(), repeat: true, ..serve.reading.clone() },
         })?;
-        let templated = serve.reading.template;
         let mut prompts: Vec<Vec<u32>> = rows
             .rows
             .into_iter()
             .filter_map(|row| match row.prompt {
                 Prompt::Ids(ids) => Some(ids),
-                // A template has written the special tokens.
-                Prompt::Text(text) if templated => Some(session.tokenizer.encode(&text)),
                 Prompt::Text(text) => Some(session.tokenizer.encode_with_special(&text)),
                 Prompt::Messages(_) | Prompt::Rounds(_) => None,
             })

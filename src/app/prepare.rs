@@ -74,8 +74,10 @@ pub(super) fn prepare(
         .then(|| {
             // A tokenizer without a template is no error here: there is another way to write a conversation.
             let template = tokenizer.chat_template(&jiff::Zoned::now()).ok();
-            let render =
-                move |messages: &[Value]| conversation::as_text(messages, template.as_ref());
+            let bos = template.as_ref().and_then(|template| tokenizer.bos_again(template));
+            let render = move |messages: &[Value]| {
+                conversation::as_text(messages, template.as_ref(), bos.as_deref())
+            };
             Arc::new(render) as Render
         }),
     };

@@ -35,9 +35,7 @@ impl<'a> Shaper<'a> {
     /// With this template, or without one.
     pub(super) fn new(context: &Context<'a>, template: Option<ChatTemplate>) -> Self {
         let tokenizer = context.tokenizer;
-        let bos = template.as_ref().and_then(ChatTemplate::bos).map(str::to_owned);
-        let added = || tokenizer.decode(&tokenizer.encode_with_special(""));
-        let bos = bos.filter(|bos| added().starts_with(bos));
+        let bos = template.as_ref().and_then(|template| tokenizer.bos_again(template));
         Self { tokenizer, suffix: &context.reading.suffix, template, bos }
     }
 

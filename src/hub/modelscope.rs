@@ -1,7 +1,7 @@
 //! Models from ModelScope, through the cache of its own client.
 //!
 //! `MODELSCOPE_ENDPOINT` or `MODELSCOPE_DOMAIN`, `MODELSCOPE_CACHE` and `MODELSCOPE_API_TOKEN` are honoured,
-//! and `HF_HUB_OFFLINE` as for the Hub.
+//! and what forbids downloads from the Hub.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ impl ModelScope {
     /// The names of the files of the model `id`: those that ModelScope lists, or offline those in the cache.
     pub(super) fn files(&self, hub: &Hub, id: &str) -> Result<Vec<String>, Error> {
         let what = format!("no list of the files of {id}");
-        if hub.offline {
+        if hub.environment.offline.is_some() {
             return self
                 .folders(id)
                 .iter()
@@ -121,7 +121,12 @@ impl ModelScope {
     }
 
     fn request<'a>(&'a self, hub: &Hub, url: &'a str) -> Request<'a> {
-        Request { url, token: self.token.as_deref(), patience: hub.patience }
+        Request {
+            url,
+            token: self.token.as_deref(),
+            session: true,
+            patience: hub.environment.answer,
+        }
     }
 
     fn refuse(&self, what: &str, url: &str, failure: Failure) -> Error {

@@ -123,6 +123,8 @@ pub(super) struct Vocabulary {
     pub words: Words,
     /// Whether a word that is a token is that token, whatever the merges make of it.
     pub whole_words: bool,
+    /// Whether characters are composed (NFC) before anything else.
+    pub composed: bool,
     /// What a server puts before and after each text.
     pub ends: Ends,
 }
@@ -193,7 +195,7 @@ pub(super) fn by_text(
 /// # Errors
 /// If two tokens have one id, or one text two.
 pub(super) fn tokenizer(name: &str, vocabulary: Vocabulary) -> Result<Value, Error> {
-    let Vocabulary { tokens, merges, mut added, words, whole_words, ends } = vocabulary;
+    let Vocabulary { tokens, merges, mut added, words, whole_words, composed, ends } = vocabulary;
     added.sort_by_key(|token| token.id);
     let mut cuts: Vec<Value> = words
         .patterns()
@@ -214,7 +216,7 @@ pub(super) fn tokenizer(name: &str, vocabulary: Vocabulary) -> Result<Value, Err
         "truncation": null,
         "padding": null,
         "added_tokens": added.iter().map(Added::json).collect::<Vec<_>>(),
-        "normalizer": null,
+        "normalizer": composed.then(|| json!({"type": "NFC"})),
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": cuts},
         "post_processor": ends.json(),
         "decoder": bytes,

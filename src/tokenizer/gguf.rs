@@ -154,6 +154,7 @@ fn convert(name: &str, keys: &Keys) -> Result<Found, Error> {
                     added: added.collect(),
                     words,
                     whole_words,
+                    composed: false,
                     // Those that take whole words begin texts, unless the file says otherwise.
                     ends: ends(whole_words),
                 },

@@ -7,6 +7,7 @@ use super::byte_level::Ends;
 use super::pieces::{self, Choice, LeadingSpace, Piece, Pieces, Purpose};
 use super::tiktoken::configured;
 use crate::error::{Error, Kind};
+use crate::filetype;
 
 /// The parts of a model that say how text is cut; the wire format skips all others.
 #[derive(Clone, PartialEq, Message)]
@@ -64,6 +65,9 @@ pub(super) fn convert(
     config: &Map<String, Value>,
 ) -> Result<Value, Error> {
     let refuse = |what: &str| Error::new(Kind::Input, format!("{name} {what}"));
+    if let Some(what) = filetype::of(&bytes[..bytes.len().min(filetype::HEAD)]) {
+        return Err(refuse(&format!("is {what}")));
+    }
     let model = Model::decode(bytes)
         .map_err(|error| refuse("is not a SentencePiece model").because(error))?;
     if model.pieces.is_empty() {

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use super::origin::Origin;
 use super::template::{self, Beside};
 use super::{gguf, sentencepiece, tiktoken};
@@ -26,11 +28,22 @@ const ORIGINAL: &str = "original/tokenizer.model";
 /// What is looked for, for messages.
 const LOOKED_FOR: &str = "tokenizer.json, tokenizer.model, tiktoken.model, one *.tiktoken, one *.gguf or original/tokenizer.model";
 
-/// The text of a `tokenizer.json` for the tokenizer `name`, and where the files beside it are.
+/// A tokenizer that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The text of a `tokenizer.json`.
+    pub(super) json: Vec<u8>,
+    /// Where the files beside it are.
+    pub(super) beside: Beside,
+    /// What its `tokenizer_config.json` has to say; nothing where that has been used already.
+    pub(super) config: Map<String, Value>,
+}
+
+/// The tokenizer `name`, whatever the format of its file.
 ///
 /// # Errors
 /// If there is none, or it can not be used.
-pub(super) fn load(name: &str, origin: Origin, hub: &Hub) -> Result<(Vec<u8>, Beside), Error> {
+pub(super) fn load(name: &str, origin: Origin, hub: &Hub) -> Result<Found, Error> {
     let path = Path::new(name);
     let is_here = origin.allows(name)?;
     if is_here && path.is_dir() {
@@ -69,8 +82,10 @@ fn in_folder(folder: &Path) -> Result<PathBuf, Error> {
 fn in_repository(id: &str, hub: &Hub) -> Result<PathBuf, Error> {
     let missing = match hub.file(Holds::Model, id, JSON) {
         Ok(path) => return Ok(path),
-        // Who does not answer has no other file either.
-        Err(error) if error.kind == Kind::Unreachable => return Err(error),
+        // Who does not answer, or opens to us, has no other file either.
+        Err(error) if matches!(error.kind, Kind::Unreachable | Kind::Rejected) => {
+            return Err(error);
+        }
         Err(error) => error,
     };
     // No list means no repository, or no right to it, which the first error tells.
@@ -128,7 +143,7 @@ fn is_a_rest(file: &str) -> bool {
 }
 
 /// Reads a file of any format.
-fn read(file: &Path, beside: Beside) -> Result<(Vec<u8>, Beside), Error> {
+fn read(file: &Path, beside: Beside) -> Result<Found, Error> {
     let broken = |error: std::io::Error| {
         Error::new(Kind::Input, format!("can not read {}", file.display())).because(error)
     };
@@ -138,10 +153,11 @@ fn read(file: &Path, beside: Beside) -> Result<(Vec<u8>, Beside), Error> {
         .map_err(broken)?;
     if begin == gguf::MAGIC {
         let found = gguf::read(file)?;
-        return Ok((
-            found.tokenizer.to_string().into_bytes(),
-            Beside::Text(found.config.to_string()),
-        ));
+        return Ok(Found {
+            json: found.tokenizer.to_string().into_bytes(),
+            beside: Beside::Text(found.config.to_string()),
+            config: Map::new(),
+        });
     }
     let bytes = std::fs::read(file).map_err(broken)?;
     let name = file.display().to_string();
@@ -151,9 +167,10 @@ fn read(file: &Path, beside: Beside) -> Result<(Vec<u8>, Beside), Error> {
     } else if file.extension().is_some_and(|ending| ending == "model") {
         sentencepiece::convert(&name, &bytes, &config()?)?
     } else {
-        return Ok((bytes, beside));
+        let config = config()?;
+        return Ok(Found { json: bytes, beside, config });
     };
-    Ok((json.to_string().into_bytes(), beside))
+    Ok(Found { json: json.to_string().into_bytes(), beside, config: Map::new() })
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ struct Family {
     words: Words,
     /// The special tokens of a file with that many ranks.
     special: fn(u32) -> Vec<(u32, String)>,
+    /// Whether texts are normalized to composed characters.
+    composed: bool,
     /// What begins each text.
     begin: Option<&'static str>,
 }
@@ -39,6 +41,7 @@ const FAMILIES: &[Family] = &[
         ranks: Some(163_584),
         words: Words::Kimi,
         special: |n| (n..n + 256).map(|id| (id, format!("<|reserved_token_{id}|>"))).collect(),
+        composed: false,
         begin: None,
     },
     Family {
@@ -52,6 +55,7 @@ const FAMILIES: &[Family] = &[
             let extra = (0..205).map(|i| format!("<|extra_{i}|>"));
             (n..).zip(named.into_iter().chain(extra)).collect()
         },
+        composed: true,
         begin: None,
     },
     Family {
@@ -73,6 +77,7 @@ const FAMILIES: &[Family] = &[
             };
             (0..256).map(|place| (n + place, name(place))).collect()
         },
+        composed: false,
         begin: Some("<|begin_of_text|>"),
     },
     Family {
@@ -87,6 +92,7 @@ const FAMILIES: &[Family] = &[
             all.push((n + 20, "<|endofprompt|>".to_owned()));
             all
         },
+        composed: false,
         begin: None,
     },
     Family {
@@ -96,6 +102,7 @@ const FAMILIES: &[Family] = &[
         ranks: Some(199_998),
         words: Words::O200k,
         special: |n| vec![(n + 1, END_OF_TEXT.to_owned()), (n + 20, "<|endofprompt|>".to_owned())],
+        composed: false,
         begin: None,
     },
     Family {
@@ -105,6 +112,7 @@ const FAMILIES: &[Family] = &[
         ranks: Some(50_256),
         words: Words::Gpt2,
         special: |n| vec![(n, END_OF_TEXT.to_owned())],
+        composed: false,
         begin: None,
     },
     Family {
@@ -115,6 +123,7 @@ const FAMILIES: &[Family] = &[
         words: Words::Gpt2,
         // Its ranks leave the place of this token free.
         special: |_| vec![(50_256, END_OF_TEXT.to_owned())],
+        composed: false,
         begin: None,
     },
 ];
@@ -165,6 +174,7 @@ pub(super) fn convert(
             added,
             words: family.words,
             whole_words: true,
+            composed: family.composed,
             ends: Ends { before: begin, after: None },
         },
     )

@@ -8,6 +8,7 @@ import base64
 import io
 import json
 import pathlib
+import unicodedata
 
 import gguf
 import sentencepiece
@@ -149,7 +150,9 @@ lines = [f"{base64.b64encode(token).decode()} {rank}" for token, rank in sorted(
 (HERE / "ranks.tiktoken").write_text("\n".join(lines) + "\n")
 for name, patterns in {"qwen": QWEN, "kimi": KIMI, "cl100k_base": CL100K, "o200k_base": O200K, "r50k_base": GPT2}.items():
     encoding = tiktoken.Encoding(name, pat_str=patterns[0], mergeable_ranks=ranks, special_tokens={})
-    golden[f"tiktoken {name}"] = [encoding.encode(text, disallowed_special=()) for text in TEXTS]
+    # Qwen composes characters first.
+    form = (lambda text: unicodedata.normalize("NFC", text)) if name == "qwen" else str
+    golden[f"tiktoken {name}"] = [encoding.encode(form(text), disallowed_special=()) for text in TEXTS]
 
 # -- GGUF, byte-level --------------------------------------------------------
 
