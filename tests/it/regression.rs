@@ -9,5 +9,6 @@ mod control;
 mod doors;
 mod launched;
 mod named;
+mod files;
 mod parse;
 mod verdict;
