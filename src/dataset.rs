@@ -185,6 +185,13 @@ pub trait Dataset: std::fmt::Debug {
         asked
     }
 
+    /// Bytes that the prompts of `n` requests and their bodies take at least, as far as the flags say:
+    /// those of files are as long as the files.
+    fn bytes(&self, n: usize) -> u64 {
+        let _ = n;
+        0
+    }
+
     /// Makes the rows. Row *i* depends on the files, the flags, the seed and *i* alone.
     ///
     /// # Errors
@@ -195,6 +202,18 @@ pub trait Dataset: std::fmt::Debug {
     fn uses(&self) -> Uses {
         Uses::default()
     }
+}
+
+/// Bytes of a request beside its prompt: its row, its place in the plan, the frame of its body.
+const ROW_BYTES: u64 = 512;
+
+/// Bytes of a token of a prompt, in the row and in the body.
+const TOKEN_BYTES: u64 = 8;
+
+/// Bytes of `n` requests with prompts of `tokens` each.
+fn weight(n: usize, tokens: usize) -> u64 {
+    let each = (tokens as u64).saturating_mul(TOKEN_BYTES).saturating_add(ROW_BYTES);
+    each.saturating_mul(n as u64)
 }
 
 /// Refuses `--tokenize-prompt` for a dataset whose prompts are text or messages.

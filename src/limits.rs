@@ -251,6 +251,25 @@ pub fn check_memory(need: u64, free: Option<u64>) -> Result<Option<String>, Erro
     Ok((need > free / 2).then_some(what))
 }
 
+/// More memory than any machine has, for where the system does not tell what is free.
+const ANY_MACHINE: u64 = 1 << 44;
+
+/// Checks that `need` bytes for `what` can be had of `free` ones, before anything is made.
+///
+/// # Errors
+/// If they can not; the message has the numbers.
+pub fn check_room(what: &str, need: u64, free: Option<u64>) -> Result<(), Error> {
+    let most = free.unwrap_or(ANY_MACHINE);
+    if need <= most {
+        return Ok(());
+    }
+    let (need, most) = (need >> 20, most >> 20);
+    Err(Error::new(
+        Kind::System,
+        format!("{what} need about {need} MiB or more, and {most} MiB are free"),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,6 +352,15 @@ mod tests {
         assert!(check_copies("--x", 1 << 10, 1 << 20, free).is_ok());
         let message = check_copies("--x", u64::MAX, 2, free).unwrap_err().message;
         assert!(message.starts_with("--x 18446744073709551615: "), "{message}");
+    }
+
+    #[test]
+    fn room_is_checked_before_anything_is_made() {
+        assert!(check_room("prompts", 1 << 30, Some(1 << 30)).is_ok());
+        assert!(check_room("prompts", 1 << 40, None).is_ok());
+        assert!(check_room("prompts", u64::MAX, None).is_err());
+        let error = check_room("prompts", 3 << 20, Some(2 << 20)).unwrap_err();
+        assert_eq!(error.message, "prompts need about 3 MiB or more, and 2 MiB are free");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::calls;
 use super::engine::Engine;
+use super::prepare::check_room;
 use super::save;
 use super::serve::Session;
 use super::server::server_info;
@@ -448,10 +449,14 @@ impl<'a> Bench<'a> {
         if config.fixed_prompt.is_some() {
             let ids = self.fixed_prompt()?;
             shape.input_len = ids.len();
+            let need = (ids.len() as u64).saturating_mul(8).saturating_mul(n as u64);
+            let what = format!("{n} prompts of --batch-size");
+            limits::check_room(&what, need, limits::free_memory())?;
             return Ok(Batch { shape, prompts: vec![ids; n] });
         }
         let name = serve.dataset_name.as_str();
         let random = matches!(name, "random" | "random-ids");
+        check_room(serve, planned.dataset.as_ref(), n)?;
         let rows = planned.dataset.load(&Context {
             tokenizer: &session.tokenizer,
             hub: &Hub::from_env(self.ui.terminal()),

@@ -11,9 +11,10 @@ use crate::arrival::{self, Rate};
 use crate::backend::{self, Common};
 use crate::config::Serve;
 use crate::conversation;
-use crate::dataset::{Context, Reading, Rows};
+use crate::dataset::{Context, Dataset, Reading, Rows};
 use crate::error::{Error, Kind};
 use crate::hub::Hub;
+use crate::limits;
 use crate::model::{PlannedRequest, Prompt, Row, VisionSource};
 use crate::plan::{self, Encoder, Render};
 use crate::tokenizer::Tokenizer;
@@ -44,6 +45,7 @@ pub(super) fn prepare(
     ui: Ui,
 ) -> Result<Prepared, Error> {
     let started = Instant::now();
+    check_room(config, config.dataset.as_ref(), config.num_prompts)?;
     let hub = Hub::from_env(ui.terminal());
     let mut rows = config.dataset.load(&Context {
         tokenizer,
@@ -116,6 +118,16 @@ pub(super) fn prepare(
         ui.status(&line);
     }
     Ok(Prepared { plan, rate, last_gap, encoder, rows: kept, first, vision })
+}
+
+/// Refuses `n` prompts of `dataset` that do not fit into memory, before they are made.
+///
+/// # Errors
+/// If they do not.
+pub(super) fn check_room(config: &Serve, dataset: &dyn Dataset, n: usize) -> Result<(), Error> {
+    let what = format!("{n} prompts of --dataset-name {}", config.dataset_name);
+    limits::check_room(&what, dataset.bytes(n), limits::free_memory())
+        .map_err(|error| error.hint("ask for fewer or shorter prompts, or fewer or smaller images"))
 }
 
 /// Refuses messages that are no conversation where only text can be sent, and both for embeddings.

@@ -160,11 +160,15 @@ fn check_memory(
         return Ok(limits::Budget::of_run(0, free));
     }
     let requests: u64 = plan.iter().map(|request| request.rounds() as u64).sum();
-    let tokens = |request: &PlannedRequest| request.rounds() as u64 * request.output_len as u64;
+    let tokens = |request: &PlannedRequest| {
+        (request.rounds() as u64).saturating_mul(request.output_len as u64)
+    };
     let has_events = config.backend.protocol.generates() && config.stream;
-    let events: u64 = if has_events { plan.iter().map(tokens).sum() } else { 0 };
+    let events = if has_events { plan.iter().map(tokens).fold(0, u64::saturating_add) } else { 0 };
     // A token has about four bytes of text.
-    let need = requests * REQUEST_BYTES as u64 + events * (EVENT_BYTES as u64 + 4);
+    let need = events
+        .saturating_mul(EVENT_BYTES as u64 + 4)
+        .saturating_add(requests.saturating_mul(REQUEST_BYTES as u64));
     let warn = |note: &str| ui.warn(&format!("{note}: --low-memory needs hardly any"));
     match limits::check_memory(need, free) {
         Ok(None) => {}
@@ -285,7 +289,7 @@ impl Session {
         let mut options = load::options(config, requests);
         options.budget = budget.clone();
         let warm_up = match job {
-            Job::Serve => warm_up::copies(config, first.as_ref(), &encoder),
+            Job::Serve => warm_up::copies(config, first.as_ref(), &encoder)?,
             Job::Offline(offline) => offline.warm_up(config, tokenizer, &encoder, ui)?,
         };
         warm_up::send(config, warm_up, &endpoints, &options, ui)?;

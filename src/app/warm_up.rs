@@ -6,8 +6,9 @@ use crate::backend::leave_out;
 use crate::config::Serve;
 use crate::dispatch;
 use crate::error::{Error, Kind};
+use crate::limits;
 use crate::lora::Adapters;
-use crate::model::{Failure, Outcome, PlannedRequest, Row};
+use crate::model::{Failure, Outcome, PlannedRequest, REQUEST_BYTES, Row};
 use crate::plan::{self, Encoder};
 use crate::progress::Progress;
 use crate::transport::Endpoint;
@@ -20,12 +21,25 @@ const REFUSALS: [u16; 4] = [401, 403, 404, 422];
 type Plan = Arc<[PlannedRequest]>;
 
 /// Copies of the first row, as many as are asked for at each server.
-pub(super) fn copies(config: &Serve, first: Option<&Row>, encoder: &Encoder) -> Plan {
-    let Some(row) = first else { return Arc::default() };
+///
+/// # Errors
+/// If they do not fit into memory.
+pub(super) fn copies(
+    config: &Serve,
+    first: Option<&Row>,
+    encoder: &Encoder,
+) -> Result<Plan, Error> {
+    let Some(row) = first else { return Ok(Arc::default()) };
     let lora = config.adapters.as_ref().map(Adapters::first);
     // Servers take turns, so that each gets as many.
     let servers = 1 + config.target.others.len();
-    plan::warmup(&Row { lora, ..row.clone() }, config.warmup * servers, encoder)
+    let n = config.warmup.saturating_mul(servers);
+    // What becomes of each is kept until all have ended.
+    let need = (n as u64).saturating_mul(REQUEST_BYTES as u64);
+    let what = format!("{n} requests of --warmup-requests");
+    limits::check_room(&what, need, limits::free_memory())
+        .map_err(|error| error.hint("ask for fewer: one per server is enough for most"))?;
+    Ok(plan::warmup(&Row { lora, ..row.clone() }, n, encoder))
 }
 
 /// Sends the warm-up requests, if there are any, and stops the program if none succeeds.

@@ -221,6 +221,15 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_thousand_prompts_differ_in_few_tokens() {
+        for (base, tokens) in [(64, 3), (8_800, 2), (128_000, 1)] {
+            let openings = Openings::new((0..base).collect(), 42, "x");
+            let seen: HashSet<Vec<u32>> = (0..100_000).map(|i| openings.ids(i, tokens)).collect();
+            assert_eq!(seen.len(), 100_000, "{base}");
+        }
+    }
+
+    #[test]
     fn a_vocabulary_has_room_for_all_prompts_or_takes_a_block() {
         for (base, full) in [(1, 16), (2, 16), (4, 16), (64, 6), (8_800, 3), (128_000, 2)] {
             assert_eq!(Openings::new((0..base).collect(), 1, "x").full(), full, "{base}");

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::distinct::{Openings, Places};
 use super::exact::{self, Words};
 use super::lengths::{Ratio, draw, shortest};
-use super::{Context, Dataset, Entry, Rows, facts};
+use super::{Context, Dataset, Entry, Rows, facts, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row, user_message};
 use crate::rng;
@@ -168,6 +168,17 @@ impl Opts {
 impl Dataset for SharedPrefix {
     fn count(&self, _: usize) -> usize {
         self.limit.map_or(self.slots(), |limit| limit.min(self.slots()))
+    }
+
+    fn bytes(&self, n: usize) -> u64 {
+        let opts = &self.opts;
+        let mean = |full| shortest(full, opts.gsp_range_ratio).midpoint(full);
+        let questions = mean(opts.gsp_question_len).saturating_mul(opts.gsp_num_turns);
+        // Each turn is a message of its own, and what is drawn for the slots that are not sent is held as well.
+        let turns = (opts.slots() as u64).saturating_mul(opts.gsp_num_turns as u64);
+        weight(n, mean(opts.gsp_system_prompt_len).saturating_add(questions))
+            .saturating_add(weight(opts.gsp_num_groups, 0))
+            .saturating_add(turns.saturating_mul(8))
     }
 
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {

@@ -15,7 +15,7 @@ use super::patches::Rule;
 use super::picture::{Content, Format, Resolution, Size, data_uri};
 use super::placing::Placing;
 use super::random_ids::Maker;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts, weight};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -124,6 +124,20 @@ impl Dataset for Images {
             ));
         }
         Ok(rows)
+    }
+
+    fn bytes(&self, n: usize) -> u64 {
+        let Opts { image_count: count, image_resolution: resolution, image_content, .. } =
+            &self.opts;
+        let text = weight(n, self.lengths.mean_input());
+        if *image_content == Content::Blank {
+            return text;
+        }
+        // Noise does not get smaller: a byte of each pixel and more, in base64, in the row and in the body.
+        let pixels = resolution.smallest.area().midpoint(resolution.largest.area());
+        let images = if self.opts.random_image_count { 1 } else { u64::from(*count) };
+        let of_images = pixels.saturating_mul(2).saturating_mul(images).saturating_mul(n as u64);
+        text.saturating_add(of_images)
     }
 
     fn uses(&self) -> Uses {

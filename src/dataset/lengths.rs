@@ -24,6 +24,14 @@ pub(super) struct Opts {
     pub(super) random_range_ratio: Ratio,
 }
 
+impl Opts {
+    /// Tokens of a prompt, on average.
+    pub(super) fn mean_input(&self) -> usize {
+        let full = self.random_input_len;
+        shortest(full, self.random_range_ratio).midpoint(full)
+    }
+}
+
 /// A number of tokens.
 pub(super) fn tokens(text: &str) -> Result<usize, String> {
     text.trim().parse().map_err(|_| "must be a whole number of tokens, 0 or more".to_owned())

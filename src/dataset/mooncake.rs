@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::records::{self, Taken};
-use super::{Context, Dataset, Entry, Rows, Uses, facts};
+use super::{Context, Dataset, Entry, Rows, Uses, facts, weight};
 use crate::download;
 use crate::error::Error;
 use crate::model::{Prompt, Row, user_message};
@@ -117,6 +117,11 @@ impl Dataset for Opts {
             ));
         }
         Ok(Rows { rows, notes, replay: true, ..Rows::default() })
+    }
+
+    fn bytes(&self, _: usize) -> u64 {
+        // There is one line at least.
+        weight(1, 0).saturating_mul(u64::from(self.mooncake_num_rounds))
     }
 
     fn uses(&self) -> Uses {

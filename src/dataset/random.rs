@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::corpus::Corpus;
 use super::lengths::{Opts, draw};
 use super::records::LeftOut;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, distinct, exact, facts};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, distinct, exact, facts, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::tokenizer::Tokenizer;
@@ -76,6 +76,10 @@ impl Dataset for Random {
         rows.notes.splice(0..0, notes);
         rows.told.extend(corpus.told.into_iter().chain(empty));
         Ok(rows)
+    }
+
+    fn bytes(&self, n: usize) -> u64 {
+        weight(n, self.0.mean_input())
     }
 
     fn uses(&self) -> Uses {

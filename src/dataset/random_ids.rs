@@ -8,7 +8,7 @@ use super::distinct::{self, Openings, Places};
 use super::exact::{self, Words};
 use super::lengths::Opts;
 use super::random::targets;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::rng::{self, Stream};
@@ -48,6 +48,10 @@ impl Dataset for RandomIds {
         let mut rows = exact::checked(context.tokenizer, rows);
         rows.notes.extend(maker.note(&rows.rows));
         Ok(rows)
+    }
+
+    fn bytes(&self, n: usize) -> u64 {
+        weight(n, self.0.mean_input())
     }
 
     fn uses(&self) -> Uses {

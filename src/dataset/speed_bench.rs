@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::records::{self, Taken};
 use super::text::Shaper;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts, weight};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -113,6 +113,11 @@ impl Dataset for Opts {
             ));
         }
         Ok(Rows { rows: repeated(rows, context), notes, told, ..Rows::default() })
+    }
+
+    fn bytes(&self, n: usize) -> u64 {
+        // The prompts go around.
+        weight(n, 0)
     }
 
     fn uses(&self) -> Uses {

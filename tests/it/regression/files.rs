@@ -45,14 +45,14 @@ fn prompts_differ_within_their_first_block() {
         flags
     };
     for (dataset, flags, tokenizer, ids, n) in [
-        ("random-ids", random("17"), &bundled, false, 100_000),
+        ("random-ids", random("17"), &bundled, false, 9_000),
         ("random-ids", random("16"), &bundled, true, 100_000),
-        ("random-ids", random("2"), &bundled, false, 5_000),
+        ("random-ids", random("2"), &bundled, false, 4_000),
         ("random-ids", random("17"), &words, false, 1_000),
         ("random-ids", random("40"), &bytes, false, 1_000),
         ("random-ids", random("17"), &bytes, true, 1_000),
-        ("image", image(), &bundled, false, 2_000),
-        ("generated-shared-prefix", gsp("9000", "17"), &bundled, false, 9_000),
+        ("image", image(), &bundled, false, 1_000),
+        ("generated-shared-prefix", gsp("2000", "17"), &bundled, false, 2_000),
         ("generated-shared-prefix", gsp("2000", "3"), &bundled, false, 2_000),
     ] {
         let what = format!("{dataset} {flags:?} ids {ids}");
@@ -699,5 +699,50 @@ fn a_file_is_called_what_it_is() {
             let error = load(&tokenizer).unwrap_err();
             assert!(error.message.contains(what), "{name} {file}: {error}");
         }
+    }
+}
+
+// -- Memory ----------------------------------------------------------------------------------------------------------
+
+/// Forall flags that say how much is to be made: an extreme is refused before anything is made of it.
+#[test]
+fn too_much_is_refused_before_it_is_made() {
+    let (most, mut extreme) = (usize::MAX.to_string(), false);
+    let random = |dataset| vec!["--dataset-name", dataset, "--random-output-len", "4"];
+    let with = |mut flags: Vec<&'static str>, more: &[&'static str]| {
+        flags.extend(more);
+        flags
+    };
+    let gsp = || vec!["--dataset-name", "generated-shared-prefix", "--gsp-output-len", "4"];
+    let image = &["--image-count", "60000", "--image-resolution", "4k", "--num-prompts", "60000"];
+    for (flags, flag) in [
+        (random("random"), "--random-input-len"),
+        (random("random-ids"), "--random-input-len"),
+        (random("image"), "--random-input-len"),
+        (random("random-ids"), "--num-prompts"),
+        (with(random("random-ids"), &["--num-prompts", "2"]), "--random-output-len"),
+        (with(random("random-ids"), &["--num-prompts", "2"]), "--warmup-requests"),
+        (with(random("image"), image), ""),
+        (gsp(), "--gsp-system-prompt-len"),
+        (gsp(), "--gsp-question-len"),
+        (gsp(), "--gsp-num-turns"),
+        (gsp(), "--gsp-output-len"),
+        (gsp(), "--gsp-num-groups"),
+        (gsp(), "--gsp-prompts-per-group"),
+    ] {
+        // Every other one at the end of what a number can be.
+        extreme = !extreme;
+        let value = if extreme { most.as_str() } else { "1000000000000" };
+        let run = Rbench::new(["serve", "--base-url", "http://127.0.0.1:9", "--model", "m"])
+            .args(["--ready-check-timeout-sec", "0", "--max-concurrency", "1"])
+            .args(["--backend", "sglang-oai-chat", "--tokenizer", "rbench-bundled"])
+            .args(["--dataset-path", "rbench-bundled", "--random-range-ratio", "1"])
+            .args(&flags)
+            .args(Some(flag).filter(|flag| !flag.is_empty()).map(|flag| format!("{flag}={value}")))
+            .run()
+            .prints_nothing();
+        assert!(matches!(run.code, Some(1 | 2)), "{flags:?} {flag} {value}: {run:?}");
+        let said = ["MiB are free", "is above"];
+        assert!(said.iter().any(|said| run.stderr.contains(said)), "{flag} {value}: {run:?}");
     }
 }
