@@ -231,10 +231,10 @@ impl Tokenizer {
 
     /// Number of special tokens that are added to each text.
     pub fn special_tokens_added(&self) -> usize {
+        use tokenizers::PostProcessor as _;
         if let Some(remote) = &self.remote {
             return remote.ids("", true).len();
         }
-        use tokenizers::PostProcessor as _;
         self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
     }
 

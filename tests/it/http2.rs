@@ -201,7 +201,7 @@ fn unix_sockets_and_proxies() {
     let run = Rbench::load("vllm", &format!("https://localhost:{}", server.port()))
         .file("ca.pem", authority.pem())
         .args(["--cacert", "ca.pem"])
-        .env("HTTPS_PROXY", &format!("http://me:s3cret@127.0.0.1:{}", proxy.port()))
+        .env("HTTPS_PROXY", format!("http://me:s3cret@127.0.0.1:{}", proxy.port()))
         .run()
         .exits(0);
     assert_eq!(run.result()["completed"], 3);

@@ -70,7 +70,7 @@ fn a_repository_with_nothing_but_a_tiktoken_file() {
         })
         .start();
     let server = engine("acme/kimi");
-    let run = run(load(&server, None).env("HF_ENDPOINT", &hub.url())).exits(0).prints_a_table();
+    let run = run(load(&server, None).env("HF_ENDPOINT", hub.url())).exits(0).prints_a_table();
     assert!(run.stdout.contains("Total input tokens:                      24"), "{run:?}");
 }
 
@@ -83,7 +83,7 @@ fn a_repository_without_a_tokenizer_is_told_of() {
         })
         .start();
     let server = Script::control_only().start();
-    let run = run(load(&server, Some("acme/weights")).env("HF_ENDPOINT", &hub.url()));
+    let run = run(load(&server, Some("acme/weights")).env("HF_ENDPOINT", hub.url()));
     drop(run.exits(1).says(&[
         "acme/weights has no tokenizer of a known format: no tokenizer.json, tokenizer.model, tiktoken.model",
         "a GGUF file of it can be used by its path",
@@ -98,7 +98,7 @@ fn a_model_that_is_on_no_hub_costs_one_question() {
         .on("/api/models/tiny/revision/main", |_| Answer::not_found())
         .start();
     let server = Script::control_only().start();
-    let run = run(load(&server, None).env("HF_ENDPOINT", &hub.url()));
+    let run = run(load(&server, None).env("HF_ENDPOINT", hub.url()));
     let url = format!("{}/tiny/resolve/main/tokenizer.json", hub.url());
     drop(run.exits(1).says(&[
         "tried tiny",
@@ -171,7 +171,7 @@ fn models_come_from_modelscope_if_the_environment_says_so() {
             run(rbench
                 .env(variable, value)
                 .env("MODELSCOPE_CACHE", cache.path().to_str().unwrap())
-                .env("MODELSCOPE_DOMAIN", &hub.url()))
+                .env("MODELSCOPE_DOMAIN", hub.url()))
         };
         drop(with(load(&server, None)).exits(0).prints_a_table());
         let calls = hub.calls().len();
@@ -204,7 +204,7 @@ fn what_modelscope_lacks_is_told_with_its_url() {
     let rbench = |id| {
         load(&server, Some(id))
             .env("SGLANG_USE_MODELSCOPE", "true")
-            .env("MODELSCOPE_ENDPOINT", &hub.url())
+            .env("MODELSCOPE_ENDPOINT", hub.url())
     };
     drop(run(rbench("acme/q1.5")).exits(1).says(&["acme/q1.5 has no tokenizer of a known format"]));
     drop(

@@ -60,7 +60,7 @@ fn a_proxy_opens_a_way_to_servers_with_tls() {
         Rbench::load("vllm", &target)
             .file("ca.pem", authority.pem())
             .args(["--cacert", "ca.pem"])
-            .env("HTTPS_PROXY", &format!("http://me:{password}@127.0.0.1:{}", proxy.port()))
+            .env("HTTPS_PROXY", format!("http://me:{password}@127.0.0.1:{}", proxy.port()))
     };
     let run = load(PASSWORD).run().exits(0).says(&["the load goes through the proxy"]);
     keeps_the_password(&run);
@@ -112,7 +112,7 @@ fn proxies_can_be_left_out() {
 fn other_kinds_of_proxies_are_refused() {
     let server = Script::untouched().start();
     let run = Rbench::load("vllm", &server.url())
-        .env("ALL_PROXY", &format!("socks5://me:{PASSWORD}@127.0.0.1:1"))
+        .env("ALL_PROXY", format!("socks5://me:{PASSWORD}@127.0.0.1:1"))
         .run()
         .exits(2)
         .prints_nothing()

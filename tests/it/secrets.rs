@@ -214,8 +214,8 @@ fn proxies_with_passwords() {
     .start();
     let run = |url: &str, port: u16| {
         Rbench::load("vllm", url)
-            .env("http_proxy", &format!("http://me:{PROXY}@127.0.0.1:{port}"))
-            .env("https_proxy", &format!("http://me:{PROXY}@127.0.0.1:{port}"))
+            .env("http_proxy", format!("http://me:{PROXY}@127.0.0.1:{port}"))
+            .env("https_proxy", format!("http://me:{PROXY}@127.0.0.1:{port}"))
             .env("OPENAI_API_KEY", KEY)
             .args(["--ready-check-timeout-sec", "0", "--model", "tiny"])
             .run()

@@ -100,7 +100,7 @@ fn results_are_stored_whoever_reads_them() {
 }
 
 /// A server whose even requests have an answer without end, of which `piece` is repeated; the others are good ones.
-fn flooding(piece: String) -> Server {
+fn flooding(piece: &str) -> Server {
     let chunk = format!("{:x}\r\n{piece}\r\n", piece.len());
     Script::new(move |request| match request.nth % 2 {
         0 => Answer::events().flood(&chunk),
@@ -123,7 +123,7 @@ fn answers_share_one_budget() {
         ("what is kept until its end", format!("data: {}", "a".repeat(1 << 16)), &[]),
         ("under --low-memory", text(1 << 14), &["--low-memory"]),
     ] {
-        let server = flooding(piece);
+        let server = flooding(&piece);
         let url = server.url();
         let words = ["serve", "--backend", "vllm", "--base-url", &url];
         let run = Rbench::in_shell("ulimit -v 600000", words)

@@ -92,7 +92,7 @@ fn a_request_whose_kept_connection_ends_before_any_byte_is_sent_once_more_over_a
     let proxy = forgetful(Answer::close).start();
     let run = one_by_one("http://engine.invalid:81")
         .args(ALONE)
-        .env("HTTP_PROXY", &format!("http://127.0.0.1:{}", proxy.port()))
+        .env("HTTP_PROXY", format!("http://127.0.0.1:{}", proxy.port()))
         .run()
         .exits(0);
     let mut seen = proxy.inference();
@@ -122,7 +122,7 @@ fn so_it_is_over_tls() {
     }
     let (server, proxy) = (start(Answer::close), Proxy::start(""));
     let run = load(&server.url())
-        .env("HTTPS_PROXY", &format!("http://127.0.0.1:{}", proxy.port()))
+        .env("HTTPS_PROXY", format!("http://127.0.0.1:{}", proxy.port()))
         .run()
         .exits(0);
     check_resent("a way through a proxy", &run, &server.inference());

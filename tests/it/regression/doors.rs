@@ -282,7 +282,7 @@ fn what_a_server_says_steers_no_terminal_and_forges_no_line() {
 #[test]
 fn a_key_that_is_no_text_is_refused() {
     use std::ffi::OsStr;
-    let shell = format!("export OPENAI_API_KEY=\"$(printf 'sk-of-the-test-\\351')\"");
+    let shell = "export OPENAI_API_KEY=\"$(printf 'sk-of-the-test-\\351')\"".to_string();
     let run = Rbench::in_shell(&shell, [OsStr::from_bytes(b"serve"), OsStr::new("--mock")]).run();
     let run = run.exits(2).says(&["OPENAI_API_KEY is not UTF-8"]);
     assert!(!run.stderr.contains("of-the-test"), "{run:#?}");

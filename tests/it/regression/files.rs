@@ -376,7 +376,7 @@ fn who_is_offline_says_by_which_variable() {
         (&[("HF_HUB_OFFLINE", "0"), ("TRANSFORMERS_OFFLINE", "1")], None),
     ] {
         let hub = crate::support::server::Refusing::new();
-        let mut rbench = from_the_hub().env("HF_ENDPOINT", &hub.url());
+        let mut rbench = from_the_hub().env("HF_ENDPOINT", hub.url());
         for (name, value) in variables {
             rbench = rbench.env(name, value);
         }
@@ -412,7 +412,7 @@ fn the_token_is_where_the_environment_says() {
                 )
             })
             .start();
-        let mut rbench = from_the_hub().env("HF_HUB_OFFLINE", "0").env("HF_ENDPOINT", &hub.url());
+        let mut rbench = from_the_hub().env("HF_HUB_OFFLINE", "0").env("HF_ENDPOINT", hub.url());
         for (name, value) in variables {
             rbench = rbench.env(name, value);
         }
@@ -444,7 +444,7 @@ fn closed_repositories_say_why_and_what_opens_them() {
                 Answer::head(status, &headers).raw(body.as_bytes())
             })
             .start();
-        let mut rbench = from_the_hub().env("HF_HUB_OFFLINE", "0").env("HF_ENDPOINT", &hub.url());
+        let mut rbench = from_the_hub().env("HF_HUB_OFFLINE", "0").env("HF_ENDPOINT", hub.url());
         let mut hints = vec!["set HF_TOKEN to a token", "accept"];
         if token {
             rbench = rbench.env("HF_TOKEN", "hf_hidden");

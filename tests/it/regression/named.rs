@@ -76,7 +76,7 @@ fn a_server_names_no_file_of_this_machine_but_a_tokenizer() {
         .start();
     let run = Rbench::new(["serve", "--base-url", "http://192.0.2.1:30000"])
         .args(["--warmup-requests", "0", "--num-prompts", "1", "--dataset-name", "random-ids"])
-        .env("HTTP_PROXY", &server.url())
+        .env("HTTP_PROXY", server.url())
         .run()
         .exits(1);
     let _ = run.says(&["a path on the server's machine", "--tokenizer"]);
