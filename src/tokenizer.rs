@@ -96,13 +96,11 @@ impl Tokenizer {
         beside: Beside,
         config: &Map<String, Value>,
     ) -> Result<Self, Error> {
-        let unreadable = || {
-            let what = match filetype::of(&text[..text.len().min(filetype::HEAD)]) {
-                Some(what) => format!("{name} is {what}"),
-                None => format!("{name} is not a tokenizer.json that can be read"),
-            };
-            Error::new(Kind::Input, what)
-        };
+        if let Some(what) = filetype::of(&text[..text.len().min(filetype::HEAD)]) {
+            return Err(Error::new(Kind::Input, format!("{name} is {what}")));
+        }
+        let unreadable =
+            || Error::new(Kind::Input, format!("{name} is not a tokenizer.json that can be read"));
         growth::check(text).map_err(|what| {
             Error::new(Kind::Input, format!("{name} is no tokenizer that can be used: {what}"))
         })?;
@@ -225,8 +223,9 @@ impl Tokenizer {
     /// The text of the token that begins a prompt of `template`, if the tokenizer puts it before each text as well:
     /// a server that gets the prompt as text would have it twice.
     pub fn bos_again(&self, template: &ChatTemplate) -> Option<String> {
-        let added = self.decode(&self.encode_with_special(""));
-        template.bos().filter(|bos| added.starts_with(bos)).map(str::to_owned)
+        // A server that counts is not asked where there is no beginning.
+        let added = || self.decode(&self.encode_with_special(""));
+        template.bos().filter(|bos| added().starts_with(bos)).map(str::to_owned)
     }
 
     /// Number of special tokens that are added to each text.

@@ -55,7 +55,7 @@ impl Lane {
     pub(super) fn arrival(&mut self, key: usize, stamp: Duration, now: Duration) -> Duration {
         let at = self.offset.since_start(stamp);
         let Some(link) = self.links.get_mut(key) else { return at.min(now) };
-        if at < link.arriving.last || at > now || now - at > OLD {
+        if at < link.arriving.last || at > now || now.saturating_sub(at) > OLD {
             return self.odd_arrival(key, stamp, now);
         }
         link.arriving.last = at;
@@ -82,7 +82,8 @@ impl Lane {
                 disorder.and_then(|disorder| link.arriving.readable(at, now, disorder))
             {
                 self.health.held += 1;
-                self.health.held_longest = self.health.held_longest.max(readable - at);
+                self.health.held_longest =
+                    self.health.held_longest.max(readable.saturating_sub(at));
                 at = readable;
             }
         }
