@@ -429,7 +429,7 @@ mod tests {
             }
             assert_eq!(named("kind", kind.name(), KINDS, FailureKind::name), Ok(kind));
         }
-        assert_eq!(KINDS.len(), 17);
+        assert_eq!(KINDS.len(), 18);
         for &phase in PHASES {
             match phase {
                 Phase::Connect | Phase::Headers | Phase::FirstToken | Phase::Stream => {}

@@ -26,7 +26,17 @@ fn unusable_command_lines_are_refused_by_name_and_rule() {
         (&["--random-output-len", "x"], &["--random-output-len", "whole number"]),
         (&["--warmup-requests", "-1"], &["--warmup-requests", "whole number"]),
         (&["--seed", "-1"], &["--seed", "whole number"]),
-        (&["--sharegpt-output-len", "3"], &["--sharegpt-output-len", "3", "4"]),
+        (
+            &[
+                "--dataset-name",
+                "sharegpt",
+                "--dataset-path",
+                "rbench-bundled",
+                "--sharegpt-output-len",
+                "3",
+            ],
+            &["--sharegpt-output-len", "3", "4"],
+        ),
         (&["--num-prompts", "0"], &["--num-prompts", "above 0"]),
         (&["--num-prompts", "-1"], &["--num-prompts", "above 0"]),
         (&["--num-prompts", "1.5"], &["--num-prompts", "whole number"]),

@@ -378,12 +378,12 @@ fn some_requests_fail() {
     let told = told.join("\n").replace(&server.url(), "URL");
     expect![[r#"
         sglang at URL, model tiny
+        result appended to out.jsonl
         4 of 5 requests failed:
           count  kind                phase        reason
               3  http_status         headers      HTTP status 429 Too Many Requests
                                                   first body: {"detail": "slow down"}
-              1  transport           headers      the connection was closed before the response was complete
-        result appended to out.jsonl"#]]
+              1  transport           headers      the connection was closed before the response was complete"#]]
     .assert_eq(&told);
 }
 

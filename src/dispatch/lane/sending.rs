@@ -142,7 +142,7 @@ impl Lane {
                 let took = self.clock.now().saturating_sub(exchange.begun);
                 exchange.record.connect = Some(took);
                 if link.connection.speaks_unasked(&mut self.buffer, &mut self.control) {
-                    let why = "the server sent bytes before it was asked for anything, which HTTP does not do";
+                    let why = "the server sent bytes before it was asked for anything, as one does that speaks HTTP/2 alone (--http-version 2)";
                     let failure = connect_failure(FailureKind::Malformed, why);
                     self.end(key, Err(failure), false);
                     return;

@@ -129,6 +129,8 @@ fn answers_share_one_budget() {
         let run = Rbench::in_shell("ulimit -v 600000", words)
             .args(LOAD)
             .args(["--num-prompts", "6"])
+            // Without a number of tokens that is asked for only the caps of any answer hold.
+            .args(["--extra-request-body", r#"{"max_tokens": null}"#])
             .args(flags)
             .run()
             .exits(0);

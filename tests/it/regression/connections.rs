@@ -460,15 +460,15 @@ fn a_request_waits_for_a_descriptor_and_says_so() {
     let load = |pause: u64, words: &[&str]| {
         let server = Script::new(move |_| good().after(Answer::new().pause(pause))).start();
         let url = server.url();
-        Rbench::in_shell("ulimit -n 40", ["serve", "--backend", "vllm", "--base-url", &url])
+        Rbench::in_shell("ulimit -n 80", ["serve", "--backend", "vllm", "--base-url", &url])
             .args(LOAD)
-            .args(["--num-prompts", "80", "--request-rate", "100000"])
+            .args(["--num-prompts", "160", "--request-rate", "100000"])
             .args(words)
             .run()
     };
     let run = load(50, &[]).exits(0);
     let own = &run.result()["rbench"];
-    assert_eq!(own["ledger"]["completed"], 80, "{run:#?}");
+    assert_eq!(own["ledger"]["completed"], 160, "{run:#?}");
     assert!(own["waited_for_connection"].as_u64().unwrap() > 20, "{own:#}");
     let limits = own["verdict"]["limits"].to_string();
     assert!(limits.contains("waited for a file descriptor or local port"), "{limits}");
@@ -515,7 +515,7 @@ fn a_key_that_is_not_text_is_refused_and_not_left_out() {
         "MODELSCOPE_API_TOKEN",
     ] {
         let run = Rbench::load("vllm", "http://127.0.0.1:9").env(name, odd).run().exits(2);
-        let run = run.says(&[&format!("{name} is no text")]);
+        let run = run.says(&[&format!("{name} is not UTF-8")]);
         assert!(!run.stderr.contains("s3cret"), "{run:#?}");
     }
     let run = Rbench::new(["mock", "--port", "0"]).env("RBENCH_MOCK_API_KEY", odd).run().exits(1);
