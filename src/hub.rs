@@ -1,6 +1,6 @@
 //! Files from the Hugging Face Hub, through its cache, and models from ModelScope where the environment says so.
 //!
-//! [`environment`] has the variables that are honoured.
+//! `hub/environment.rs` has the variables that are honoured.
 
 mod environment;
 mod modelscope;

@@ -60,7 +60,7 @@ impl Running {
         self.workers = begun;
     }
 
-    /// Stops the profilers that may have begun, within [`PATIENCE`] each.
+    /// Stops the profilers that may have begun, each within 10 minutes.
     pub async fn stop(self, said: impl FnMut(Said)) {
         self.stop_within(PATIENCE, said).await;
     }
