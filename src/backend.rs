@@ -407,7 +407,7 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// The same with a text of its own. One that stands as JSON writes it can not be kept.
+    /// The same with a text of its own. One that stands as JSON writes it cannot be kept.
     fn into_owned(self) -> Part<'static> {
         let Self { completion, text, escaped: _, mode, step, output_tokens, end } = self;
         let text = Cow::Owned(text.into_owned());

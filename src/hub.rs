@@ -88,7 +88,7 @@ impl Hub {
     /// A file of a repository: from the cache, else downloaded into it.
     ///
     /// # Errors
-    /// If it is not in the cache and can not be downloaded; [`Kind::Unreachable`] if nobody answers,
+    /// If it is not in the cache and cannot be downloaded; [`Kind::Unreachable`] if nobody answers,
     /// [`Kind::Rejected`] if the repository is closed to us.
     pub fn file(&self, holds: Holds, id: &str, file: &str) -> Result<PathBuf, Error> {
         let modelscope = self.modelscope.as_ref().filter(|_| holds == Holds::Model);

@@ -257,7 +257,7 @@ const ANY_MACHINE: u64 = 1 << 44;
 /// Checks that `need` bytes for `what` can be had of `free` ones, before anything is made.
 ///
 /// # Errors
-/// If they can not; the message has the numbers.
+/// If they cannot; the message has the numbers.
 pub fn check_room(what: &str, need: u64, free: Option<u64>) -> Result<(), Error> {
     let most = free.unwrap_or(ANY_MACHINE);
     if need <= most {

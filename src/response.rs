@@ -133,7 +133,7 @@ impl Collector {
         let seen = &mut self.seen;
         let fed = self.sse.feed(chunk, &mut |event| seen.event(event, at).map_err(Stop::Failed));
         fed.map_err(|stop| seen.failure_of(stop))?;
-        // Once for each read, not for each event: one read can not bring much.
+        // Once for each read, not for each event: one read cannot bring much.
         seen.check_size()?;
         if seen.last.is_none() {
             let room = Failure::EXCERPT.saturating_sub(self.body.len());

@@ -309,7 +309,7 @@ impl<'a> Bench<'a> {
     /// Empties the caches, has the prefixes cached, and sends the batch; the inner error is that of the batch.
     ///
     /// # Errors
-    /// If the caches can not be emptied.
+    /// If the caches cannot be emptied.
     fn one(&self, batch: &Batch, ask: &Ask, share: f64) -> Result<Result<Answer, Error>, Error> {
         let Shape { batch_size, input_len, .. } = batch.shape;
         calls::run(async {

@@ -114,7 +114,7 @@ async fn end_group(group: Pid, grace: Duration) {
     let asked = Instant::now();
     let workers = processes::workers(group);
     for &worker in &workers {
-        // What has ended can not be asked to; that the group is gone is what this is for.
+        // What has ended cannot be asked to; that the group is gone is what this is for.
         let _ = kill_process(worker, Signal::TERM);
     }
     let mut ended = None;

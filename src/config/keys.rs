@@ -39,7 +39,7 @@ impl Keys {
     /// Reads the environment, and the file of `--api-key-file`, which wins over it.
     ///
     /// # Errors
-    /// If the file can not be read, or does not hold one key, or something in the environment is not text.
+    /// If the file cannot be read, or does not hold one key, or something in the environment is not text.
     pub fn read(file: Option<&Path>) -> Result<Self, Error> {
         let bearer = match file {
             Some(path) => Some(key_in(path)?),

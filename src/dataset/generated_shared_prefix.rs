@@ -375,7 +375,7 @@ impl<'a> Maker<'a> {
         self.vocabulary[rng.random_range(0..self.vocabulary.len())]
     }
 
-    /// What to tell the user where the parts at the indices `used` can not all differ.
+    /// What to tell the user where the parts at the indices `used` cannot all differ.
     fn note(
         &self,
         part: &Part,

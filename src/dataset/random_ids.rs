@@ -67,7 +67,7 @@ pub(super) struct Maker<'a> {
     words: Option<Words>,
     openings: Openings,
     places: Places,
-    /// What to tell the user of prompts that can not differ.
+    /// What to tell the user of prompts that cannot differ.
     note: Option<String>,
 }
 

@@ -46,7 +46,7 @@ impl Growth {
 /// Checks that the steps of the `tokenizer.json` in `text` keep texts of a length that can be handled.
 ///
 /// # Errors
-/// If they do not. A file that can not be read is not judged here.
+/// If they do not. A file that cannot be read is not judged here.
 pub(super) fn check(text: &[u8]) -> Result<(), String> {
     let Ok(steps) = serde_json::from_slice::<Steps<'_>>(text) else { return Ok(()) };
     let growth = |step: Option<&RawValue>| {

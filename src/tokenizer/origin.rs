@@ -98,7 +98,7 @@ impl Origin {
 /// Reads a file beside a tokenizer, if it is an ordinary file of plausible length.
 ///
 /// # Errors
-/// If it is not, or can not be read.
+/// If it is not, or cannot be read.
 pub fn read_beside(path: &Path) -> io::Result<Vec<u8>> {
     let found = std::fs::metadata(path)?;
     if !found.is_file() {

@@ -54,7 +54,7 @@ impl Lane {
         match Errno::from_raw(error.raw_os_error()?) {
             Errno::EMFILE | Errno::ENFILE => Some(DESCRIPTORS),
             Errno::ENOBUFS | Errno::ENOMEM => Some(MEMORY),
-            // Said of addresses as well that this machine can not reach at all.
+            // Said of addresses as well that this machine cannot reach at all.
             Errno::EADDRNOTAVAIL if !self.health.connecting.is_empty() => Some(PORTS),
             _ => None,
         }
