@@ -219,7 +219,8 @@ fn doubt(record: &RequestRecord) -> Option<String> {
     if !record.completed() {
         return None;
     }
-    let Impossible { output, prompt, cached } = record.impossible;
+    let impossible = record.impossible.as_deref().copied();
+    let Impossible { output, prompt, cached } = impossible.unwrap_or_default();
     let counts = [(output, "output"), (prompt, "prompt"), (cached, "cached")];
     let told: Vec<String> = counts
         .into_iter()

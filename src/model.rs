@@ -119,9 +119,10 @@ pub struct Impossible {
 }
 
 impl Impossible {
-    /// Whether there is one.
-    pub fn any(&self) -> bool {
-        self.output.is_some() || self.prompt.is_some() || self.cached.is_some()
+    /// As a record keeps them: nothing if there are none, as for nearly all requests.
+    pub fn kept(self) -> Option<Box<Self>> {
+        let any = self.output.is_some() || self.prompt.is_some() || self.cached.is_some();
+        any.then(|| Box::new(self))
     }
 }
 
@@ -345,7 +346,7 @@ pub struct CachedTokens {
     /// All of them.
     pub total: u64,
     /// Where they lay, if the server tells.
-    pub tiers: Option<CacheTiers>,
+    pub tiers: Option<Box<CacheTiers>>,
 }
 
 /// Where cached prompt tokens lay, in tokens.
@@ -411,8 +412,8 @@ pub struct RequestRecord {
     pub cached: Option<CachedTokens>,
     /// Output tokens; `None` for failures and for responses without output.
     pub output_tokens: Option<OutputTokens>,
-    /// Counts of the server that were not believed.
-    pub impossible: Impossible,
+    /// Counts of the server that were not believed, if there are any.
+    pub impossible: Option<Box<Impossible>>,
 }
 
 impl RequestRecord {
@@ -445,7 +446,7 @@ impl RequestRecord {
             server_prompt_tokens: None,
             cached: None,
             output_tokens: None,
-            impossible: Impossible::default(),
+            impossible: None,
         }
     }
 

@@ -13,14 +13,14 @@ mod seen;
 
 use std::time::Duration;
 
-use self::caps::Caps;
 use self::completion::Completion;
 pub use self::framing::Framing;
 use self::framing::{Lines, Opening, opening};
 use self::seen::{Seen, Stop, malformed};
 use crate::backend::Decoder;
 use crate::model::{
-    Asked, Failure, FailureKind, OutputTokens, PerCompletion, Phase, RequestRecord, TokenSource,
+    Asked, Failure, FailureKind, Impossible, OutputTokens, PerCompletion, Phase, RequestRecord,
+    TokenSource,
 };
 use crate::sse;
 
@@ -49,7 +49,7 @@ pub struct Collector {
     /// What the head declares the body to be.
     declared: Framing,
     /// How the head says that it is encoded.
-    encoding: Option<String>,
+    encoding: Option<Box<str>>,
     expect: Expect,
     sse: sse::Reader,
     /// Whether the body holds anything at all.
@@ -104,9 +104,8 @@ impl Collector {
     #[must_use]
     pub fn answering(mut self, asked: Asked, bytes: usize) -> Self {
         self.seen.asked = asked;
-        self.seen.request = Some(bytes);
-        self.seen.caps = Caps::of(asked, bytes);
-        self.sse = sse::Reader::with_cap(self.seen.caps.event);
+        self.seen.request = Some(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.sse = sse::Reader::with_cap(self.seen.caps().event);
         self
     }
 
@@ -114,7 +113,7 @@ impl Collector {
     /// write there that it is not, or a character set.
     #[must_use]
     pub fn encoded(mut self, encoding: Option<&str>) -> Self {
-        self.encoding = encoding.map(str::to_owned);
+        self.encoding = encoding.map(Box::from);
         self
     }
 
@@ -144,7 +143,7 @@ impl Collector {
 
     /// Keeps a chunk of a body that is no stream of events, as far as is known, and finds out whether it is one.
     fn keep(&mut self, chunk: &[u8], at: Duration) -> Result<u64, Failure> {
-        let caps = &self.seen.caps;
+        let caps = self.seen.caps();
         if self.body.len() + chunk.len() > caps.body {
             let what = caps.reason("bytes", caps.body as u64);
             return Err(malformed(what, Phase::FirstToken));
@@ -240,8 +239,8 @@ impl Collector {
         };
         let generates = self.expect == Expect::Tokens;
         record.output_tokens = count.filter(|_| generates);
-        record.impossible = seen.refuse_prompt_counts();
-        record.impossible.output = output.and_then(Result::err).filter(|_| generates);
+        let output = output.and_then(Result::err).filter(|_| generates);
+        record.impossible = Impossible { output, ..seen.refuse_prompt_counts() }.kept();
         record.done = seen.last;
         record.server_prompt_tokens = seen.prompt_tokens;
         record.cached = seen.cached;

@@ -348,7 +348,7 @@ mod tests {
         if *end > 2 {
             let storage_backend = Some(format!("storage of {index}"));
             let tiers = CacheTiers { device: 1, host: 0, storage: *sent % 2, storage_backend };
-            record.cached = Some(CachedTokens { total: 3, tiers: Some(tiers) });
+            record.cached = Some(CachedTokens { total: 3, tiers: Some(Box::new(tiers)) });
         }
         // The server counts images, which no rule tells, and for one of many it may tell nothing.
         record.server_prompt_tokens = (*sent < 2900).then_some(5 + sent % 7);

@@ -313,7 +313,7 @@ mod tests {
         let tiers = CacheTiers { device: 2, host: 1, storage: 0, storage_backend: None };
         assert_eq!(
             read(r#","cached_tokens":3,"cached_tokens_details":{"device":2,"host":1}"#),
-            Some(CachedTokens { total: 3, tiers: Some(tiers) })
+            Some(CachedTokens { total: 3, tiers: Some(Box::new(tiers)) })
         );
     }
 

@@ -66,7 +66,7 @@ pub(super) fn cached(total: Option<u64>, details: CacheDetails) -> Option<Cached
     let sum = tiers
         .as_ref()
         .map(|tiers| tiers.device.saturating_add(tiers.host).saturating_add(tiers.storage));
-    Some(CachedTokens { total: total.or(sum)?, tiers })
+    Some(CachedTokens { total: total.or(sum)?, tiers: tiers.map(Box::new) })
 }
 
 /// The cached prompt tokens of OpenAI's protocols: SGLang's extension, else the usage.

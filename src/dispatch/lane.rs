@@ -202,6 +202,8 @@ pub(super) struct Lane {
     line: Line,
     /// How often the system may still be asked why data was read late, until the clocks are compared again.
     asks: u32,
+    /// When the look before the last one at the sockets began, or earlier: what had arrived by then was seen by it.
+    looked: Duration,
     /// How often to look at time limits.
     interval: Duration,
     /// When the clocks were compared last.
@@ -237,6 +239,7 @@ impl Lane {
             line: Line::default(),
             interval,
             asks: arriving::ASKS,
+            looked: Duration::ZERO,
             measured: Duration::ZERO,
             patience: None,
             links: Slab::new(),
@@ -303,6 +306,7 @@ impl Lane {
         let begun = clock.now();
         let mut events = Events::with_capacity(EVENTS);
         let mut swept = begun;
+        let mut read = begun;
         let mut napped = false;
         self.naps = Naps::new(begun, usage::cpu());
         // The one that was opened first is used first: servers take them up in their order.
@@ -344,6 +348,7 @@ impl Lane {
                 self.shared.progress.tokens(std::mem::take(&mut self.tokens));
             }
             let now = self.clock.now();
+            self.looked = std::mem::replace(&mut read, now);
             if !self.trailing.is_empty() {
                 self.end_trailing(now);
             }

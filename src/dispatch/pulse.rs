@@ -34,10 +34,10 @@ impl Pulse {
     /// If there can be no thread for it.
     pub(super) fn start() -> io::Result<Self> {
         let (end, ended) = mpsc::channel::<()>();
+        // Taken here: the thread may run for the first time only after a stop.
+        let (slept_before, mut begun) = (slept(), Instant::now());
         let look = move || {
             let mut machine = Machine::default();
-            let slept_before = slept();
-            let mut begun = Instant::now();
             while ended.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
                 let now = Instant::now();
                 let late = (now - begun).saturating_sub(BEAT);

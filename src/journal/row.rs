@@ -208,7 +208,7 @@ impl<'a> Row<'a> {
             cached: record.cached.as_ref().map(cached),
             output_tokens: record.output_tokens.map(|tokens| tokens.count),
             output_token_source: record.output_tokens.map(|tokens| tokens.source.name().into()),
-            impossible: record.impossible.any().then(|| impossible(record.impossible)),
+            impossible: record.impossible.as_deref().map(impossible),
             asked: asked.map(|texts| texts.into_iter().map(Cow::from).collect()),
         }
     }
@@ -275,18 +275,19 @@ impl<'a> Row<'a> {
             server_prompt_tokens: self.server_input_tokens,
             cached: self.cached.map(|cached| CachedTokens {
                 total: cached.total,
-                tiers: cached.tiers.map(|tiers| CacheTiers {
-                    device: tiers.device,
-                    host: tiers.host,
-                    storage: tiers.storage,
-                    storage_backend: tiers.storage_backend,
+                tiers: cached.tiers.map(|tiers| {
+                    Box::new(CacheTiers {
+                        device: tiers.device,
+                        host: tiers.host,
+                        storage: tiers.storage,
+                        storage_backend: tiers.storage_backend,
+                    })
                 }),
             }),
             output_tokens,
-            impossible: self.impossible.map_or_else(Impossible::default, |counts| Impossible {
-                output: counts.output,
-                prompt: counts.prompt,
-                cached: counts.cached,
+            impossible: self.impossible.and_then(|counts| {
+                let Counts { output, prompt, cached } = counts;
+                Impossible { output, prompt, cached }.kept()
             }),
         };
         believable(&record)?;
@@ -327,7 +328,7 @@ fn believable(record: &RequestRecord) -> Result<(), String> {
     Ok(())
 }
 
-fn impossible(counts: Impossible) -> Counts {
+fn impossible(counts: &Impossible) -> Counts {
     Counts { output: counts.output, prompt: counts.prompt, cached: counts.cached }
 }
 

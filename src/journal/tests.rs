@@ -521,9 +521,9 @@ prop_compose! {
             vision_len: place.3,
             output_len: place.4,
             server_prompt_tokens: counts.0,
-            cached: counts.1.map(|total| CachedTokens { total, tiers: counts.3.and_then(|b| tiers(Some(b))) }),
+            cached: counts.1.map(|total| CachedTokens { total, tiers: counts.3.and_then(|b| tiers(Some(b))).map(Box::new) }),
             output_tokens: counts.2.map(|count| OutputTokens { count, source: TokenSource::Events }),
-            impossible: Impossible { output: counts.0, prompt: counts.1, cached: counts.2 },
+            impossible: Impossible { output: counts.0, prompt: counts.1, cached: counts.2 }.kept(),
         }
     }
 }

@@ -73,7 +73,7 @@ mod tests {
 
     fn cached(total: u64, tiers: Option<CacheTiers>, prompt: Option<u64>) -> RequestRecord {
         RequestRecord {
-            cached: Some(CachedTokens { total, tiers }),
+            cached: Some(CachedTokens { total, tiers: tiers.map(Box::new) }),
             server_prompt_tokens: prompt,
             ..record(0, &[10], &["a"])
         }

@@ -21,8 +21,8 @@ pub(super) fn most_output(asked: Asked, completions: u64, text: usize) -> u64 {
 }
 
 /// Most prompt tokens of a request with a body of so many bytes, if that is known.
-pub(super) fn most_prompt(body: Option<usize>) -> u64 {
-    body.map_or(MAX_TOKENS, |bytes| MAX_TOKENS.min(bytes as u64 + ADDED))
+pub(super) fn most_prompt(body: Option<u32>) -> u64 {
+    body.map_or(MAX_TOKENS, |bytes| MAX_TOKENS.min(u64::from(bytes) + ADDED))
 }
 
 /// Counts of all completions together.
@@ -41,11 +41,6 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// Whether none was told.
-    pub(super) fn is_empty(&self) -> bool {
-        self.last.is_none()
-    }
-
     /// Takes one, told after `events` events with output.
     pub(super) fn tell(&mut self, total: u64, events: usize) {
         self.falls |= self.last.is_some_and(|last| total < last);

@@ -7,18 +7,21 @@
 /// Texts that have to go on from the one before.
 const GROWN: u8 = 2;
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Known {
+/// What was found out of the texts of one completion.
+#[derive(Debug, Default)]
+pub(super) enum Manner {
+    /// There was none.
     #[default]
-    Nothing,
+    Fresh,
+    /// They may be either.
+    Open(Box<Open>),
     Repeats,
     Pieces,
 }
 
-/// What was found out of the texts of one completion.
+/// The texts so far, where it is not known what they are.
 #[derive(Debug, Default)]
-pub(super) struct Manner {
-    known: Known,
+pub(super) struct Open {
     /// Texts that went on from the one before.
     grown: u8,
     /// Length of the first text.
@@ -42,50 +45,59 @@ impl Manner {
     /// What to do with `text`, which comes after `kept`; `is_new` says whether it brought tokens, and `is_last` whether it
     /// is the last, which may be shorter.
     pub(super) fn weigh(&mut self, kept: &[u8], text: &[u8], is_new: bool, is_last: bool) -> Take {
-        match self.known {
-            Known::Repeats => return Take::Instead,
-            Known::Pieces => return Take::After,
-            Known::Nothing => {}
-        }
-        if self.joined.is_empty() {
-            self.first = text.len();
-            self.joined.extend_from_slice(text);
-            return Take::Instead;
-        }
+        let open = match self {
+            Self::Repeats => return Take::Instead,
+            Self::Pieces => return Take::After,
+            Self::Fresh => {
+                if !text.is_empty() {
+                    let open = Open { grown: 0, first: text.len(), joined: text.to_vec() };
+                    *self = Self::Open(Box::new(open));
+                }
+                return Take::Instead;
+            }
+            Self::Open(open) => open,
+        };
         let goes_on = text.starts_with(unbroken(kept));
         if goes_on && text.len() > kept.len() {
-            self.grown += 1;
+            open.grown += 1;
         }
-        let is_cut = is_last && self.grown > 0 && kept.starts_with(text);
-        if self.grown >= GROWN || is_cut || (text == kept && !is_new) {
-            self.known = Known::Repeats;
-            self.joined = Vec::new();
+        let is_cut = is_last && open.grown > 0 && kept.starts_with(text);
+        if open.grown >= GROWN || is_cut || (text == kept && !is_new) {
+            *self = Self::Repeats;
         } else if goes_on {
-            self.joined.extend_from_slice(text);
+            open.joined.extend_from_slice(text);
         } else {
-            self.known = Known::Pieces;
-            return Take::Anew(std::mem::take(&mut self.joined));
+            let joined = std::mem::take(&mut open.joined);
+            *self = Self::Pieces;
+            return Take::Anew(joined);
         }
         Take::Instead
     }
 
     /// Has the texts that may be pieces written in another way.
     pub(super) fn rewrite(&mut self, write: impl FnOnce(&[u8]) -> Vec<u8>) {
-        if !self.joined.is_empty() {
-            self.joined = write(&self.joined);
+        if let Self::Open(open) = self {
+            open.joined = write(&open.joined);
         }
     }
 
     /// Bytes that are kept.
     pub(super) fn kept(&self) -> usize {
-        self.joined.len()
+        if let Self::Open(open) = self { open.joined.len() } else { 0 }
     }
 
     /// The texts one after the other, if they are pieces for all that is known at the end.
     pub(super) fn settle(&mut self) -> Option<Vec<u8>> {
-        let joined = std::mem::take(&mut self.joined);
-        (self.known == Known::Nothing && self.grown == 0 && joined.len() > self.first)
-            .then_some(joined)
+        match std::mem::take(self) {
+            Self::Open(open) if open.grown == 0 && open.joined.len() > open.first => {
+                Some(open.joined)
+            }
+            Self::Open(_) => None,
+            known => {
+                *self = known;
+                None
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::arrivals::{Arrival, Arrivals};
-use super::caps::Caps;
+use super::caps::{self, Caps};
 use super::completion::Completion;
 use super::counts::{BEYOND, Totals, most_output, most_prompt};
 use super::repeated::Repeated;
@@ -21,12 +21,11 @@ pub(super) struct Seen {
     pub(super) repeated: Repeated,
     pub(super) asked: Asked,
     /// Bytes of the request's body, if that is known.
-    pub(super) request: Option<usize>,
-    pub(super) caps: Caps,
+    pub(super) request: Option<u32>,
     pub(super) events: Arrivals,
     pub(super) completions: PerCompletion<Completion>,
     /// The server's counts of all completions, if it told one after any count of a single one.
-    pub(super) totals: Totals,
+    totals: Option<Box<Totals>>,
     pub(super) prompt_tokens: Option<u64>,
     pub(super) cached: Option<CachedTokens>,
     /// Tokens that counters have risen by, all completions together.
@@ -50,10 +49,9 @@ impl Seen {
             repeated: Repeated::default(),
             asked: Asked::default(),
             request: None,
-            caps: Caps::default(),
             events: Arrivals::default(),
             completions: PerCompletion::default(),
-            totals: Totals::default(),
+            totals: None,
             prompt_tokens: None,
             cached: None,
             risen: 0,
@@ -88,14 +86,26 @@ impl Seen {
     pub(super) fn check_size(&self) -> Result<(), Failure> {
         let PerCompletion { first, others } = &self.completions;
         let text = others.iter().fold(first.kept(), |sum, other| sum + other.kept());
-        let (what, cap) = if text > self.caps.text {
-            ("bytes of text", self.caps.text as u64)
-        } else if self.events.len() as u64 > self.caps.events {
-            ("events", self.caps.events)
+        let events = self.events.len() as u64;
+        if caps::allow_any(text, events) { Ok(()) } else { self.check_caps(text, events) }
+    }
+
+    #[cold]
+    fn check_caps(&self, text: usize, events: u64) -> Result<(), Failure> {
+        let caps = self.caps();
+        let (what, cap) = if text > caps.text {
+            ("bytes of text", caps.text as u64)
+        } else if events > caps.events {
+            ("events", caps.events)
         } else {
             return Ok(());
         };
-        Err(malformed(self.caps.reason(what, cap), self.phase()))
+        Err(malformed(caps.reason(what, cap), self.phase()))
+    }
+
+    /// How long the answer may be. Worked out anew where it is asked for: few answers come near.
+    pub(super) fn caps(&self) -> Caps {
+        self.request.map_or_else(Caps::default, |bytes| Caps::of(self.asked, bytes as usize))
     }
 
     /// The failure of a stream whose reading has stopped.
@@ -103,7 +113,7 @@ impl Seen {
         match stop {
             Stop::Failed(failure) => failure,
             Stop::TooLong(sse::TooLong { cap }) => {
-                let what = self.caps.reason("bytes in one event", cap as u64);
+                let what = self.caps().reason("bytes in one event", cap as u64);
                 malformed(what, self.phase())
             }
         }
@@ -127,8 +137,13 @@ impl Seen {
 
     /// Tokens so far, as far as they can be told in passing.
     pub(super) fn tokens(&self) -> u64 {
-        let counted = self.counted().map_or(0, |(count, _)| count);
         let seen = self.events.len() as u64;
+        let is_single = self.totals.is_none() && self.completions.others.is_empty();
+        let counted = if is_single {
+            self.completions.first.counted().unwrap_or(0)
+        } else {
+            self.counted().map_or(0, |(count, _)| count)
+        };
         if counted > seen { counted.min(self.most_output()).max(seen) } else { seen }
     }
 
@@ -148,7 +163,9 @@ impl Seen {
     fn counted(&self) -> Option<(u64, bool)> {
         let counts = self.completions.iter().filter_map(Completion::counted);
         let sum = counts.reduce(u64::saturating_add);
-        if let Some((total, is_sound)) = self.totals.count(self.completions(), self.events.len()) {
+        let total = self.totals.as_deref();
+        let total = total.and_then(|totals| totals.count(self.completions(), self.events.len()));
+        if let Some((total, is_sound)) = total {
             // It came after them.
             return Some((total, is_sound && sum.is_none_or(|sum| sum <= total)));
         }
@@ -218,7 +235,7 @@ impl Seen {
             self.part(part, at)?;
         }
         if let Some(total) = delta.output_tokens {
-            self.totals.tell(total, self.events.len());
+            self.totals.get_or_insert_default().tell(total, self.events.len());
         }
         Ok(())
     }
@@ -240,7 +257,7 @@ impl Seen {
             }
         }
         if let Some(total) = delta.output_tokens {
-            self.totals.tell(total, self.events.len());
+            self.totals.get_or_insert_default().tell(total, self.events.len());
         }
         self.prompt_tokens = delta.prompt_tokens;
         self.cached = delta.cached;
@@ -269,9 +286,9 @@ impl Seen {
         let place = if part.completion == 0 { 0 } else { self.place(part.completion)? };
         let completion = self.completions.entry(place);
         completion.count(part.output_tokens, part.step != Step::None);
-        if part.output_tokens.is_some() && !self.totals.is_empty() {
+        if part.output_tokens.is_some() && self.totals.is_some() {
             // The last word holds.
-            self.totals = Totals::default();
+            self.totals = None;
         }
         match part.end {
             End::Unmarked => {}
@@ -386,7 +403,9 @@ impl Seen {
             };
             let event = Arrival::new(0, nanos(at), 1);
             self.events.push(event.ending(Some(self.completions.first.text.len())));
-            self.totals.stands_for(self.events.len());
+            if let Some(totals) = &mut self.totals {
+                totals.stands_for(self.events.len());
+            }
         }
         Ok(())
     }

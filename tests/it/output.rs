@@ -181,7 +181,12 @@ type Tiers = (u64, u64, u64, Option<&'static str>);
 fn cached(tiers: &[Option<Tiers>]) -> Vec<RequestRecord> {
     let told = |&(device, host, storage, name): &Tiers| CachedTokens {
         total: device + host + storage,
-        tiers: Some(CacheTiers { device, host, storage, storage_backend: name.map(str::to_owned) }),
+        tiers: Some(Box::new(CacheTiers {
+            device,
+            host,
+            storage,
+            storage_backend: name.map(str::to_owned),
+        })),
     };
     three_answers()
         .into_iter()

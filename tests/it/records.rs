@@ -414,7 +414,7 @@ fn cached_prompt_tokens_keep_their_parts() {
     let record = read("chat-cached", "sglang-oai-chat", 0);
     let storage_backend = Some("HiCacheFile".to_owned());
     let tiers = CacheTiers { device: 4, host: 2, storage: 1, storage_backend };
-    assert_eq!(record.cached, Some(CachedTokens { total: 7, tiers: Some(tiers) }));
+    assert_eq!(record.cached, Some(CachedTokens { total: 7, tiers: Some(Box::new(tiers)) }));
     assert_eq!(read("chat", "sglang-oai-chat", 0).cached, None);
 }
 
@@ -534,7 +534,10 @@ fn counts_that_do_not_run_with_the_events_are_no_counts() {
         collector.store(&mut record);
         assert_eq!(record.events.tokens, vec![1; counts.len()]);
         // A total below a running count is none.
-        let told = record.output_tokens.map(|tokens| tokens.count).or(record.impossible.output);
+        let told = record
+            .output_tokens
+            .map(|tokens| tokens.count)
+            .or(record.impossible.and_then(|counts| counts.output));
         assert_eq!(told, Some(9));
         record.events.counted
     };

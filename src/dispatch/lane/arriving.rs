@@ -27,21 +27,29 @@ pub(super) const ASKS: u32 = 500;
 pub(super) struct Arriving {
     /// When the bytes that were read last had arrived.
     last: Duration,
-    /// Packets that had come before others that belong before them, when somebody last asked.
+    /// What the network lost or reordered, if there was anything.
+    gaps: Option<Box<Gaps>>,
+}
+
+/// Packets that had come before others that belong before them.
+#[derive(Debug)]
+struct Gaps {
+    /// Their number, when somebody last asked.
     packets: u32,
-    /// When their number was first seen, if there are any.
-    seen: Option<Duration>,
+    /// When that was first seen.
+    seen: Duration,
 }
 
 impl Arriving {
     /// When bytes could be read that had arrived at `at` and were read at `now`, where the system tells of `disorder`:
     /// `None` if nothing was missing before them.
     fn readable(&mut self, at: Duration, now: Duration, disorder: Disorder) -> Option<Duration> {
-        if disorder.packets != std::mem::replace(&mut self.packets, disorder.packets) {
-            self.seen = Some(now);
+        let packets = disorder.packets;
+        if packets != self.gaps.as_ref().map_or(0, |gaps| gaps.packets) {
+            self.gaps = Some(Box::new(Gaps { packets, seen: now }));
         }
         // Packets may have come over several gaps, which are closed one after the other.
-        self.seen.filter(|seen| now.saturating_sub(*seen) < MISSING)?;
+        self.gaps.as_ref().filter(|gaps| now.saturating_sub(gaps.seen) < MISSING)?;
         // What was missing came with the last packet, if not before.
         let since_last = disorder.since_last.saturating_sub(TICK);
         Some(now.saturating_sub(since_last).max(at))
@@ -75,7 +83,8 @@ impl Lane {
         let Some(link) = self.links.get_mut(key) else { return at };
         // Bytes can be read when those before them can.
         let mut at = at.max(link.arriving.last);
-        if now.saturating_sub(at) > OLD && self.asks > 0 {
+        // What came before the last look, and was not read after it, could not be.
+        if now.saturating_sub(at) > OLD && at < self.looked && self.asks > 0 {
             self.asks -= 1;
             let disorder = link.connection.disorder();
             if let Some(readable) =
