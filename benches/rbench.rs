@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rand::RngExt;
-use rbench::backend::{Backend, Common, Sampling};
-use rbench::bundled;
+use rbench::analysis::stats::Sorted;
 use rbench::cli::{self, Words};
-use rbench::dataset::{Context, Dataset, Reading};
-use rbench::hub::Hub;
 use rbench::model::{PlannedRequest, RequestRecord, Row};
-use rbench::plan;
-use rbench::response::{Collector, Expect, Framing};
+use rbench::protocol::backend::{Backend, Common, Sampling};
+use rbench::protocol::response::{Collector, Expect, Framing};
 use rbench::rng;
-use rbench::stats::Sorted;
-use rbench::tokenizer::Tokenizer;
+use rbench::workload::bundled;
+use rbench::workload::dataset::{Context, Dataset, Reading};
+use rbench::workload::hub::Hub;
+use rbench::workload::plan;
+use rbench::workload::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
 // -- Streams ---------------------------------------------------------------------------------------------------------

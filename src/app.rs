@@ -29,12 +29,12 @@ mod warm_up;
 use std::ffi::OsString;
 
 use crate::cli::{self, Words};
+use crate::engine::system;
 use crate::error::{EXIT_OK, Error, Kind};
-use crate::hub::Hub;
-use crate::limits;
 use crate::mock;
-use crate::tokenizer::Tokenizer;
-use crate::ui::Ui;
+use crate::output::terminal::Ui;
+use crate::workload::hub::Hub;
+use crate::workload::tokenizer::Tokenizer;
 
 /// Runs the program with `words`, its name first, and returns its exit code.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
@@ -86,7 +86,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
 /// # Errors
 /// If the system has no thread or hardly a descriptor left.
 fn begin() -> Result<(), Error> {
-    limits::check_beginning(limits::raise_descriptors())?;
+    system::check_beginning(system::raise_descriptors())?;
     rayon::ThreadPoolBuilder::new().build_global().map_err(|error| {
         Error::new(Kind::System, "cannot start the threads that make prompts")
             .because(error)
@@ -97,10 +97,10 @@ fn begin() -> Result<(), Error> {
 /// `rbench mock`.
 fn run_mock(opts: mock::Opts, ui: Ui) -> Result<(), Error> {
     // Thousands of clients need as many descriptors.
-    limits::raise_descriptors();
+    system::raise_descriptors();
     let name = match &opts.tokenizer {
         Some(path) => path.display().to_string(),
-        None => crate::bundled::NAME.to_owned(),
+        None => crate::workload::bundled::NAME.to_owned(),
     };
     let tokenizer = Tokenizer::load(&[name], &Hub::from_env(false))?;
     let vocabulary = mock::vocabulary_from(tokenizer.inner());

@@ -32,10 +32,12 @@ use serde_json::{Map, Value};
 
 pub use self::values::{Header, Object, Seconds};
 use self::values::{count, header_names, probability, temperature, whole};
-use crate::arrival::{Rate, RateRange};
+use crate::analysis::metric::Slo;
 use crate::error::EXIT_CODES;
-use crate::metric::Slo;
-use crate::{backend, dataset, mock, output};
+use crate::protocol::backend;
+use crate::workload::arrival::{Rate, RateRange};
+use crate::workload::dataset;
+use crate::{dialect, mock};
 
 /// A serving benchmark for large language models
 #[derive(Debug, Parser)]
@@ -298,10 +300,10 @@ pub struct ServeArgs {
 
     /// Layout of the table: that of a tool, or of an older release of it
     #[arg(long, value_name = "NAME[@VERSION]", default_value = "sglang", help_heading = OUTPUT)]
-    pub table: output::Choice,
+    pub table: dialect::Choice,
     /// Keys of the JSONL line, likewise
     #[arg(long, value_name = "NAME[@VERSION]", default_value = "sglang", help_heading = OUTPUT)]
-    pub jsonl: output::Choice,
+    pub jsonl: dialect::Choice,
     /// How the server is reached.
     #[command(flatten)]
     #[serde(flatten)]

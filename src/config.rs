@@ -21,19 +21,19 @@ pub use self::keys::Keys;
 pub use self::launch::Launch;
 pub use self::objectives::objectives;
 pub use self::target::{Place, Target};
-use crate::arrival::Rate;
-use crate::backend::{Backend, CacheTelling, Sampling};
-use crate::bundled;
+use crate::analysis::metric::Slo;
 use crate::cli::Balance;
 use crate::cli::client::{ClientArgs, ClockChoice};
 use crate::cli::patience::{MaxErrors, PatienceArgs};
 use crate::cli::reach::ReachArgs;
 use crate::cli::{LoraDistribution, ServeArgs, ServeWords};
-use crate::dataset::{Dataset, Entry, Reading};
+use crate::dialect::{self, Section};
 use crate::error::{Error, Kind};
-use crate::lora::{Adapters, Share};
-use crate::metric::Slo;
-use crate::output::{self, Section};
+use crate::protocol::backend::{Backend, CacheTelling, Sampling};
+use crate::workload::arrival::Rate;
+use crate::workload::bundled;
+use crate::workload::dataset::{Dataset, Entry, Reading};
+use crate::workload::lora::{Adapters, Share};
 
 /// A run of `rbench serve`.
 #[derive(Debug)]
@@ -103,9 +103,9 @@ pub struct Serve {
     /// How long the server may take to empty its cache, if it is to do so.
     pub flush: Option<Duration>,
     /// Layout of the table.
-    pub table: output::Choice,
+    pub table: dialect::Choice,
     /// Keys of the JSONL line.
-    pub jsonl: output::Choice,
+    pub jsonl: dialect::Choice,
     /// Latencies that requests are to keep within, one objective per latency.
     pub slos: Vec<Slo>,
     /// Whether the server's prefix cache is reported on.

@@ -22,12 +22,12 @@ use serde_json::Value;
 
 pub use self::reader::{Asked, Recorded, read};
 pub use self::writer::{Files, Journal, Lost, Refusal, check};
-use crate::backend::Backend;
-use crate::ceiling::Ceiling;
+use crate::analysis::ceiling::Ceiling;
+use crate::analysis::report::Facts;
+use crate::engine::system::Spent;
 use crate::health::{ClockSource, Health};
-use crate::limits::Spent;
 use crate::model::VisionSource;
-use crate::report::Facts;
+use crate::protocol::backend::Backend;
 
 /// The layout that this program writes, and the newest that it reads.
 pub const VERSION: u64 = 1;

@@ -15,51 +15,24 @@
 //! Everything before and after "runs" is synchronous, pure and seeded.
 //! `ARCHITECTURE.md` has the whole map, `METHODOLOGY.md` the definition of every figure.
 
-pub mod account;
+pub mod analysis;
 mod app;
-pub mod arrival;
-pub mod audit;
-pub mod backend;
-pub mod batch;
-pub mod bundled;
-pub mod ceiling;
 pub mod cli;
 pub mod config;
-pub mod conversation;
-pub mod dataset;
-pub mod dispatch;
-pub mod door;
-pub mod download;
+pub mod control;
+pub mod dialect;
+pub mod engine;
 pub mod error;
-pub mod filetype;
-pub mod fold;
 pub mod health;
-pub mod hub;
 pub mod journal;
-pub mod limits;
-pub mod lora;
-pub mod metric;
 pub mod mock;
 pub mod model;
-pub mod outbox;
 pub mod output;
-pub mod plan;
-pub mod plot;
-pub mod probe;
-pub mod profiler;
-pub mod progress;
-mod raw;
-pub mod report;
-pub mod request_log;
-pub mod response;
+pub mod protocol;
 pub mod rng;
 pub mod secrets;
 pub mod selftest;
-pub mod sse;
-pub mod stats;
-pub mod tokenizer;
-pub mod transport;
-pub mod ui;
-pub mod vision;
+mod sys;
+pub mod workload;
 
 pub use app::run;

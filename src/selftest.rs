@@ -8,7 +8,7 @@ pub mod show;
 use std::time::Duration;
 
 use self::compare::Compared;
-use crate::ceiling::{Ceiling, Host};
+use crate::analysis::ceiling::{Ceiling, Host};
 use crate::health::{ClockSource, Health};
 use crate::model::RequestRecord;
 

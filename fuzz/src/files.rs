@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use rbench::bundled;
+use rbench::workload::bundled;
 use rbench::cli::{self, Words};
-use rbench::dataset::{self, Context, Dataset, Reading};
-use rbench::hub::Hub;
+use rbench::workload::dataset::{self, Context, Dataset, Reading};
+use rbench::workload::hub::Hub;
 use rbench::journal;
 use rbench::model::Prompt;
-use rbench::tokenizer::Tokenizer;
+use rbench::workload::tokenizer::Tokenizer;
 
 use crate::choices;
 

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rbench::backend::{self, Protocol};
-use rbench::batch;
-use rbench::metric::{self, Close, Ended, Figure, Terms};
+use rbench::protocol::backend::{self, Protocol};
+use rbench::protocol::batch;
+use rbench::analysis::metric::{self, Close, Ended, Figure, Terms};
 use rbench::model::{Asked, Failure, MAX_TOKENS, Outcome, Phase, PlannedRequest, RequestRecord};
-use rbench::response::{Collector, Expect, Framing};
-use rbench::sse::{self, TooLong};
-use rbench::transport::http1;
-use rbench::transport::message::{self, Malformed, Part};
-use rbench::transport::proxy;
+use rbench::protocol::response::{Collector, Expect, Framing};
+use rbench::protocol::sse::{self, TooLong};
+use rbench::engine::transport::http1;
+use rbench::engine::transport::message::{self, Malformed, Part};
+use rbench::engine::transport::proxy;
 
 use crate::{choices, pieces};
 

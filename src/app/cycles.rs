@@ -12,18 +12,18 @@ use rand::Rng;
 use rayon::prelude::*;
 use serde_json::Value;
 
-use crate::arrival;
 use crate::config::Serve;
-use crate::dispatch::schedule::Schedule;
-use crate::dispatch::source::Cycles;
-use crate::dispatch::{self, Options, Ran};
+use crate::engine::progress::Progress;
+use crate::engine::schedule::Schedule;
+use crate::engine::source::Cycles;
+use crate::engine::transport::Endpoint;
+use crate::engine::{self, Options, Ran};
 use crate::error::{Error, Kind};
 use crate::model::{PlannedRequest, Prompt, Row};
-use crate::plan::{self, Encoder};
-use crate::progress::Progress;
 use crate::rng;
-use crate::tokenizer::Tokenizer;
-use crate::transport::Endpoint;
+use crate::workload::arrival;
+use crate::workload::plan::{self, Encoder};
+use crate::workload::tokenizer::Tokenizer;
 
 /// Refuses rows that can not go around.
 ///
@@ -85,7 +85,7 @@ pub(super) fn run(
             .name("rbench-cycles".into())
             .spawn_scoped(scope, || cycles.make(make))?;
         let ran =
-            dispatch::run_source(cycles.clone(), schedule, at_once, endpoints, options, progress);
+            engine::run_source(cycles.clone(), schedule, at_once, endpoints, options, progress);
         cycles.end();
         // It panics only if the program has a defect, which the run has told then.
         let _ = maker.join();
@@ -138,9 +138,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::bundled;
-    use crate::hub::Hub;
     use crate::model::user_message;
+    use crate::workload::bundled;
+    use crate::workload::hub::Hub;
 
     #[test]
     fn salts_change_prompts_and_their_lengths() {

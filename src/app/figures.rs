@@ -5,21 +5,21 @@ use std::time::Duration;
 use rayon::prelude::*;
 use serde_json::Value;
 
-use crate::account::Account;
-use crate::audit::{Asked, Audit, Lengths};
-use crate::backend::{Backend, CacheTelling};
-use crate::ceiling::Headroom;
-use crate::conversation;
-use crate::fold::{self, Sums};
+use crate::analysis::account::Account;
+use crate::analysis::aggregate::{self, Sums};
+use crate::analysis::audit::{Asked, Audit, Lengths};
+use crate::analysis::ceiling::Headroom;
+use crate::analysis::metric::{self, Close, Ended, Shares, Stat, SteadyState, Terms, steady_state};
+use crate::analysis::report::{Facts, Report};
+use crate::analysis::vision;
+use crate::control::probe::{self, State};
 use crate::health::Health;
 use crate::journal::{End, Header};
-use crate::metric::{self, Close, Ended, Shares, Stat, SteadyState, Terms, steady_state};
 use crate::model::{RequestRecord, TokenSource, VisionSource};
-use crate::probe::{self, State};
-use crate::report::{Facts, Report};
-use crate::tokenizer::Tokenizer;
-use crate::ui::Ui;
-use crate::vision;
+use crate::output::terminal::Ui;
+use crate::protocol::backend::{Backend, CacheTelling};
+use crate::workload::conversation;
+use crate::workload::tokenizer::Tokenizer;
 
 /// What is told of a run.
 pub(super) struct Figures<'a> {
@@ -54,7 +54,7 @@ pub(super) fn of_records<'a, 'b>(
     let generates = backend.protocol.generates();
     let retokenized: Vec<u64> = records
         .par_iter_mut()
-        .map(|record| fold::retokenize(record, tokenizer, generates))
+        .map(|record| aggregate::retokenize(record, tokenizer, generates))
         .collect();
     if let Some(why) = tokenizer.trouble() {
         ui.warn(&format!(
@@ -69,7 +69,7 @@ pub(super) fn of_records<'a, 'b>(
     let accept_length = accept_length(backend, &end);
     let shares = Shares::of(backend.splits_itl, accept_length);
     let pieces: Vec<Option<Vec<u32>>> =
-        records.par_iter().map(|record| fold::pieces(record, shares, tokenizer)).collect();
+        records.par_iter().map(|record| aggregate::pieces(record, shares, tokenizer)).collect();
     let requests =
         records.iter().zip(&retokenized).zip(&pieces).map(|((record, &retokenized), pieces)| {
             Ended { record, retokenized, pieces: pieces.as_deref() }
@@ -268,18 +268,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::arrival::Rate;
-    use crate::bundled;
-    use crate::fold::{Fold, Rules};
+    use crate::analysis::aggregate::{Fold, Rules};
+    use crate::analysis::metric::{Figure, PerEndpoint};
+    use crate::analysis::stats::Tally;
     use crate::health::ClockSource;
-    use crate::hub::Hub;
     use crate::journal::Command;
-    use crate::metric::{Figure, PerEndpoint};
     use crate::model::{
         CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase,
     };
     use crate::secrets::Secrets;
-    use crate::stats::Tally;
+    use crate::workload::arrival::Rate;
+    use crate::workload::bundled;
+    use crate::workload::hub::Hub;
 
     const THRESHOLD: Duration = Duration::from_millis(500);
 
@@ -322,7 +322,7 @@ mod tests {
     /// The first request is sent at 0, has its first event then, and completes: seconds are counted from there in both ways.
     fn record(index: usize, (sent, events, end): &Seed) -> RequestRecord {
         let sent_ns = if index == 0 { 0 } else { sent * 1_000_000 };
-        let mut record = crate::metric::testing::record(sent_ns / 1_000_000, &[], &[]);
+        let mut record = crate::analysis::metric::testing::record(sent_ns / 1_000_000, &[], &[]);
         (record.index, record.endpoint) = (index, index % 2);
         let mut at = sent_ns;
         let mut texts = vec![String::new(); 3];

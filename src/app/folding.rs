@@ -3,9 +3,9 @@
 use std::io;
 use std::thread;
 
-use crate::dispatch::{Options, Ran};
-use crate::fold::{Rules, Sums, fold};
-use crate::outbox;
+use crate::analysis::aggregate::{Rules, Sums, fold};
+use crate::engine::outbox;
+use crate::engine::{Options, Ran};
 
 /// Runs `run`, whose records are folded by `rules` as its requests end, or left alone without rules.
 ///

@@ -20,7 +20,7 @@ use super::supervise::{ENDED, NAME, STARTED};
 use super::{calls, processes};
 use crate::config::Launch;
 use crate::error::{Error, Kind};
-use crate::ui::Ui;
+use crate::output::terminal::Ui;
 
 /// How much of a server's output is kept, in bytes.
 const KEPT: usize = 64 << 10;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::cli;
 use crate::cli::client::ClockChoice;
 use crate::config::Serve;
-use crate::dispatch::{Balance, Limits, Options, Stop, window};
+use crate::engine::system::Budget;
+use crate::engine::{Balance, Limits, Options, Stop, window};
 use crate::health::ClockSource;
-use crate::limits::Budget;
 
 /// The options of a run of `requests` requests.
 pub(super) fn options(config: &Serve, requests: usize) -> Options {

@@ -12,21 +12,21 @@ use super::save;
 use super::serve::Session;
 use super::server::server_info;
 use super::tokenizing;
-use crate::batch::{Answer, Ask, Case, Reader, Shape, Wire, body, prefixes};
 use crate::cli::one_batch::OneBatchWords;
 use crate::config::Keys;
 use crate::config::one_batch::{OneBatch, Planned, resolve_one_batch};
-use crate::dataset::{Context, Reading};
-use crate::door;
+use crate::control::probe::stream::Sender;
+use crate::control::probe::{self, State};
+use crate::dialect::one_batch as output;
+use crate::engine::system;
 use crate::error::{Error, Kind};
-use crate::hub::Hub;
-use crate::limits;
-use crate::lora::Adapters;
 use crate::model::Prompt;
-use crate::output::one_batch as output;
-use crate::probe::stream::Sender;
-use crate::probe::{self, State};
-use crate::ui::Ui;
+use crate::output::door;
+use crate::output::terminal::Ui;
+use crate::protocol::batch::{Answer, Ask, Case, Reader, Shape, Wire, body, prefixes};
+use crate::workload::dataset::{Context, Reading};
+use crate::workload::hub::Hub;
+use crate::workload::lora::Adapters;
 
 /// How often a server is asked to empty its cache before that is an error.
 const FLUSHES: usize = 3;
@@ -57,7 +57,7 @@ pub(super) fn one_batch(words: OneBatchWords, ui: Ui) -> Result<(), Error> {
     let config = resolve_one_batch(words, &keys, url)?;
     door::keep_secret(&config.serve.target.secrets);
     save::check("--result-filename", Some(&config.result_file))?;
-    limits::raise_descriptors();
+    system::raise_descriptors();
     let session = Session::open(&config.serve, ui)?;
     let result = session.explained(Bench::new(&config, &session, ui).and_then(|bench| bench.run()));
     drop(engine);
@@ -451,7 +451,7 @@ impl<'a> Bench<'a> {
             shape.input_len = ids.len();
             let need = (ids.len() as u64).saturating_mul(8).saturating_mul(n as u64);
             let what = format!("{n} prompts of --batch-size");
-            limits::check_room(&what, need, limits::free_memory())?;
+            system::check_room(&what, need, system::free_memory())?;
             return Ok(Batch { shape, prompts: vec![ids; n] });
         }
         let name = serve.dataset_name.as_str();

@@ -7,19 +7,19 @@ use serde_json::Value;
 
 use super::cycles;
 use super::server::Served;
-use crate::arrival::{self, Rate};
-use crate::backend::{self, Common};
+use crate::analysis::vision;
 use crate::config::Serve;
-use crate::conversation;
-use crate::dataset::{Context, Dataset, Reading, Rows};
+use crate::engine::system;
 use crate::error::{Error, Kind};
-use crate::hub::Hub;
-use crate::limits;
 use crate::model::{PlannedRequest, Prompt, Row, VisionSource};
-use crate::plan::{self, Encoder, Render};
-use crate::tokenizer::Tokenizer;
-use crate::ui::Ui;
-use crate::vision;
+use crate::output::terminal::Ui;
+use crate::protocol::backend::{self, Common};
+use crate::workload::arrival::{self, Rate};
+use crate::workload::conversation;
+use crate::workload::dataset::{Context, Dataset, Reading, Rows};
+use crate::workload::hub::Hub;
+use crate::workload::plan::{self, Encoder, Render};
+use crate::workload::tokenizer::Tokenizer;
 
 /// What is ready before the first request.
 pub(super) struct Prepared {
@@ -126,7 +126,7 @@ pub(super) fn prepare(
 /// If they do not.
 pub(super) fn check_room(config: &Serve, dataset: &dyn Dataset, n: usize) -> Result<(), Error> {
     let what = format!("{n} prompts of --dataset-name {}", config.dataset_name);
-    limits::check_room(&what, dataset.bytes(n), limits::free_memory())
+    system::check_room(&what, dataset.bytes(n), system::free_memory())
         .map_err(|error| error.hint("ask for fewer or shorter prompts, or fewer or smaller images"))
 }
 

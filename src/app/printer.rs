@@ -2,10 +2,10 @@
 
 use std::thread::JoinHandle;
 
-use crate::outbox;
-use crate::request_log::{Event, Log};
+use crate::engine::outbox;
+use crate::engine::request_log::{Event, Log};
+use crate::output::terminal::Ui;
 use crate::secrets::Secrets;
-use crate::ui::Ui;
 
 /// Bytes of events that wait at most.
 const BACKLOG: u64 = 32 << 20;

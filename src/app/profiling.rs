@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{calls, signals};
 use crate::config::Serve;
+use crate::control::probe::Probe;
+use crate::control::profiler::{Running, Said};
 use crate::error::Error;
-use crate::probe::Probe;
-use crate::profiler::{Running, Said};
-use crate::ui::Ui;
+use crate::output::terminal::Ui;
 
 /// How long a stop may take when a second signal ends the program: long enough for it to arrive.
 const HURRY: Duration = Duration::from_secs(2);

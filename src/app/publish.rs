@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::figures::Figures;
 use super::save;
-use crate::backend::leave_out;
+use crate::analysis::metric::over_time;
+use crate::analysis::report::{self, Report};
+use crate::dialect::Choice;
 use crate::error::{Error, Kind};
-use crate::metric::over_time;
-use crate::output::{self, Choice};
-use crate::plot;
-use crate::report::{self, Report};
-use crate::ui::Ui;
+use crate::output;
+use crate::output::plot;
+use crate::output::terminal::Ui;
+use crate::protocol::backend::leave_out;
 
 /// How and where a run is told of.
 pub(super) struct Outputs {

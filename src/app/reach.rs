@@ -2,10 +2,10 @@
 
 use crate::cli::reach::HttpVersion;
 use crate::config::{Place, Serve};
+use crate::engine::transport::tls::Trust;
+use crate::engine::transport::{Route, Version};
 use crate::error::Error;
-use crate::transport::tls::Trust;
-use crate::transport::{Route, Version};
-use crate::ui::Ui;
+use crate::output::terminal::Ui;
 
 /// Whether `NO_PROXY` names every host. The rules know hosts by that, and not addresses.
 fn no_proxy_at_all() -> bool {

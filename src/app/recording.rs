@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Serve;
+use crate::engine::outbox::{Backlog, Outbox};
 use crate::error::{Error, Kind};
 use crate::journal::{self, End, Files, Header, Journal, Lost, Refusal};
 use crate::model::{PlannedRequest, RequestRecord};
-use crate::outbox::{Backlog, Outbox};
-use crate::ui::Ui;
+use crate::output::terminal::Ui;
 
 /// What is added to the name of a result file for that of its records.
 const ENDING: &str = ".records";

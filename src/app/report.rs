@@ -8,16 +8,16 @@ use super::figures;
 use super::offline::publish_throughput;
 use super::publish::{Outputs, publish};
 use super::save;
+use crate::analysis::report::Facts;
 use crate::cli::report::ReportArgs;
 use crate::config;
+use crate::dialect::Choice;
 use crate::error::{Error, Kind};
-use crate::hub::Hub;
 use crate::journal::{self, Command, Recorded, failed};
 use crate::model::RequestRecord;
-use crate::output::Choice;
-use crate::report::Facts;
-use crate::tokenizer::Tokenizer;
-use crate::ui::Ui;
+use crate::output::terminal::Ui;
+use crate::workload::hub::Hub;
+use crate::workload::tokenizer::Tokenizer;
 
 /// `rbench report`.
 pub(super) fn report(args: &ReportArgs, ui: Ui) -> Result<(), Error> {

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::door;
 use crate::error::{Error, Kind};
+use crate::output::door;
 
 /// Checks before the run that what `flag` names can be written after it; leaves nothing behind.
 ///

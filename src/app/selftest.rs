@@ -10,21 +10,21 @@ use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::save;
-use crate::backend::{Backend, Common, Sampling};
-use crate::ceiling::{self, Host};
+use crate::analysis::ceiling::{self, Host};
 use crate::cli::selftest::SelftestArgs;
-use crate::dispatch::{self, Ran};
+use crate::engine::progress::Progress;
+use crate::engine::system;
+use crate::engine::transport::Endpoint;
+use crate::engine::{self, Ran};
 use crate::error::{Error, Kind};
 use crate::health::ClockSource;
-use crate::limits;
 use crate::mock::truth::{self, Line};
 use crate::model::{Prompt, Row};
-use crate::plan::{self, Encoder};
-use crate::progress::Progress;
+use crate::output::terminal::Ui;
+use crate::protocol::backend::{Backend, Common, Sampling};
 use crate::selftest::compare::compare;
 use crate::selftest::{Case, Findings, Purpose, Setup};
-use crate::transport::Endpoint;
-use crate::ui::Ui;
+use crate::workload::plan::{self, Encoder};
 
 /// The pace of a stream: one event in this time.
 const ITL: Duration = Duration::from_millis(20);
@@ -89,7 +89,7 @@ pub(super) fn selftest(args: &SelftestArgs, ui: Ui) -> Result<(), Error> {
 
 /// Lengths and sizes that the words ask for.
 fn scale(args: &SelftestArgs) -> Result<Scale, Error> {
-    let room = limits::room(limits::raise_descriptors());
+    let room = system::room(system::raise_descriptors());
     let default: &[usize] = if args.quick { &[50, 500] } else { &[50, 500, 2000] };
     let most = args.max_streams.unwrap_or(if args.quick { 4096 } else { 16_384 });
     let fits = |n: usize| n as u64 <= room;
@@ -263,11 +263,11 @@ fn measure(setup: Setup, client_threads: usize, server_threads: usize) -> Result
     let url = format!("{}{}", engine.url(), backend.path);
     let endpoint = [Arc::new(Endpoint::bare(&url, backend.protocol)?)];
     let options =
-        dispatch::Options { threads: client_threads, clock: setup.clock, ..Default::default() };
+        engine::Options { threads: client_threads, clock: setup.clock, ..Default::default() };
     let row = Row::new(Prompt::Text("Hello".to_owned()), 1, setup.events);
     // Pages and caches are warm when it counts; these requests have no keys, so the comparison passes them over.
     let warm_up = plan::warmup(&row, setup.streams.min(8), &encoder);
-    dispatch::run(warm_up, &endpoint, &options, &Progress::new())
+    engine::run(warm_up, &endpoint, &options, &Progress::new())
         .map_err(|error| failed("the warm-up").because(error))?;
     let rows = (0..setup.streams)
         .map(|i| Row { routing_key: Some(i.to_string().into()), ..row.clone() })
@@ -276,7 +276,7 @@ fn measure(setup: Setup, client_threads: usize, server_threads: usize) -> Result
     let loops =
         BusyLoops::start(setup.busy).map_err(|error| failed("busy loops").because(error))?;
     let before = cpu_of(engine.pid());
-    let ran = dispatch::run(plan, &endpoint, &options, &Progress::new());
+    let ran = engine::run(plan, &endpoint, &options, &Progress::new());
     let after = cpu_of(engine.pid());
     drop(loops);
     let Ran { records, health, started, ended_early: _ } =

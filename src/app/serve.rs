@@ -25,25 +25,25 @@ use super::server::{Served, discover, server_info, wait_for};
 use super::signals;
 use super::tokenizing;
 use super::warm_up;
-use crate::arrival::Rate;
-use crate::ceiling::{self, Ceiling, Host};
+use crate::analysis::aggregate::Rules;
+use crate::analysis::ceiling::{self, Ceiling, Host};
+use crate::analysis::report::Facts;
 use crate::cli::ServeWords;
 use crate::config::{self, Keys, Place, Serve};
-use crate::conversation;
-use crate::dispatch::{self, Ran};
-use crate::door;
+use crate::control::probe::Probe;
+use crate::engine::progress::{Bar, Progress, Towards};
+use crate::engine::system;
+use crate::engine::transport::{Endpoint, Route};
+use crate::engine::{self, Ran};
 use crate::error::{Error, Kind};
-use crate::fold::Rules;
 use crate::journal::{Command, End, Header};
-use crate::limits;
 use crate::mock;
 use crate::model::{EVENT_BYTES, PlannedRequest, REQUEST_BYTES, RequestRecord};
-use crate::probe::Probe;
-use crate::progress::{Bar, Progress, Towards};
-use crate::report::Facts;
-use crate::tokenizer::Tokenizer;
-use crate::transport::{Endpoint, Route};
-use crate::ui::Ui;
+use crate::output::door;
+use crate::output::terminal::Ui;
+use crate::workload::arrival::Rate;
+use crate::workload::conversation;
+use crate::workload::tokenizer::Tokenizer;
 
 /// `rbench serve`.
 pub(super) fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
@@ -90,15 +90,15 @@ pub(super) fn begin(words: ServeWords, ui: Ui) -> Result<(Option<Engine>, Serve)
 
 /// Checks what the system allows to be open at once. What is certain to be needed is an error, what may be a warning.
 fn check_limits(config: &Serve, ui: Ui) -> Result<(), Error> {
-    let limit = limits::raise_descriptors();
-    let free = limits::free_memory();
-    limits::check_threads(config.threads as u64, limit, free)?;
+    let limit = system::raise_descriptors();
+    let free = system::free_memory();
+    system::check_threads(config.threads as u64, limit, free)?;
     let servers = 1 + config.target.others.len() as u64;
     for (flag, n) in [
         ("--num-prompts", config.num_prompts as u64),
         ("--warmup-requests", (config.warmup as u64).saturating_mul(servers)),
     ] {
-        limits::check_copies(flag, n, REQUEST_BYTES as u64, free)?;
+        system::check_copies(flag, n, REQUEST_BYTES as u64, free)?;
     }
     let requests = match (config.duration, config.rate) {
         // Of a Poisson process, so about as many.
@@ -122,16 +122,16 @@ fn check_limits(config: &Serve, ui: Ui) -> Result<(), Error> {
         Ok(()) => Ok(()),
     };
     checked(
-        limits::check_descriptors(at_once, limit),
+        system::check_descriptors(at_once, limit),
         "more requests may be open than the file descriptor limit allows",
     )?;
     let places = config.target.places();
     if places.iter().all(|place| place.socket.is_some()) {
         return Ok(());
     }
-    let (servers, ports) = (places.len() as u64, limits::local_ports());
+    let (servers, ports) = (places.len() as u64, system::local_ports());
     checked(
-        limits::check_ports(at_once.div_ceil(servers), ports),
+        system::check_ports(at_once.div_ceil(servers), ports),
         "more connections may be open than there are local ports",
     )?;
     match config.rate {
@@ -140,7 +140,7 @@ fn check_limits(config: &Serve, ui: Ui) -> Result<(), Error> {
                 config.duration.map_or(config.num_prompts as f64 / rate, |d| d.as_secs_f64());
             // A short run ends before its ports come back, and was checked above.
             if lasts > 60.0 {
-                limits::check_port_rate(rate / servers as f64, ports)?;
+                system::check_port_rate(rate / servers as f64, ports)?;
             }
             Ok(())
         }
@@ -153,11 +153,11 @@ fn check_memory(
     config: &Serve,
     plan: &[PlannedRequest],
     ui: Ui,
-) -> Result<Arc<limits::Budget>, Error> {
-    let free = limits::free_memory();
+) -> Result<Arc<system::Budget>, Error> {
+    let free = system::free_memory();
     if config.duration.is_some() || config.low_memory {
         // How much will be sent is not known, or nothing of it will be kept.
-        return Ok(limits::Budget::of_run(0, free));
+        return Ok(system::Budget::of_run(0, free));
     }
     let requests: u64 = plan.iter().map(|request| request.rounds() as u64).sum();
     let tokens = |request: &PlannedRequest| {
@@ -170,14 +170,14 @@ fn check_memory(
         .saturating_mul(EVENT_BYTES as u64 + 4)
         .saturating_add(requests.saturating_mul(REQUEST_BYTES as u64));
     let warn = |note: &str| ui.warn(&format!("{note}: --low-memory needs hardly any"));
-    match limits::check_memory(need, free) {
+    match system::check_memory(need, free) {
         Ok(None) => {}
         Ok(Some(note)) => warn(&note),
         // Answers may end before the length that was asked for.
         Err(error) if has_events && !config.ignore_eos => warn(&error.message),
         Err(error) => return Err(error),
     }
-    Ok(limits::Budget::of_run(need, free))
+    Ok(system::Budget::of_run(need, free))
 }
 
 /// One run, or one for each rate of `--multi`.
@@ -321,7 +321,7 @@ impl Session {
         let header = Header {
             facts,
             backend: config.backend,
-            clock: dispatch::clock(&options, &endpoints),
+            clock: engine::clock(&options, &endpoints),
             endpoints: places.iter().map(|place| place.shown.clone()).collect(),
             command: match job {
                 Job::Serve => Command::Serve,
@@ -376,7 +376,7 @@ impl Session {
                 let around = Around { rows: &rows, first, lasts, encoder: &encoder, tokenizer };
                 cycles::run(around, config, &endpoints, options, &progress)
             } else {
-                dispatch::run(plan.clone(), &endpoints, options, &progress)
+                engine::run(plan.clone(), &endpoints, options, &progress)
             }
         })
         .map_err(failed);

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::calls;
 use crate::config::Serve;
+use crate::control::probe::{self, ListedModel, Probe, Ready};
 use crate::error::{Error, Kind};
-use crate::probe::{self, ListedModel, Probe, Ready};
-use crate::tokenizer::{Name, Origin};
-use crate::ui::Ui;
+use crate::output::terminal::Ui;
+use crate::workload::tokenizer::{Name, Origin};
 
 /// What routers call a model whose name they were not given.
 const UNKNOWN: &str = "unknown";

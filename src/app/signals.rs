@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::dispatch::Stop;
+use crate::engine::Stop;
+use crate::engine::outbox::Backlog;
 use crate::error::{Error, Kind};
-use crate::outbox::Backlog;
-use crate::ui::Ui;
+use crate::output::terminal::Ui;
 
 /// The number of the signal that came first, 0 before.
 static CAUGHT: AtomicU8 = AtomicU8::new(0);

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use super::processes::{self, LOOK};
 use crate::cli::launch::SuperviseArgs;
 use crate::error::{Error, Kind};
-use crate::ui::Ui;
+use crate::output::terminal::Ui;
 
 /// What this process is called, so that `killall rbench` leaves it alone.
 pub(super) const NAME: &str = "launch-guard";

@@ -3,11 +3,11 @@
 use super::calls;
 use super::server::Served;
 use crate::config::Serve;
+use crate::control::probe::{Probe, Unanswered};
 use crate::error::{Error, Kind};
-use crate::hub::Hub;
-use crate::probe::{Probe, Unanswered};
-use crate::tokenizer::{Counter, Tokenizer};
-use crate::ui::Ui;
+use crate::output::terminal::Ui;
+use crate::workload::hub::Hub;
+use crate::workload::tokenizer::{Counter, Tokenizer};
 
 /// Datasets that are made of the words of a vocabulary, which no server gives away.
 const OF_WORDS: &[&str] = &["random-ids", "generated-shared-prefix", "image", "mooncake"];

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::backend::leave_out;
 use crate::config::Serve;
-use crate::dispatch;
+use crate::engine;
+use crate::engine::progress::Progress;
+use crate::engine::system;
+use crate::engine::transport::Endpoint;
 use crate::error::{Error, Kind};
-use crate::limits;
-use crate::lora::Adapters;
 use crate::model::{Failure, Outcome, PlannedRequest, REQUEST_BYTES, Row};
-use crate::plan::{self, Encoder};
-use crate::progress::Progress;
-use crate::transport::Endpoint;
-use crate::ui::Ui;
+use crate::output::terminal::Ui;
+use crate::protocol::backend::leave_out;
+use crate::workload::lora::Adapters;
+use crate::workload::plan::{self, Encoder};
 
 /// Statuses that no later request is spared: a load of them would measure nothing.
 const REFUSALS: [u16; 4] = [401, 403, 404, 422];
@@ -37,7 +37,7 @@ pub(super) fn copies(
     // What becomes of each is kept until all have ended.
     let need = (n as u64).saturating_mul(REQUEST_BYTES as u64);
     let what = format!("{n} requests of --warmup-requests");
-    limits::check_room(&what, need, limits::free_memory())
+    system::check_room(&what, need, system::free_memory())
         .map_err(|error| error.hint("ask for fewer: one per server is enough for most"))?;
     Ok(plan::warmup(&Row { lora, ..row.clone() }, n, encoder))
 }
@@ -47,22 +47,22 @@ pub(super) fn send(
     config: &Serve,
     plan: Plan,
     endpoints: &[Arc<Endpoint>],
-    options: &dispatch::Options,
+    options: &engine::Options,
     ui: Ui,
 ) -> Result<(), Error> {
     if plan.is_empty() {
         return Ok(());
     }
     // What goes wrong here is not counted against the run, and ends it only below.
-    let options = dispatch::Options {
+    let options = engine::Options {
         threads: 1,
         max_errors: None,
-        stop: dispatch::Stop::new(),
+        stop: engine::Stop::new(),
         // Nothing of it is kept.
         budget: options.budget.anew(),
         ..options.clone()
     };
-    let records = dispatch::run(plan, endpoints, &options, &Progress::new())
+    let records = engine::run(plan, endpoints, &options, &Progress::new())
         .map_err(|error| Error::new(Kind::System, "can not start the warm-up").because(error))?
         .records;
     let good = records.iter().filter(|record| record.completed()).count();

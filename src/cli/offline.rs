@@ -7,7 +7,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command};
 
 use super::{FLOW, OUTPUT, ServeArgs, ServeWords};
-use crate::dataset::{self, Dataset};
+use crate::workload::dataset::{self, Dataset};
 
 /// The flags of `serve` that `offline` has too.
 const TAKES: &[&str] = &[

@@ -12,7 +12,7 @@ use super::{
     DATA, FLOW, LOAD, LoraDistribution, OUTPUT, Object, REQUEST, ServeArgs, ServeWords, TARGET,
     count, launch, reach, temperature, whole,
 };
-use crate::dataset::Dataset;
+use crate::workload::dataset::Dataset;
 
 /// Sources of prompts that can fill a batch.
 const DATASETS: [&str; 6] =

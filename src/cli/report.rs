@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::metric::Slo;
-use crate::output;
+use crate::analysis::metric::Slo;
+use crate::dialect;
 
 /// The flags.
 #[derive(Debug, Clone, Args)]
@@ -20,10 +20,10 @@ pub struct ReportArgs {
     pub records: PathBuf,
     /// Layout of the table: that of a tool, or of an older release of it
     #[arg(long, value_name = "NAME[@VERSION]")]
-    pub table: Option<output::Choice>,
+    pub table: Option<dialect::Choice>,
     /// Keys of the JSONL line, likewise
     #[arg(long, value_name = "NAME[@VERSION]")]
-    pub jsonl: Option<output::Choice>,
+    pub jsonl: Option<dialect::Choice>,
     /// JSONL file to append the result to
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<PathBuf>,

@@ -350,7 +350,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{backend, dataset};
+    use crate::protocol::backend;
+    use crate::workload::dataset;
 
     #[test]
     fn answers_name_flags_and_values_that_exist() {

@@ -1,10 +1,10 @@
 //! Whether the general flags, the dataset and the backend go together.
 
 use super::usage;
-use crate::backend::{self, Backend};
 use crate::cli::ServeArgs;
-use crate::dataset::{Dataset, Templates};
 use crate::error::Error;
+use crate::protocol::backend::{self, Backend};
+use crate::workload::dataset::{Dataset, Templates};
 
 /// Refuses general flags that the dataset has no use for, and a dataset that the backend has none for;
 /// returns what the user should know of the others.

@@ -1,9 +1,9 @@
 //! The latencies of `--goodput`.
 
 use super::usage;
-use crate::backend::Backend;
+use crate::analysis::metric::{Latency, Slo};
 use crate::error::Error;
-use crate::metric::{Latency, Slo};
+use crate::protocol::backend::Backend;
 
 /// One objective per latency: a later one takes the place of an earlier one.
 ///

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::{Keys, Serve, files_differ, resolve, usage};
-use crate::batch::{Shape, Wire};
 use crate::cli::one_batch::{OneBatchArgs, OneBatchWords};
-use crate::dataset::Dataset;
 use crate::error::Error;
+use crate::protocol::batch::{Shape, Wire};
+use crate::workload::dataset::Dataset;
 
 /// A run of `rbench one-batch`.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use super::{Keys, reach, usage};
-use crate::backend::Backend;
 use crate::cli::{Header, ServeArgs};
 use crate::error::Error;
+use crate::protocol::backend::Backend;
 use crate::secrets::{Collected, Secrets};
 
 /// Where a server is, and what opens its doors.

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::End;
 use super::header::clock;
 use super::line::Ns;
+use crate::engine::system::Spent;
 use crate::health::{Health, Lag, LagSecond, LaneHealth, Machine, Times};
-use crate::limits::Spent;
 
 /// The line as it is written.
 #[derive(Serialize, Deserialize)]

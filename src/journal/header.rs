@@ -5,13 +5,13 @@ use serde_json::{Map, Value};
 
 use super::line::Ns;
 use super::{Command, Header, VERSION};
-use crate::arrival::Rate;
-use crate::backend::Backend;
-use crate::ceiling::Ceiling;
+use crate::analysis::ceiling::Ceiling;
+use crate::analysis::metric::Slo;
+use crate::analysis::report::Facts;
 use crate::health::ClockSource;
-use crate::metric::Slo;
 use crate::model::VisionSource;
-use crate::report::Facts;
+use crate::protocol::backend::Backend;
+use crate::workload::arrival::Rate;
 
 /// The line as it is written.
 #[derive(Serialize, Deserialize)]

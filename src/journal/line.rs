@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::door;
+use crate::output::door;
 
 /// How the first line of a run begins.
 pub(super) const HEADER: &str = "{\"rbench_records\":";

@@ -10,15 +10,15 @@ use serde_json::{Map, json};
 use super::end::EndLine;
 use super::row::Row;
 use super::*;
-use crate::arrival::Rate;
-use crate::backend::Backend;
+use crate::analysis::metric::testing::record;
+use crate::engine::system::Spent;
 use crate::health::{LaneHealth, Machine};
-use crate::limits::Spent;
-use crate::metric::testing::record;
 use crate::model::{
     CacheTiers, CachedTokens, Failure, FailureKind, Impossible, MAX_TOKENS, Outcome, OutputTokens,
     Phase, PlannedRequest, RequestRecord, TokenEvents, TokenSource,
 };
+use crate::protocol::backend::Backend;
+use crate::workload::arrival::Rate;
 
 // -- Things to write -------------------------------------------------------------------------------------------------
 

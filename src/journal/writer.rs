@@ -15,10 +15,10 @@ use super::header::HeaderLine;
 use super::row::Row;
 use super::sync::Syncer;
 use super::{End, Header, VERSION, failed, line};
-use crate::conversation;
+use crate::engine::outbox::{self, Backlog, Inbox, Outbox};
 use crate::model::{PlannedRequest, RequestRecord};
-use crate::outbox::{self, Backlog, Inbox, Outbox};
 use crate::secrets::Secrets;
+use crate::workload::conversation;
 
 /// How often what was written is brought to the disk itself. What a killed program has written is kept anyway;
 /// this is for machines that die.

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::audit::Finding;
-use crate::limits::Spent;
-use crate::metric::{Figure, PerEndpoint};
+use crate::analysis::audit::Finding;
+use crate::analysis::metric::{Figure, PerEndpoint};
+use crate::analysis::report::Report;
+use crate::engine::system::Spent;
 use crate::model::TokenSource;
-use crate::report::Report;
 
 /// Width of the rules and of the labels, as in the table after it.
 const WIDTH: usize = 50;
@@ -164,7 +164,7 @@ pub fn block(report: &Report<'_>) -> String {
 }
 
 /// The objects of the JSONL line, by their keys.
-pub(super) fn keys(report: &Report<'_>) -> Map<String, Value> {
+pub fn keys(report: &Report<'_>) -> Map<String, Value> {
     let audit = &report.audit;
     let ledger = &audit.ledger;
     let checks = audit

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::ser::Formatter;
 
 /// `value` as one line, without a line end.
-pub(super) fn line(value: &Value) -> String {
+pub fn line(value: &Value) -> String {
     let mut out = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Spaced);
     // Writing a `Value` to memory can not fail.

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::analysis::stats::Sorted;
 use crate::mock::truth::Line;
 use crate::model::RequestRecord;
-use crate::stats::Sorted;
 
 /// Events of a streamed completion that carry no output: the counts and the end mark.
 const CLOSING: usize = 2;

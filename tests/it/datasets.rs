@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
-use rbench::bundled;
 use rbench::cli::{self, ServeWords, Words};
-use rbench::dataset::{self, Context, Reading, Rows};
 use rbench::error::{Error, Kind};
-use rbench::hub::Hub;
 use rbench::model::{Prompt, Row};
-use rbench::tokenizer::Tokenizer;
+use rbench::workload::bundled;
+use rbench::workload::dataset::{self, Context, Reading, Rows};
+use rbench::workload::hub::Hub;
+use rbench::workload::tokenizer::Tokenizer;
 use tempfile::TempDir;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::models::wordlevel::WordLevel;

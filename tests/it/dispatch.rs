@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rbench::dispatch::schedule::{Claim, Schedule};
+use rbench::engine::schedule::{Claim, Schedule};
 
 /// What came of a load.
 #[derive(Debug, Default)]

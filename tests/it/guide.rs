@@ -52,7 +52,7 @@ fn run(mock: &Mock, words: &str, cut: &str) -> Run {
         .file(&format!("{SHAREGPT}/refs/main"), "1")
         .file(
             &format!("{SHAREGPT}/snapshots/1/ShareGPT_V3_unfiltered_cleaned_split.json"),
-            rbench::bundled::CONVERSATIONS,
+            rbench::workload::bundled::CONVERSATIONS,
         );
     for workload in ["conversation", "mooncake", "synthetic", "toolagent"] {
         rbench = rbench.file(&format!(".cache/rbench/mooncake/{workload}_trace.jsonl"), trace);

@@ -81,7 +81,7 @@ fn a_rule_of_the_model_gives_image_tokens() {
         "min_pixels": 3136, "max_pixels": 12_845_056});
     let (run, body) = run("sglang", |rbench| {
         rbench
-            .file("model/tokenizer.json", rbench::bundled::TOKENIZER)
+            .file("model/tokenizer.json", rbench::workload::bundled::TOKENIZER)
             .file("model/preprocessor_config.json", config.to_string())
             .args(["--tokenizer", "model"])
     });

@@ -12,13 +12,13 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use rbench::bundled;
 use rbench::cli::{self, Words};
-use rbench::dataset::{Context, Reading, Rows};
 use rbench::error::{Error, Kind};
-use rbench::hub::Hub;
 use rbench::model::{Prompt, Row};
-use rbench::tokenizer::Tokenizer;
+use rbench::workload::bundled;
+use rbench::workload::dataset::{Context, Reading, Rows};
+use rbench::workload::hub::Hub;
+use rbench::workload::tokenizer::Tokenizer;
 use tempfile::TempDir;
 
 /// The columns of MMMU's files that matter, and one more.

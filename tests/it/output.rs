@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use expect_test::expect_file;
-use rbench::account::Account;
-use rbench::arrival::Rate;
-use rbench::audit::{Asked, Audit};
-use rbench::ceiling::Headroom;
+use rbench::analysis::account::Account;
+use rbench::analysis::audit::{Asked, Audit};
+use rbench::analysis::ceiling::Headroom;
+use rbench::analysis::metric::{self, Close, Ended, Figure, Shares, Slo, Stat, Terms};
+use rbench::analysis::report::{Facts, Report};
+use rbench::dialect::Choice;
 use rbench::health::Health;
-use rbench::metric::{self, Close, Ended, Figure, Shares, Slo, Stat, Terms};
 use rbench::model::{
     CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest,
     RequestRecord, TokenEvents, TokenSource, VisionSource,
 };
-use rbench::output::Choice;
-use rbench::report::{Facts, Report};
+use rbench::workload::arrival::Rate;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 

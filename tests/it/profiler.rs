@@ -9,9 +9,9 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use clap::Parser;
 use rbench::cli::profile::ProfileArgs;
 use rbench::config::profile::{self, Profile};
-use rbench::probe::Probe;
-use rbench::profiler::{Running, Said};
-use rbench::transport::Route;
+use rbench::control::probe::Probe;
+use rbench::control::profiler::{Running, Said};
+use rbench::engine::transport::Route;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Value, json};
 

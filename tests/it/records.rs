@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use rbench::backend::Backend;
-use rbench::metric::{self, Close, Ended, Terms};
+use rbench::analysis::metric::{self, Close, Ended, Terms};
+use rbench::analysis::stats::{Sorted, peak_overlap};
 use rbench::model::{
     CacheTiers, CachedTokens, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest,
     RequestRecord,
     TokenSource::{self, Events, Retokenized, Server},
 };
-use rbench::response::{Collector, Expect, Framing};
-use rbench::stats::{Sorted, peak_overlap};
+use rbench::protocol::backend::Backend;
+use rbench::protocol::response::{Collector, Expect, Framing};
 use serde_json::{Value, json};
 
 // -- Recordings ------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 //!
 //! How large errors are depends on who else uses the machine, so nothing here asks.
 
-use rbench::ceiling::{Ceiling, Host};
+use rbench::analysis::ceiling::{Ceiling, Host};
 use serde_json::{Value, json};
 
 use crate::support::rbench::{Rbench, Run};

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rbench::backend::Backend;
 use rbench::model::{Outcome, PlannedRequest, RequestRecord};
-use rbench::response::{Collector, Expect, Framing};
+use rbench::protocol::backend::Backend;
+use rbench::protocol::response::{Collector, Expect, Framing};
 use serde_json::{Value, json};
 
 use crate::support::rbench::{RESULT, Rbench};

@@ -1,13 +1,13 @@
 //! Tables and keys of older releases, compared with tables that those releases printed.
 
 use expect_test::expect_file;
-use rbench::arrival::Rate;
-use rbench::audit::Audit;
-use rbench::ceiling::Headroom;
+use rbench::analysis::audit::Audit;
+use rbench::analysis::ceiling::Headroom;
+use rbench::analysis::metric::{Figure, Stat};
+use rbench::analysis::report::{Facts, Report};
+use rbench::dialect::Choice;
 use rbench::health::Health;
-use rbench::metric::{Figure, Stat};
-use rbench::output::Choice;
-use rbench::report::{Facts, Report};
+use rbench::workload::arrival::Rate;
 use serde_json::{Map, Value};
 
 /// Labels of rows and the figures that they show.

@@ -9,7 +9,7 @@ use crate::datasets::{Ask, ask, bundled, bytes_with_bos, fixture, text};
 use crate::support::rbench::Rbench;
 
 /// The rows of a dataset's fixture.
-fn load(name: &str, flags: &[&str], n: usize) -> rbench::dataset::Rows {
+fn load(name: &str, flags: &[&str], n: usize) -> rbench::workload::dataset::Rows {
     let path = fixture(name).unwrap();
     Ask { path: &path, n, ..ask(name, flags) }.load(&bundled()).unwrap()
 }

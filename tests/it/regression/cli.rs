@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use clap::Arg;
-use rbench::backend::{ALL, Backend};
+use rbench::protocol::backend::{ALL, Backend};
 use serde_json::{Map, Value, json};
 
 use crate::support::rbench::{RESULT, Rbench, Run};

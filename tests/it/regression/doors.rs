@@ -195,8 +195,8 @@ fn every_field_of_records_headers_and_reports_passes_the_door() {
             // The secrets of this process are those of this test alone.
             let mut secrets = rbench::secrets::Collected::default();
             secrets.key(KEY);
-            rbench::door::keep_secret(&secrets.done());
-            rbench::door::json(&mut line, 0);
+            rbench::output::door::keep_secret(&secrets.done());
+            rbench::output::door::json(&mut line, 0);
             let line = String::from_utf8(line).unwrap();
             assert!(!line.contains("of=the"), "{file}: {line}");
             assert!(serde_json::from_str::<Value>(&line).is_ok(), "{file}: {line}");

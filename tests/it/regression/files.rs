@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use rbench::bundled;
-use rbench::hub::Hub;
 use rbench::model::{Prompt, Row};
-use rbench::tokenizer::Tokenizer;
+use rbench::workload::bundled;
+use rbench::workload::hub::Hub;
+use rbench::workload::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -677,7 +677,7 @@ fn a_file_is_called_what_it_is() {
         ("z.json", b"\xff\xfe[\0]\0", "text in UTF-16"),
     ];
     let datasets =
-        rbench::dataset::ALL.iter().filter(|entry| entry.reads.contains(&"dataset-path"));
+        rbench::workload::dataset::ALL.iter().filter(|entry| entry.reads.contains(&"dataset-path"));
     let mut names: Vec<&str> = datasets.map(|entry| entry.name).collect();
     names.retain(|name| *name != "embedding");
     let folder = TempDir::new().unwrap();

@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use rbench::hub::Hub;
-use rbench::tokenizer::Tokenizer;
+use rbench::workload::hub::Hub;
+use rbench::workload::tokenizer::Tokenizer;
 use serde_json::json;
 
 use crate::support::rbench::Rbench;

@@ -1,0 +1,10 @@
+//! From records to figures: metrics, the ledger, the audit, and the report that holds them.
+
+pub mod account;
+pub mod aggregate;
+pub mod audit;
+pub mod ceiling;
+pub mod metric;
+pub mod report;
+pub mod stats;
+pub mod vision;

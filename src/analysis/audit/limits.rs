@@ -1,0 +1,203 @@
+//! Whether the client was the limit.
+
+use std::time::Duration;
+
+use super::{Evidence, Finding};
+use crate::analysis::metric::ms;
+use crate::health::{ClockSource, Health, LaneHealth, Machine};
+
+/// Sends are late if the 99th percentile of their lateness is above this...
+const LATE: Duration = Duration::from_millis(1);
+
+/// ...and above this share of the median TTFT.
+const LATE_SHARE: f64 = 0.02;
+
+/// A thread of the load that was busy for more than this share of the run could not do more.
+const BUSY: f64 = 0.9;
+
+/// A thread that waited for a CPU for more than this share of the run had to share it.
+const WAITED: f64 = 0.1;
+
+/// Reads later than this, at the 99th percentile, mean that the client could not keep up with the data.
+pub(super) const LAG: Duration = Duration::from_millis(20);
+
+/// Events that share their time with a later one, as a share of all: above it gaps are blurred.
+const MERGED: f64 = 0.02;
+
+/// So many requests that waited for a worker of the server are no chance.
+const LEFT: u64 = 2;
+
+/// A client that did not run for longer than this...
+const STOPPED: Duration = Duration::from_millis(100);
+
+/// ...and for more than this share of the run, was not there for it.
+const STOPPED_SHARE: f64 = 0.01;
+
+/// A host that took more than this share of the machine's CPU time left it too little.
+const STOLEN: f64 = 0.1;
+
+/// A client that had used up its CPU quota in more than this share of the periods was held back.
+const THROTTLED: f64 = 0.05;
+
+/// Why the client was the limit; empty if it was not.
+pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
+    let mut limits = Vec::new();
+    let lost = lost(&evidence, health);
+    let mut limit = |evidence: String, advice| limits.push(Finding { evidence, advice });
+    if let Some(p99) = late(evidence) {
+        limit(
+            format!("requests were sent late, p99 {p99:.2} ms"),
+            "lower --request-rate or --max-concurrency, add --worker-threads, or use a machine with idle cores",
+        );
+    }
+    let Machine { stops, longest_stop, steal, throttled, .. } = health.machine;
+    if let Some((absent, share)) = absent(health) {
+        limit(
+            format!(
+                "the client did not run for {:.2} s, {:.1} % of the run ({stops} stops, the longest {:.2} s)",
+                absent.as_secs_f64(),
+                share * 100.0,
+                longest_stop.as_secs_f64()
+            ),
+            "it, its container or its machine was stopped or starved, and the load stood still: run it where it keeps running",
+        );
+    }
+    if let Some(share) = steal.filter(|&share| share > STOLEN) {
+        limit(
+            format!("the host took {:.0} % of this machine's CPU time (steal)", share * 100.0),
+            "use a machine with CPUs of its own",
+        );
+    }
+    if let Some(share) = throttled.filter(|&share| share > THROTTLED) {
+        limit(
+            format!(
+                "the CPU quota was used up in {:.0} % of its periods, and the client stopped",
+                share * 100.0
+            ),
+            "raise the quota of its container (cpu.max)",
+        );
+    }
+    if let Some((each, share)) = lost {
+        limit(
+            format!(
+                "ends were seen late, {each:.2} ms each: the closed loop lost {:.1} % of its load",
+                share * 100.0
+            ),
+            "add --worker-threads, or use a machine with idle cores",
+        );
+    }
+    let share = |part: Duration, lane: &LaneHealth| part.as_secs_f64() / lane.wall.as_secs_f64();
+    let most = |part: fn(&LaneHealth) -> Duration| {
+        let lanes = health.lanes.iter().filter(|lane| lane.wall > Duration::from_millis(100));
+        lanes.map(|lane| share(part(lane), lane)).fold(0.0, f64::max)
+    };
+    let busy = most(|lane| lane.cpu);
+    if busy > BUSY {
+        limit(
+            format!("a thread of the load was busy for {:.0} % of the run", busy * 100.0),
+            "add --worker-threads",
+        );
+    }
+    let waited = most(|lane| lane.run_delay.unwrap_or_default());
+    if waited > WAITED {
+        limit(
+            format!("a thread of the load waited for a CPU for {:.0} % of the run", waited * 100.0),
+            "leave cores to the client, or run it on another machine than the server",
+        );
+    }
+    let exhausted = health.sum(|lane| lane.exhausted);
+    if exhausted > 0 {
+        limit(
+            format!("{exhausted} requests waited for a file descriptor or local port to be free"),
+            "raise the limit (ulimit -n), or lower --max-concurrency or --request-rate",
+        );
+    }
+    let left = health.times(|lane| &lane.left_waiting);
+    if left.len() >= LEFT {
+        let most = ms(Duration::from_nanos(left.max_ns()));
+        limit(
+            format!(
+                "the server left {} requests waiting up to {most:.0} ms while it answered over other connections",
+                left.len()
+            ),
+            "its workers serve a connection until it is closed: set --max-concurrency to their number, or --connection-per-request",
+        );
+    }
+    let lag = Duration::from_nanos(health.lag().quantile_ns(0.99));
+    if lag > LAG {
+        limit(
+            format!("data waited to be read, p99 {:.1} ms", ms(lag)),
+            "arrival times are right, but what waits for an answer is sent late: add --worker-threads",
+        );
+    }
+    let (events, merged) = (health.sum(|lane| lane.events), health.sum(|lane| lane.merged));
+    let merged = merged as f64 / events.max(1) as f64;
+    if merged > MERGED && health.clock == ClockSource::Kernel && lag > LAG / 4 {
+        limit(
+            format!("{:.1} % of the events share their time with a later one", merged * 100.0),
+            "gaps are blurred by the client: add --worker-threads, or lower --read-batch",
+        );
+    }
+    limits
+}
+
+/// The 99th percentile of how late requests were sent, in ms, if that is too late.
+///
+/// `None` where there is nothing to be late for: all were due at once, or none was answered.
+fn late(evidence: Evidence) -> Option<f64> {
+    evidence.due.rate()?;
+    let Evidence { late, ttft, whole, .. } = evidence;
+    let [p99] = late.percentiles([99.0]);
+    // Answers without tokens have no TTFT.
+    let [ttft] = ttft.percentiles([50.0]);
+    let [whole] = whole.percentiles([50.0]);
+    let allowed = ms(LATE).max(ttft.or(whole)? * LATE_SHARE);
+    p99.filter(|&p99| p99 > allowed)
+}
+
+/// How long the client did not run, and what share of the run that is, if it is much.
+fn absent(health: &Health) -> Option<(Duration, f64)> {
+    let Machine { stopped, slept, .. } = health.machine;
+    let absent = stopped + slept;
+    let wall = health.lanes.iter().map(|lane| lane.wall).max()? + slept;
+    let share = absent.as_secs_f64() / wall.as_secs_f64();
+    (absent > STOPPED && share > STOPPED_SHARE).then_some((absent, share))
+}
+
+/// A stop that is too short for the verdict and long enough to show in maxima.
+pub(super) fn stop(health: &Health) -> Option<Finding> {
+    let Machine { stops, longest_stop, .. } = health.machine;
+    (longest_stop > STOPPED && absent(health).is_none()).then(|| Finding {
+        evidence: format!(
+            "the client did not run for up to {:.2} s ({stops} stops)",
+            longest_stop.as_secs_f64()
+        ),
+        advice: "too little of the run to matter, but for maxima",
+    })
+}
+
+/// Data that nobody could read when it came, since the network had lost or delayed what belongs before it.
+pub(super) fn held(health: &Health) -> Option<Finding> {
+    let held = health.sum(|lane| lane.held);
+    let longest = health.lanes.iter().map(|lane| lane.held_longest).max().unwrap_or_default();
+    (held > 0).then(|| Finding {
+        evidence: format!(
+            "the network lost or reordered packets: {held} reads had waited for one, up to {:.1} ms",
+            ms(longest)
+        ),
+        advice: "that time is in the latencies, and is neither the client's nor the server's",
+    })
+}
+
+/// What a closed loop lost because the ends that let further requests go were seen late: in ms for each end, and as a
+/// share of its load. `None` if that is little, or nothing waited for an end.
+fn lost(evidence: &Evidence, health: &Health) -> Option<(f64, f64)> {
+    let sum = |part: fn(&LaneHealth) -> Duration| -> f64 {
+        health.lanes.iter().map(|lane| part(lane).as_secs_f64()).sum()
+    };
+    let (sent, followers) = (evidence.ledger.sent as f64, evidence.followers as f64);
+    let unseen = sum(|lane| lane.unseen);
+    let each = unseen * 1e3 / sent.max(1.0);
+    let share = unseen / sum(|lane| lane.in_flight).max(unseen) * followers / sent.max(1.0);
+    (each > ms(LATE) && share > LATE_SHARE).then_some((each, share))
+}

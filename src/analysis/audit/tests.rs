@@ -1,0 +1,226 @@
+//! Runs that are sound, and runs that are not.
+
+use super::*;
+use crate::analysis::metric::testing::record;
+use crate::health::{Lag, LaneHealth};
+use crate::model::{Failure, FailureKind, Phase};
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// What a thread sees of two requests of 200 ms with three events, one after the other.
+fn health() -> Health {
+    let mut lag = Lag::default();
+    for at in 0..6 {
+        lag.add(ms(at * 100), Duration::from_micros(50));
+    }
+    let lane = LaneHealth {
+        lag,
+        reads: 6,
+        events: 6,
+        bytes: 600,
+        cpu: ms(20),
+        run_delay: Some(ms(1)),
+        wall: ms(400),
+        in_flight: ms(400),
+        ..LaneHealth::default()
+    };
+    Health { lanes: vec![lane], ..Health::default() }
+}
+
+fn records() -> Vec<RequestRecord> {
+    vec![
+        record(0, &[50, 100, 200], &["a", "b", "c"]),
+        record(200, &[250, 300, 400], &["a", "b", "c"]),
+    ]
+}
+
+fn failed(mut record: RequestRecord) -> RequestRecord {
+    record.outcome = Outcome::Failed(Failure {
+        kind: FailureKind::Transport,
+        phase: Phase::Stream,
+        status: None,
+        message: String::new(),
+        excerpt: None,
+    });
+    record
+}
+
+fn evidence(records: &[RequestRecord]) -> Evidence {
+    let mut evidence = Evidence::new(true);
+    for record in records {
+        evidence.add(record);
+    }
+    evidence
+}
+
+fn audit_of(records: &[RequestRecord], health: &Health) -> Audit {
+    Audit::new(evidence(records), Asked::default(), records.len() as u64, 0, health)
+}
+
+#[test]
+fn a_calm_run_is_sound() {
+    let audit = audit_of(&records(), &health());
+    assert!(audit.sound(), "{audit:?}");
+    assert_eq!(audit.checks.len(), 5);
+    assert_eq!(audit.offered_rate, Some(5.0));
+    assert_eq!(audit.achieved_rate, Some(5.0));
+}
+
+#[test]
+fn ledgers() {
+    let mut unsent = record(0, &[], &[]);
+    (unsent.outcome, unsent.sent) = (Outcome::NotSent, None);
+    let three = [record(0, &[5], &["a"]), failed(record(0, &[5], &["a"])), unsent];
+    let evidence = evidence(&three);
+    assert_eq!(evidence.unfinished(), 1);
+    let ledger = Ledger { scheduled: 3, ..evidence.ledger };
+    let want = Ledger {
+        scheduled: 3,
+        sent: 2,
+        never_sent: 1,
+        completed: 1,
+        failed: 1,
+        cancelled: 0,
+        resent: 0,
+        unfinished: 0,
+    };
+    assert_eq!(ledger, want);
+    assert!(ledger.balances());
+    assert!(!Ledger { scheduled: 4, ..ledger }.balances(), "one is missing");
+    assert!(
+        Ledger { scheduled: 4, unfinished: 1, ..ledger }.balances(),
+        "it is known that one is missing"
+    );
+}
+
+/// The names of the checks that fail.
+fn broken(records: &[RequestRecord], health: &Health) -> Vec<&'static str> {
+    let audit = audit_of(records, health);
+    audit.checks.iter().filter(|check| !check.passed).map(|check| check.name).collect()
+}
+
+#[test]
+fn each_law_can_be_broken() {
+    let mut wrong = records();
+    wrong[0].headers = Some(ms(60));
+    assert_eq!(broken(&wrong, &health()), ["order"]);
+    let mut wrong = records();
+    wrong[0].done = Some(ms(400));
+    assert_eq!(broken(&wrong, &health()), ["little"]);
+    let mut lost = health();
+    lost.lanes[0].events = 7;
+    assert_eq!(broken(&records(), &lost), ["events"]);
+    let mut wrong = records();
+    wrong[1].output_tokens.as_mut().unwrap().count = 2;
+    assert_eq!(broken(&wrong, &health()), ["tokens"]);
+}
+
+#[test]
+fn each_limit_is_told() {
+    let evidence = |records: &[RequestRecord], health: &Health| {
+        let audit = audit_of(records, health);
+        audit.limits.iter().map(|limit| limit.evidence.clone()).collect::<Vec<_>>()
+    };
+    let mut late = records();
+    (late[1].due, late[1].released) = (ms(100), ms(150));
+    assert_eq!(evidence(&late, &health()), ["requests were sent late, p99 49.50 ms"]);
+    let with = |change: fn(&mut LaneHealth)| {
+        let mut health = health();
+        change(&mut health.lanes[0]);
+        evidence(&records(), &health)
+    };
+    assert_eq!(
+        with(|lane| lane.cpu = ms(380)),
+        ["a thread of the load was busy for 95 % of the run"]
+    );
+    assert_eq!(
+        with(|lane| lane.run_delay = Some(ms(100))),
+        ["a thread of the load waited for a CPU for 25 % of the run"]
+    );
+    let slow = |lane: &mut LaneHealth| {
+        lane.lag = Lag::default();
+        lane.lag.add(ms(1), ms(30));
+        lane.merged = 1;
+    };
+    let told = with(slow);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("data waited to be read, p99 30."), "{told:?}");
+    assert_eq!(told[1], "16.7 % of the events share their time with a later one");
+}
+
+/// A request without tokens that was due at `due` ms, sent at `sent` ms and took `took` ms.
+fn whole(due: u64, sent: u64, took: u64) -> RequestRecord {
+    let mut record = record(sent, &[], &[]);
+    (record.due, record.released) = (ms(due), ms(due));
+    (record.done, record.output_tokens) = (Some(ms(sent + took)), None);
+    record
+}
+
+#[test]
+fn nobody_is_late_for_what_does_not_exist() {
+    let late = |records: &[RequestRecord]| {
+        let audit = audit_of(records, &Health::default());
+        audit.limits.iter().any(|limit| limit.evidence.contains("sent late"))
+    };
+    let spaced = |each: &dyn Fn(u64) -> RequestRecord| (0..50).map(each).collect::<Vec<_>>();
+    let streamed = |at: u64, late: u64, ttft: u64| {
+        let mut one = record(at + late, &[at + late + ttft], &["a"]);
+        (one.due, one.released) = (ms(at), ms(at));
+        one
+    };
+    for (name, is_late, records) in [
+        ("answers that take long", false, spaced(&|i| whole(i * 10, i * 10 + 3, 200))),
+        ("answers that are quick", true, spaced(&|i| whole(i * 10, i * 10 + 3, 20))),
+        ("streams that take long", false, spaced(&|i| streamed(i * 10, 3, 200))),
+        ("streams that are quick", true, spaced(&|i| streamed(i * 10, 3, 20))),
+        ("all at once", false, spaced(&|i| whole(0, i, 1))),
+        ("no answer at all", false, spaced(&|i| failed(whole(i * 10, i * 10 + 3, 1)))),
+        ("one alone", false, vec![whole(0, 50, 1)]),
+    ] {
+        assert_eq!(late(&records), is_late, "{name}");
+    }
+}
+
+#[test]
+fn ends_that_are_seen_late_cost_a_closed_loop() {
+    // Each goes when the one before has ended.
+    let closed = |gap: u64| {
+        let at = move |i: u64| i * (100 + gap);
+        (0..10).map(move |i| {
+            let mut one = record(at(i), &[at(i) + 50, at(i) + 100], &["a", "b"]);
+            (one.due, one.released) = (ms(0), ms(at(i)));
+            one
+        })
+    };
+    let lost = |gap: u64, records: &[RequestRecord]| {
+        let mut health = health();
+        let lane = &mut health.lanes[0];
+        (lane.events, lane.wall) = (20, ms(10 * (100 + gap)));
+        (lane.in_flight, lane.unseen) = (ms(10 * (100 + gap)), ms(10 * gap));
+        let audit = audit_of(records, &health);
+        assert!(audit.checks.iter().all(|check| check.passed), "{:?}", audit.checks);
+        audit.limits.iter().map(|limit| limit.evidence.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        lost(25, &closed(25).collect::<Vec<_>>()),
+        ["ends were seen late, 25.00 ms each: the closed loop lost 18.0 % of its load"]
+    );
+    assert_eq!(lost(1, &closed(1).collect::<Vec<_>>()), [""; 0]);
+    // The same where nothing waits for an end.
+    let open: Vec<RequestRecord> =
+        closed(25).map(|one| RequestRecord { due: one.released, ..one }).collect();
+    assert_eq!(lost(25, &open), [""; 0]);
+}
+
+#[test]
+fn a_starved_run_still_adds_up() {
+    // The thread saw the end of the first request 5 s late; no more slack follows from that.
+    let mut late = health();
+    late.lanes[0].lag.add(ms(5400), ms(5000));
+    (late.lanes[0].in_flight, late.lanes[0].unseen) = (ms(5400), ms(5000));
+    assert_eq!(broken(&records(), &late), [""; 0]);
+    late.lanes[0].unseen = ms(4000);
+    assert_eq!(broken(&records(), &late), ["little"]);
+}

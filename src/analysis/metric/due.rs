@@ -1,0 +1,60 @@
+//! Latencies from the due time: what a user who comes by the schedule waits, whoever made him wait.
+//!
+//! - `ttft_from_due`: first output − `due`.
+//! - `e2e_from_due`: `done` − `due`.
+//!
+//! Both over completed requests. Beside TTFT and E2E latency they contain the time under the cap on requests in flight,
+//! the client's own lateness, and the opening of connections: nothing of the load is left out because it was late.
+
+use super::latencies::Latencies;
+use super::{Ended, Gather, Metric, Run, Stat, Terms, ms};
+use crate::model::RequestRecord;
+
+pub(super) const METRIC: Metric = Metric { name: "due", gather: |terms| Box::new(Due::new(terms)) };
+
+#[derive(Debug)]
+struct Due(Latencies, Latencies);
+
+impl Due {
+    fn new(terms: &Terms<'_>) -> Self {
+        let ttft = |r: &RequestRecord| Some(ms(r.first_token()?.saturating_sub(r.due)));
+        let e2e = |r: &RequestRecord| Some(ms(r.done?.saturating_sub(r.due)));
+        Self(
+            Latencies::new(terms, "ttft_from_due", ttft),
+            Latencies::new(terms, "e2e_from_due", e2e),
+        )
+    }
+}
+
+impl Gather for Due {
+    fn add(&mut self, request: &Ended<'_>) {
+        self.0.add(request);
+        self.1.add(request);
+    }
+
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+        let Self(ttft, e2e) = *self;
+        // What other clients do not print needs no 0 in the place of what does not exist.
+        let nobody = Run { completed: 0, ..*run };
+        [ttft.into_stats(&nobody), e2e.into_stats(&nobody)].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::analysis::metric::Figure;
+    use crate::analysis::metric::testing::{figure, record, stats_of};
+
+    #[test]
+    fn waiting_counts() {
+        let mut late = record(500, &[700, 900], &["a", "b"]);
+        late.due = Duration::from_millis(100);
+        let records = [late];
+        let stats = stats_of(&METRIC, &records);
+        assert_eq!(figure(&stats, "mean_ttft_from_due_ms"), Figure::Real(600.0));
+        assert_eq!(figure(&stats, "mean_e2e_from_due_ms"), Figure::Real(800.0));
+    }
+}

@@ -1,0 +1,25 @@
+//! `event_itl`: each gap between two events of a completion is one entry, whatever the endpoint, pooled over completed
+//! requests.
+//!
+//! Where one event is one token it agrees with the ITL of the table and with `token_itl`.
+
+use super::{Ended, Gather, Metric, Run, Stat, distribution, ms};
+use crate::analysis::stats::Samples;
+
+pub(super) const METRIC: Metric =
+    Metric { name: "event_itl", gather: |terms| Box::new(EventItl(terms.samples())) };
+
+/// In ms.
+#[derive(Debug)]
+struct EventItl(Samples);
+
+impl Gather for EventItl {
+    fn add(&mut self, request: &Ended<'_>) {
+        let gaps = request.completed().into_iter().flat_map(|record| record.events.gaps());
+        gaps.for_each(|gap| self.0.add(ms(gap.length())));
+    }
+
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+        distribution(run, "event_itl", self.0)
+    }
+}

@@ -1,0 +1,169 @@
+//! ITL per token, whatever the endpoint, and the peak in tokens.
+//!
+//! - `token_itl`: a gap that brought k tokens counts as k entries of its k-th part.
+//!   k is by how much the server's running count rose, where each event has one, else the event's share of the output
+//!   tokens by what the local tokenizer finds in the pieces of text; where there are as many tokens as events, each event
+//!   is one token. An event without a whole token leaves its gap to the next one.
+//! - `peak_output_tokens_per_s`: most tokens that arrived in one of the seconds counted from the first send.
+//!
+//! Where one event is one token both agree with the figures of the table.
+
+use std::time::Duration;
+
+use super::{Ended, Gather, Metric, Run, Stat, distribution, real};
+use crate::analysis::stats::{BySecond, Samples};
+use crate::model::{PerCompletion, RequestRecord};
+
+pub(super) const METRIC: Metric = Metric {
+    name: "token_itl",
+    gather: |terms| {
+        let (origin, seconds) = (terms.origin, BySecond::default());
+        Box::new(TokenItl { origin, ms: terms.samples(), seconds })
+    },
+};
+
+#[derive(Debug)]
+struct TokenItl {
+    origin: Duration,
+    ms: Samples,
+    seconds: BySecond,
+}
+
+impl Gather for TokenItl {
+    fn add(&mut self, request: &Ended<'_>) {
+        let Some(record) = request.completed() else { return };
+        let shares = request.pieces.filter(|_| asks_pieces(record));
+        let shares = shares.map(|pieces| shared(pieces, record.output_count()));
+        let tokens_of = shares.as_deref().unwrap_or_else(|| told(record));
+        // Gaps of each completion that no token has ended yet.
+        let mut left: PerCompletion<f64> = PerCompletion::default();
+        for gap in record.events.gaps() {
+            let tokens = tokens_of.get(gap.event).copied().unwrap_or(gap.tokens);
+            let mut length = gap.length().as_secs_f64();
+            if shares.is_some() {
+                let left = left.entry(record.events.completion_of(gap.event));
+                length += std::mem::take(left);
+                if tokens == 0 {
+                    *left = length;
+                }
+            }
+            let each = length / f64::from(tokens.max(1));
+            self.ms.add_times(each * 1e3, tokens.into());
+        }
+        for (&at, &tokens) in record.events.at_ns.iter().zip(tokens_of) {
+            let second = Duration::from_nanos(at).saturating_sub(self.origin).as_secs();
+            self.seconds.add(second, tokens);
+        }
+    }
+
+    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+        let mut stats = distribution(run, "token_itl", self.ms);
+        let peak = (run.completed > 0).then(|| self.seconds.most() as f64);
+        stats.push(real("peak_output_tokens_per_s", peak));
+        stats
+    }
+}
+
+/// Tokens of each event of `record`, as the server told them.
+fn told(record: &RequestRecord) -> &[u32] {
+    let events = &record.events;
+    if events.counted.is_empty() { &events.tokens } else { &events.counted }
+}
+
+/// `count` tokens shared among events by what the local tokenizer finds in their pieces, which may be more or fewer in
+/// all: text does not always encode to the tokens that it was made of. Each event has one, if there are enough.
+fn shared(pieces: &[u32], count: u64) -> Vec<u32> {
+    let least = u64::from(count >= pieces.len() as u64);
+    let weight = |&piece: &u32| u64::from(piece.max(1)) - least;
+    let all: u64 = pieces.iter().map(weight).sum();
+    let rest = count - least * pieces.len() as u64;
+    let (mut before, mut weights) = (0, 0);
+    let share = |piece: &u32| {
+        weights += weight(piece);
+        // Counts and texts have caps by which this stays far below what the type holds.
+        let until = (rest * weights).checked_div(all).unwrap_or(0);
+        let share = until - std::mem::replace(&mut before, until) + least;
+        u32::try_from(share).unwrap_or(u32::MAX)
+    };
+    pieces.iter().map(share).collect()
+}
+
+/// Whether only the tokens of its pieces of text tell how many came with each event of `record`: the server did not
+/// tell them with the events, and each being one does not agree with its count.
+pub fn asks_pieces(record: &RequestRecord) -> bool {
+    let events = record.events.len();
+    let told: u64 = record.events.tokens.iter().map(|&k| u64::from(k)).sum();
+    record.completed()
+        && record.events.text_ends.len() == events
+        && record.events.counted.is_empty()
+        && told == events as u64
+        && record.output_count() != told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::metric::testing::{ended, figure, record, stats};
+    use crate::analysis::metric::{Close, Figure, Terms};
+    use crate::model::{OutputTokens, TokenSource};
+
+    /// The mean `token_itl` of `record` in ms, whose pieces have `pieces` tokens, and the peak.
+    fn figures(record: RequestRecord, pieces: &[u32]) -> (f64, Figure) {
+        let records = [record];
+        let requests = ended(&records).map(|ended| Ended { pieces: Some(pieces), ..ended });
+        let stats = stats(&METRIC, requests, &Terms::default(), Close::default());
+        let mean = figure(&stats, "mean_token_itl_ms").number().unwrap();
+        ((mean * 1e6).round() / 1e6, figure(&stats, "peak_output_tokens_per_s"))
+    }
+
+    fn counted(count: u64) -> OutputTokens {
+        OutputTokens { count, source: TokenSource::Server }
+    }
+
+    #[test]
+    fn gaps_are_shared_where_events_hold_several_tokens() {
+        let mut several = record(0, &[100, 400, 1000], &["a", " b c d", " e f"]);
+        assert!(!asks_pieces(&several), "as many tokens as events");
+        assert_eq!(figures(several.clone(), &[1, 3, 2]), (450.0, Figure::Real(2.0)));
+        several.output_tokens = Some(counted(6));
+        assert!(asks_pieces(&several));
+        assert_eq!(figures(several, &[1, 3, 2]), (180.0, Figure::Real(4.0)));
+    }
+
+    #[test]
+    fn pieces_share_what_was_counted() {
+        for (pieces, count, want) in [
+            (&[1, 3, 2][..], 6, &[1, 3, 2][..]),
+            (&[2, 6, 4], 6, &[1, 3, 2]),
+            (&[1, 1, 1], 6, &[1, 1, 1]),
+            (&[1, 5, 1], 5, &[1, 3, 1]),
+            (&[1, 1, 1, 1], 2, &[0, 1, 0, 1]),
+            (&[1, 1], 0, &[0, 0]),
+        ] {
+            assert_eq!(shared(pieces, count), want, "{pieces:?} {count}");
+        }
+        // A character in each event: two of them make a token, whose gap is from the token before.
+        let mut letters = record(0, &[100, 200, 300, 400], &["a", "b", "c", "d"]);
+        letters.output_tokens = Some(counted(2));
+        assert_eq!(figures(letters, &[1, 1, 1, 1]), (150.0, Figure::Real(2.0)));
+    }
+
+    #[test]
+    fn running_counts_of_the_server_go_before_pieces() {
+        let mut running = record(0, &[100, 400, 1000], &["a", " b c d", " e f"]);
+        running.output_tokens = Some(counted(9));
+        running.events.counted = vec![2, 0, 6];
+        assert!(!asks_pieces(&running), "not to be counted once more");
+        assert_eq!(running.itl().collect::<Vec<_>>(), [0.3, 0.6], "an entry for each event");
+        assert_eq!(figures(running, &[1, 3, 2]), (100.0, Figure::Real(6.0)));
+    }
+
+    #[test]
+    fn counts_of_the_server_are_taken_as_they_are() {
+        let mut told = record(0, &[100, 400], &["a", "b c d"]);
+        told.events.tokens = vec![1, 3];
+        told.events.text_ends = Vec::new();
+        assert!(!asks_pieces(&told));
+        assert_eq!(figures(told, &[]), (100.0, Figure::Real(4.0)));
+    }
+}

@@ -1,0 +1,4 @@
+//! Calls around the load: readiness, models, caches, profilers.
+
+pub mod probe;
+pub mod profiler;

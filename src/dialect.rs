@@ -1,0 +1,189 @@
+//! Outputs: how a report is written.
+//!
+//! A dialect is one tool's way to print and to store results: one file and one line of [`ALL`].
+
+mod release;
+mod sglang;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+pub use self::release::Version;
+pub use self::sglang::one_batch;
+use crate::analysis::metric::SteadyState;
+use crate::analysis::report::{Facts, Report};
+
+/// Every dialect; the first is the default.
+pub static ALL: &[&dyn Dialect] = &[&sglang::Sglang];
+
+/// A part of a table that is there only if it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// What `--goodput` asks for.
+    Goodput,
+    /// What `--cache-report` asks for.
+    Cache,
+}
+
+/// One tool's way to print and to store results, over its releases.
+pub trait Dialect: Sync + fmt::Debug {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// The releases whose layout is known, oldest first; the last is what the name alone stands for.
+    fn versions(&self) -> &'static [Version];
+
+    /// The table for people as `version` prints it, with a line end after each line.
+    fn table(&self, report: &Report<'_>, version: Version) -> String;
+
+    /// Whether the table of `version` has a part.
+    fn has(&self, section: Section, version: Version) -> bool;
+
+    /// The result as one line of JSON with the keys of `version`, and its line end;
+    /// `details` adds arrays with one entry per request.
+    fn line(&self, report: &Report<'_>, version: Version, details: bool) -> String;
+
+    /// The table of a run's steady state.
+    fn steady_state_table(&self, steady: &SteadyState) -> String;
+
+    /// The steady state as one line of JSON, with its line end.
+    fn steady_state_line(&self, steady: &SteadyState) -> String;
+
+    /// The table of a run that is after throughput alone;
+    /// `last` is the throughput that the server measured last, in tokens/s.
+    fn offline_table(&self, report: &Report<'_>, last: Option<f64>) -> String;
+
+    /// The result of such a run as one line of JSON, with its line end.
+    fn offline_line(&self, report: &Report<'_>, last: Option<f64>) -> String;
+
+    /// The name that `version` gives to the result file when the user gives none;
+    /// `date` is the local month and day.
+    fn file_name(&self, facts: &Facts, version: Version, date: &str) -> String;
+}
+
+/// A dialect and one of its releases, as in `sglang@0.5.6` or `sglang`.
+#[derive(Debug, Clone, Copy)]
+pub struct Choice {
+    dialect: &'static dyn Dialect,
+    version: Version,
+}
+
+impl Choice {
+    /// The table; see [`Dialect::table`].
+    pub fn table(&self, report: &Report<'_>) -> String {
+        self.dialect.table(report, self.version)
+    }
+
+    /// Whether its table has a part; see [`Dialect::has`].
+    pub fn has(&self, section: Section) -> bool {
+        self.dialect.has(section, self.version)
+    }
+
+    /// The line of JSON; see [`Dialect::line`].
+    pub fn line(&self, report: &Report<'_>, details: bool) -> String {
+        self.dialect.line(report, self.version, details)
+    }
+
+    /// The table of the steady state; see [`Dialect::steady_state_table`].
+    pub fn steady_state_table(&self, steady: &SteadyState) -> String {
+        self.dialect.steady_state_table(steady)
+    }
+
+    /// The steady state as a line of JSON; see [`Dialect::steady_state_line`].
+    pub fn steady_state_line(&self, steady: &SteadyState) -> String {
+        self.dialect.steady_state_line(steady)
+    }
+
+    /// The table of throughput; see [`Dialect::offline_table`].
+    pub fn offline_table(&self, report: &Report<'_>, last: Option<f64>) -> String {
+        self.dialect.offline_table(report, last)
+    }
+
+    /// The line of throughput; see [`Dialect::offline_line`].
+    pub fn offline_line(&self, report: &Report<'_>, last: Option<f64>) -> String {
+        self.dialect.offline_line(report, last)
+    }
+
+    /// The name of the result file; see [`Dialect::file_name`].
+    pub fn file_name(&self, facts: &Facts, date: &str) -> String {
+        self.dialect.file_name(facts, self.version, date)
+    }
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, version) = match text.split_once('@') {
+            Some((name, version)) => (name, Some(version)),
+            None => (text, None),
+        };
+        let Some(&dialect) = ALL.iter().find(|dialect| dialect.name() == name) else {
+            return Err(format!("must be one of {}", known()));
+        };
+        let versions = dialect.versions();
+        let version = match version {
+            None => versions.last().copied(),
+            Some(text) => Version::parse(text).and_then(|version| version.nearest(versions)),
+        };
+        let version = version.ok_or_else(|| format!("must be one of {}", known()))?;
+        Ok(Self { dialect, version })
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.dialect.name(), self.version)
+    }
+}
+
+impl Serialize for Choice {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+/// What may be chosen, for messages.
+fn known() -> String {
+    let each = ALL.iter().map(|dialect| {
+        let versions: Vec<String> = dialect.versions().iter().map(ToString::to_string).collect();
+        format!("{0} or {0}@VERSION with VERSION {1}", dialect.name(), versions.join(", "))
+    });
+    each.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_ordered() {
+        for dialect in ALL {
+            assert!(dialect.versions().is_sorted(), "{}", dialect.name());
+            assert!(!dialect.versions().is_empty(), "{}", dialect.name());
+        }
+    }
+
+    #[test]
+    fn choices() {
+        for (text, shown) in [
+            ("sglang", "sglang@0.5.23"),
+            ("sglang@0.5.6.post2", "sglang@0.5.6"),
+            ("sglang@0.5.7", "sglang@0.5.6"),
+            ("sglang@0.5.10.post1", "sglang@0.5.10"),
+            ("sglang@0.2.15", "sglang@0.2.15"),
+        ] {
+            assert_eq!(text.parse::<Choice>().unwrap().to_string(), shown);
+        }
+        for text in ["", "vllm", "sglang@", "sglang@0.5", "sglang@0.3.0", "sglang@9.9.9"] {
+            let error = text.parse::<Choice>().unwrap_err();
+            assert_eq!(
+                error,
+                "must be one of sglang or sglang@VERSION with VERSION \
+                 0.2.15, 0.4.1, 0.4.6, 0.5.1, 0.5.6, 0.5.8, 0.5.10, 0.5.15, 0.5.23"
+            );
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The table and the JSONL line of SGLang's `bench_serving`, from 0.2.15 to 0.5.23.
+
+mod line;
+mod offline;
+pub mod one_batch;
+mod sections;
+mod steady_state;
+mod table;
+
+use serde_json::Value;
+
+use super::release::Version;
+use super::{Dialect, Section};
+use crate::analysis::metric::SteadyState;
+use crate::analysis::report::{Facts, Report};
+
+const V0_2_15: Version = Version::new(0, 2, 15);
+const V0_4_1: Version = Version::new(0, 4, 1);
+const V0_4_6: Version = Version::new(0, 4, 6);
+const V0_5_1: Version = Version::new(0, 5, 1);
+const V0_5_6: Version = Version::new(0, 5, 6);
+const V0_5_8: Version = Version::new(0, 5, 8);
+const V0_5_10: Version = Version::new(0, 5, 10);
+const V0_5_15: Version = Version::new(0, 5, 15);
+const V0_5_23: Version = Version::new(0, 5, 23);
+
+/// The dialect.
+#[derive(Debug)]
+pub(super) struct Sglang;
+
+impl Dialect for Sglang {
+    fn name(&self) -> &'static str {
+        "sglang"
+    }
+
+    fn versions(&self) -> &'static [Version] {
+        &[V0_2_15, V0_4_1, V0_4_6, V0_5_1, V0_5_6, V0_5_8, V0_5_10, V0_5_15, V0_5_23]
+    }
+
+    fn table(&self, report: &Report<'_>, version: Version) -> String {
+        table::render(report, version)
+    }
+
+    fn has(&self, section: Section, version: Version) -> bool {
+        table::has(section, version)
+    }
+
+    fn line(&self, report: &Report<'_>, version: Version, details: bool) -> String {
+        line::render(report, version, details)
+    }
+
+    fn steady_state_table(&self, steady: &SteadyState) -> String {
+        steady_state::table(steady)
+    }
+
+    fn steady_state_line(&self, steady: &SteadyState) -> String {
+        steady_state::line(steady)
+    }
+
+    fn offline_table(&self, report: &Report<'_>, last: Option<f64>) -> String {
+        offline::table(report, last)
+    }
+
+    fn offline_line(&self, report: &Report<'_>, last: Option<f64>) -> String {
+        offline::line(report, last)
+    }
+
+    fn file_name(&self, facts: &Facts, version: Version, date: &str) -> String {
+        let flag = |key: &str| match facts.config.get(key) {
+            Some(Value::String(text)) => text.clone(),
+            value => value.map(ToString::to_string).unwrap_or_default(),
+        };
+        let lengths = || format!("{}_{}", flag("random_input_len"), flag("random_output_len"));
+        let rest = if facts.dataset_name.starts_with("random") {
+            lengths()
+        } else if version <= V0_5_1 {
+            // Whatever the dataset was.
+            "sharegpt".to_owned()
+        } else if facts.dataset_name == "image" {
+            let (count, resolution) = (flag("image_count"), flag("image_resolution"));
+            format!("{}_{count}imgs_{resolution}", lengths())
+        } else {
+            facts.dataset_name.clone()
+        };
+        format!("{}_{date}_{}_{rest}.jsonl", facts.backend, flag("num_prompts"))
+    }
+}

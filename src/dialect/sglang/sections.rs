@@ -1,0 +1,182 @@
+//! Sections of the table and keys of the line that are there if the user asks for them.
+
+use serde_json::{Map, Value, json};
+
+use super::line::number;
+use super::table::{heading, line, value};
+use crate::analysis::metric::{Figure, Slo};
+use crate::analysis::report::Report;
+use crate::model::RequestRecord;
+use crate::output::door::one_line;
+
+/// Figures that the keys of goodput tell, some under names of their own.
+pub(super) fn goodput_figures(report: &Report<'_>) -> Vec<&'static str> {
+    let mut keys = vec!["request_goodput", "slo_attainment"];
+    keys.extend(report.facts.slos.iter().map(Slo::key));
+    keys
+}
+
+/// Figures that the object `cache_report` tells, some under names of their own.
+pub(super) const CACHE_FIGURES: &[&str] = &[
+    "cache_prompt_tokens",
+    "total_cached_tokens",
+    "cache_hit_rate_pct",
+    "device_cached_tokens",
+    "host_cached_tokens",
+    "storage_cached_tokens",
+];
+
+/// The section "Goodput", if there are objectives.
+pub(super) fn goodput(report: &Report<'_>) -> String {
+    let slos = &report.facts.slos;
+    if slos.is_empty() {
+        return String::new();
+    }
+    let shown: Vec<String> =
+        slos.iter().map(|slo| format!("{}:{}", slo.latency.name(), general(slo.ms))).collect();
+    let percent = |key: &str| value(report.figure(key).number().map(|share| share * 1e2).into());
+    let mut out = heading("Goodput");
+    out += &line("SLOs (ms):", &shown.join(" "));
+    out += &line("Request goodput (req/s):", &value(report.figure("request_goodput")));
+    out += &line("SLO attainment (%):", &percent("slo_attainment"));
+    for slo in slos {
+        let label = format!("{} SLO attainment (%):", slo.latency.name().to_uppercase());
+        out += &line(&label, &percent(slo.key()));
+    }
+    out
+}
+
+/// The section "Cache Hit Details", if it is asked for. Its percentages are not padded.
+pub(super) fn cache(report: &Report<'_>) -> String {
+    if !report.facts.cache_report {
+        return String::new();
+    }
+    let figure = |key: &str| report.figure(key);
+    let total = figure("total_cached_tokens").number().unwrap_or(0.0);
+    let some = |key: &str| figure(key).number().is_some_and(|n| n > 0.0);
+    let mut tiers = Vec::new();
+    if figure("device_cached_tokens") != Figure::Absent && total > 0.0 {
+        tiers.push(("  Device:".to_owned(), figure("device_cached_tokens")));
+        tiers.push(("  Host:".to_owned(), figure("host_cached_tokens")));
+        if some("storage_cached_tokens") {
+            let label = report.storage_backend.as_ref().map_or_else(
+                || "  Storage:".to_owned(),
+                |name| format!("  Storage ({}):", one_line(name)),
+            );
+            tiers.push((label, figure("storage_cached_tokens")));
+        }
+    }
+    let percent = |label: &str, share: f64| format!("{label:<40} {share:.1}%\n");
+    let mut out = heading("Cache Hit Details");
+    out += &line("Total prompt tokens:", &value(figure("cache_prompt_tokens")));
+    out += &line("Total cached tokens:", &value(figure("total_cached_tokens")));
+    for (label, tokens) in &tiers {
+        out += &line(label, &value(*tokens));
+    }
+    out += &percent("Cache hit rate:", figure("cache_hit_rate_pct").number().unwrap_or(0.0));
+    for (label, tokens) in &tiers {
+        out += &percent(label, tokens.number().unwrap_or(0.0) / total * 1e2);
+    }
+    out
+}
+
+/// The object `cache_report` of the line, if it is asked for.
+pub(super) fn cache_report(report: &Report<'_>) -> Option<Value> {
+    let figure = |key: &str| number(report.figure(key));
+    let stored = Some(figure("storage_cached_tokens")).filter(|n| n.as_u64() != Some(0));
+    let rate = report.figure("cache_hit_rate_pct").number().unwrap_or(0.0);
+    report.facts.cache_report.then(|| {
+        json!({
+            "total_prompt_tokens": figure("cache_prompt_tokens"),
+            "total_cached_tokens": figure("total_cached_tokens"),
+            "cache_hit_rate_pct": (rate * 1e2).round() / 1e2,
+            "device_cached_tokens": figure("device_cached_tokens"),
+            "host_cached_tokens": figure("host_cached_tokens"),
+            "storage_cached_tokens": stored,
+            "storage_backend": report.storage_backend,
+        })
+    })
+}
+
+/// The arrays that details have of the cache, with one entry per request.
+pub(super) fn cache_arrays(records: &[RequestRecord]) -> [(&'static str, Value); 2] {
+    let details = |record: &RequestRecord| -> Value {
+        let Some(tiers) = record.cached.as_ref().and_then(|cached| cached.tiers.as_ref()) else {
+            return Value::Null;
+        };
+        let mut object = Map::new();
+        object.insert("device".into(), tiers.device.into());
+        object.insert("host".into(), tiers.host.into());
+        if tiers.storage > 0 || tiers.storage_backend.is_some() {
+            object.insert("storage".into(), tiers.storage.into());
+            object.insert("storage_backend".into(), tiers.storage_backend.clone().into());
+        }
+        object.into()
+    };
+    let total = |record: &RequestRecord| record.cached.as_ref().map_or(0, |cached| cached.total);
+    [
+        ("cached_tokens", records.iter().map(total).collect()),
+        ("cached_tokens_details", records.iter().map(details).collect()),
+    ]
+}
+
+/// The keys of the line that tell of goodput, if there are objectives.
+pub(super) fn goodput_keys(report: &Report<'_>) -> Vec<(&'static str, Value)> {
+    let slos = &report.facts.slos;
+    if slos.is_empty() {
+        return Vec::new();
+    }
+    let by_latency = |value: &dyn Fn(&Slo) -> Value| -> Value {
+        slos.iter()
+            .map(|slo| (slo.latency.name().to_owned(), value(slo)))
+            .collect::<Map<_, _>>()
+            .into()
+    };
+    vec![
+        ("goodput_slos_ms", by_latency(&|slo| slo.ms.into())),
+        ("request_goodput", number(report.figure("request_goodput"))),
+        ("slo_attainment", number(report.figure("slo_attainment"))),
+        ("slo_attainment_by_metric", by_latency(&|slo| number(report.figure(slo.key())))),
+    ]
+}
+
+/// A number as C's `%g` gives it: six significant digits without zeros at the end.
+fn general(x: f64) -> String {
+    let scientific = format!("{x:.5e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let short = |text: &str| {
+        let digits = if text.contains('.') { text.trim_end_matches('0') } else { text };
+        digits.trim_end_matches('.').to_owned()
+    };
+    match usize::try_from(5 - exponent) {
+        Ok(decimals) if exponent >= -4 => short(&format!("{x:.decimals$}")),
+        _ => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{}e{sign}{:02}", short(digits), exponent.abs())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_as_c_writes_them() {
+        for (x, text) in [
+            (500.0, "500"),
+            (25.5, "25.5"),
+            (0.1, "0.1"),
+            (1_234_567.0, "1.23457e+06"),
+            (999_999.5, "1e+06"),
+            (123_456.0, "123456"),
+            (0.0001, "0.0001"),
+            (0.000_012_5, "1.25e-05"),
+            (1e20, "1e+20"),
+            (2.0 / 3.0, "0.666667"),
+        ] {
+            assert_eq!(general(x), text);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The "Serving Benchmark Result" table: a list of rows, each with its releases, its label, its figure and its condition.
+
+use super::super::release::{ALL, Releases, Version, between, except, since, until};
+use super::{V0_4_1, V0_4_6, V0_5_1, V0_5_6, V0_5_8, V0_5_10, V0_5_15, V0_5_23, sections};
+use crate::analysis::metric::Figure;
+use crate::analysis::report::Report;
+use crate::dialect;
+use crate::workload::arrival::Rate;
+
+/// Width of headings and of the rule at the end.
+const WIDTH: usize = 50;
+
+/// When a row is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Always,
+    /// Not for embeddings; releases before 0.5.10 know no such difference.
+    Generates,
+    /// For datasets with images.
+    Images,
+    /// The figure is there and is not 0.
+    NotZero,
+}
+
+/// What a row is.
+#[derive(Debug, Clone, Copy)]
+enum Row {
+    /// A heading between dashes.
+    Heading(&'static str, When),
+    /// A label and a fact of the run.
+    Fact(&'static str, fn(&Report<'_>) -> String),
+    /// A label and a figure: whole, or with two decimals.
+    Stat(&'static str, &'static str, When),
+    /// Lines that depend on what was asked for, maybe none.
+    Section(fn(&Report<'_>) -> String),
+}
+
+use Row::{Fact, Heading, Section, Stat};
+use When::{Always, Generates, Images, NotZero};
+
+/// The releases with rows on objectives, and those with rows on the prefix cache.
+const GOODPUT: Releases = since(V0_5_23);
+const CACHE: Releases = since(V0_5_15);
+
+/// Whether the table of `version` has a part.
+pub(super) fn has(section: dialect::Section, version: Version) -> bool {
+    let releases = match section {
+        dialect::Section::Goodput => GOODPUT,
+        dialect::Section::Cache => CACHE,
+    };
+    releases.contain(version)
+}
+
+/// The rows in their order.
+const ROWS: &[(Releases, Row)] = &[
+    (ALL, Fact("Backend:", |report| report.facts.backend.to_owned())),
+    (ALL, Fact("Traffic request rate:", rate)),
+    (between(V0_4_1, V0_4_6), Fact("Max reqeuest concurrency:", limit)),
+    (since(V0_5_1), Fact("Max request concurrency:", limit)),
+    (ALL, Stat("Successful requests:", "completed", Always)),
+    (ALL, Stat("Benchmark duration (s):", "duration", Always)),
+    (ALL, Stat("Total input tokens:", "total_input_tokens", Always)),
+    (since(V0_5_6), Stat("Total input text tokens:", "total_input_text_tokens", Always)),
+    (
+        between(V0_5_6, V0_5_6),
+        Stat("Total input vision tokens:", "total_input_vision_tokens", Always),
+    ),
+    (since(V0_5_8), Stat("Total input vision tokens:", "total_input_vision_tokens", Images)),
+    (ALL, Stat("Total generated tokens:", "total_output_tokens", Generates)),
+    (
+        ALL,
+        Stat("Total generated tokens (retokenized):", "total_output_tokens_retokenized", Generates),
+    ),
+    (ALL, Stat("Request throughput (req/s):", "request_throughput", Always)),
+    (ALL, Stat("Input token throughput (tok/s):", "input_throughput", Always)),
+    (ALL, Stat("Output token throughput (tok/s):", "output_throughput", Generates)),
+    (
+        since(V0_5_6),
+        Stat("Peak output token throughput (tok/s):", "max_output_tokens_per_s", Generates),
+    ),
+    (since(V0_5_6), Stat("Peak concurrent requests:", "max_concurrent_requests", Always)),
+    (since(V0_4_1), Stat("Total token throughput (tok/s):", "total_throughput", Generates)),
+    (since(V0_4_6), Stat("Concurrency:", "concurrency", Always)),
+    (since(V0_4_6), Stat("Accept length:", "accept_length", NotZero)),
+    (GOODPUT, Section(sections::goodput)),
+    (ALL, Heading("End-to-End Latency", Always)),
+    (ALL, Stat("Mean E2E Latency (ms):", "mean_e2e_latency_ms", Always)),
+    (ALL, Stat("Median E2E Latency (ms):", "median_e2e_latency_ms", Always)),
+    (since(V0_5_8), Stat("P90 E2E Latency (ms):", "p90_e2e_latency_ms", Always)),
+    (since(V0_5_15), Stat("P95 E2E Latency (ms):", "p95_e2e_latency_ms", Always)),
+    (since(V0_5_8), Stat("P99 E2E Latency (ms):", "p99_e2e_latency_ms", Always)),
+    (ALL, Heading("Time to First Token", Generates)),
+    (ALL, Stat("Mean TTFT (ms):", "mean_ttft_ms", Generates)),
+    (ALL, Stat("Median TTFT (ms):", "median_ttft_ms", Generates)),
+    (since(V0_5_15), Stat("P90 TTFT (ms):", "p90_ttft_ms", Generates)),
+    (since(V0_5_15), Stat("P95 TTFT (ms):", "p95_ttft_ms", Generates)),
+    (ALL, Stat("P99 TTFT (ms):", "p99_ttft_ms", Generates)),
+    (except(V0_4_6, V0_5_1), Heading("Time per Output Token (excl. 1st token)", Generates)),
+    (except(V0_4_6, V0_5_1), Stat("Mean TPOT (ms):", "mean_tpot_ms", Generates)),
+    (except(V0_4_6, V0_5_1), Stat("Median TPOT (ms):", "median_tpot_ms", Generates)),
+    (since(V0_5_15), Stat("P90 TPOT (ms):", "p90_tpot_ms", Generates)),
+    (since(V0_5_15), Stat("P95 TPOT (ms):", "p95_tpot_ms", Generates)),
+    (except(V0_4_6, V0_5_1), Stat("P99 TPOT (ms):", "p99_tpot_ms", Generates)),
+    (until(V0_4_1), Heading("Inter-token Latency", Generates)),
+    (since(V0_4_6), Heading("Inter-Token Latency", Generates)),
+    (ALL, Stat("Mean ITL (ms):", "mean_itl_ms", Generates)),
+    (ALL, Stat("Median ITL (ms):", "median_itl_ms", Generates)),
+    (since(V0_5_15), Stat("P90 ITL (ms):", "p90_itl_ms", Generates)),
+    (since(V0_4_6), Stat("P95 ITL (ms):", "p95_itl_ms", Generates)),
+    (ALL, Stat("P99 ITL (ms):", "p99_itl_ms", Generates)),
+    (since(V0_4_6), Stat("Max ITL (ms):", "max_itl_ms", Generates)),
+    (CACHE, Section(sections::cache)),
+];
+
+/// The rate as Python prints it.
+fn rate(report: &Report<'_>) -> String {
+    match report.facts.rate {
+        Rate::Unlimited => "inf".to_owned(),
+        Rate::PerSecond(rate) => python_float(rate),
+        Rate::Trace => "trace".to_owned(),
+    }
+}
+
+fn limit(report: &Report<'_>) -> String {
+    report.facts.max_concurrency.map_or_else(|| "not set".to_owned(), |n| n.to_string())
+}
+
+/// The table of `version`, beginning with an empty line.
+pub(super) fn render(report: &Report<'_>, version: Version) -> String {
+    let mut out = format!("\n{:=^WIDTH$}\n", " Serving Benchmark Result ");
+    let shown = |when: When, figure: Figure| match when {
+        Always => true,
+        Generates => report.facts.generates || version < V0_5_10,
+        Images => ["image", "mmmu"].contains(&report.facts.dataset_name.as_str()),
+        NotZero => figure.number().is_some_and(|x| x != 0.0),
+    };
+    for (_, row) in ROWS.iter().filter(|(releases, _)| releases.contain(version)) {
+        let (label, value) = match *row {
+            Heading(text, when) => {
+                if shown(when, Figure::Absent) {
+                    out += &heading(text);
+                }
+                continue;
+            }
+            Section(lines) => {
+                out += &lines(report);
+                continue;
+            }
+            Fact(label, fact) => (label, fact(report)),
+            Stat(label, key, when) => {
+                let figure = report.figure(key);
+                if !shown(when, figure) {
+                    continue;
+                }
+                (label, value(figure))
+            }
+        };
+        out += &line(label, &value);
+    }
+    out + &format!("{:=^WIDTH$}\n", "")
+}
+
+/// A heading between dashes.
+pub(super) fn heading(text: &str) -> String {
+    format!("{text:-^WIDTH$}\n")
+}
+
+/// A label and its value, padded to their columns.
+pub(super) fn line(label: &str, value: &str) -> String {
+    format!("{label:<40} {value:<10}\n")
+}
+
+/// A figure as the table shows it; `n/a` where there was nothing to compute it from.
+pub(super) fn value(figure: Figure) -> String {
+    match figure {
+        Figure::Count(n) => n.to_string(),
+        Figure::Real(x) => format!("{x:.2}"),
+        Figure::Absent => "n/a".to_owned(),
+    }
+}
+
+/// A number as Python's `str` gives it: the shortest digits that read back, `50.0`, `1e-05`, `1e+20`.
+pub(super) fn python_float(x: f64) -> String {
+    let scientific = format!("{x:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..16).contains(&exponent) {
+        let plain = format!("{x}");
+        return if plain.contains('.') { plain } else { plain + ".0" };
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_as_python_writes_them() {
+        for (x, text) in [
+            (100.0, "100.0"),
+            (7.5, "7.5"),
+            (0.1, "0.1"),
+            (1e-5, "1e-05"),
+            (1.5e-7, "1.5e-07"),
+            (0.0001, "0.0001"),
+            (1e20, "1e+20"),
+            (1e16, "1e+16"),
+            (123_456_789.0, "123456789.0"),
+            (1e15, "1000000000000000.0"),
+        ] {
+            assert_eq!(python_float(x), text);
+        }
+    }
+}

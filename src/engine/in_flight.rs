@@ -1,0 +1,421 @@
+//! A request under way: what arrives of its response, and the record that comes of it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::timeouts::Waiting;
+use crate::engine::system::{Charge, OWED, OWED_PER_TOKEN, OverBudget};
+use crate::engine::transport::Endpoint;
+use crate::engine::transport::message::{Head, Malformed, Part};
+use crate::model::{Failure, FailureKind, Outcome, Phase, PlannedRequest, RequestRecord};
+use crate::protocol::response::{Collector, Expect, Framing};
+use crate::sys;
+
+/// How long before a server closes an idle connection it is not used any more; a tenth of the time if that is longer,
+/// and at most half of it.
+const IDLE_MARGIN: Duration = Duration::from_millis(500);
+
+/// A request and what has arrived of its response; with the rounds before it, if it is part of a conversation.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// What is sent.
+    pub(super) request: PlannedRequest,
+    /// What is known so far.
+    pub(super) record: RequestRecord,
+    /// When the client took it up, for this attempt.
+    pub(super) begun: Duration,
+    response: Response,
+    /// When its round was taken up, at the first attempt.
+    taken_up: Duration,
+    /// When this attempt was sent first, if a kept connection lost it.
+    lost: Option<Duration>,
+    /// When the server wants to be asked again.
+    retry_after: Option<String>,
+    /// Whether the connection can be used again after the response.
+    keep_alive: bool,
+    /// How long the server keeps it open without a request, if it says so.
+    idle: Option<Duration>,
+    /// The messages of the conversation so far.
+    said: Vec<Value>,
+    /// The records of the rounds before.
+    pub(super) earlier: Vec<RequestRecord>,
+    /// The memory of all that is kept of it.
+    pub(super) charge: Charge,
+    /// The part of that for rounds that have ended, in bytes.
+    settled: usize,
+}
+
+/// Of an answer that is kept by more bytes than this the end is read only if there is memory for a copy.
+const LARGE: usize = 1 << 20;
+
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly all requests become, and lies on the path of each read"
+)]
+enum Response {
+    /// No head yet.
+    Awaited,
+    /// Status 200.
+    Good(Collector),
+    /// Another status: what to say of it, and the beginning of the body.
+    Refused(Failure, Vec<u8>),
+}
+
+/// How a response has come along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// More is to come.
+    Open,
+    /// It has ended.
+    Ended,
+}
+
+impl From<Malformed> for Failure {
+    /// The phase is set by who knows it.
+    fn from(malformed: Malformed) -> Self {
+        let kind = FailureKind::Malformed;
+        let message = malformed.to_string();
+        Self { kind, phase: Phase::Headers, status: None, message, excerpt: None }
+    }
+}
+
+impl Exchange {
+    /// The first round of `request`, which could have been sent since `released` and was taken up at `begun`.
+    pub(super) fn new(
+        request: PlannedRequest,
+        endpoint: usize,
+        released: Duration,
+        begun: Duration,
+        charge: Charge,
+    ) -> Self {
+        let mut record = RequestRecord::unsent(&request);
+        record.endpoint = endpoint;
+        record.released = released;
+        let said = request
+            .conversation
+            .as_ref()
+            .and_then(|conversation| conversation.rounds.first().cloned())
+            .unwrap_or_default();
+        Self {
+            request,
+            record,
+            begun,
+            taken_up: begun,
+            lost: None,
+            retry_after: None,
+            response: Response::Awaited,
+            keep_alive: false,
+            idle: None,
+            said,
+            earlier: Vec::new(),
+            charge,
+            settled: 0,
+        }
+    }
+
+    /// Number of events with output so far.
+    pub(super) fn events(&self) -> usize {
+        match &self.response {
+            Response::Good(collector) => collector.events(),
+            _ => 0,
+        }
+    }
+
+    /// Has what a read needs of it fetched.
+    pub(super) fn fetch(&self) {
+        sys::fetch(&self.response);
+    }
+
+    /// Has fetched what that leads to.
+    pub(super) fn fetch_further(&self) {
+        if let Response::Good(collector) = &self.response {
+            collector.fetch_further();
+        }
+    }
+
+    /// Whether the answer is whole, though its body may not have ended.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(&self.response, Response::Good(collector) if collector.said_done())
+    }
+
+    /// Ends a whole answer at `now`, whose body has not ended.
+    ///
+    /// # Errors
+    /// If the answer is none.
+    pub(super) fn finish(&mut self, now: Duration) -> Result<(), Failure> {
+        match &mut self.response {
+            Response::Good(collector) => collector.finish(now),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the connection can be used again.
+    pub(super) fn keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    /// How long the connection can be used again, if the server has named a time.
+    pub(super) fn usable_for(&self) -> Option<Duration> {
+        let idle = self.idle?;
+        // A request that is on its way when the server closes is lost.
+        Some(idle.saturating_sub((idle / 10).max(IDLE_MARGIN).min(idle / 2)))
+    }
+
+    /// Takes a part of the response that arrived at `at`, and returns the number of new output tokens.
+    ///
+    /// # Errors
+    /// If the request has failed.
+    pub(super) fn part(
+        &mut self,
+        part: Part<'_>,
+        at: Duration,
+        endpoint: &Endpoint,
+    ) -> Result<(u64, Step), Failure> {
+        match (part, &mut self.response) {
+            (Part::Head(head), _) => {
+                self.record.headers = Some(at);
+                self.head(&head, endpoint);
+                Ok((0, Step::Open))
+            }
+            (Part::Body(bytes), Response::Good(collector)) => {
+                let tokens = collector.chunk(bytes, at)?;
+                let (asked, held) = (self.request.output_len, collector.held());
+                afford(&mut self.charge, self.settled, held, asked, collector)?;
+                Ok((tokens, Step::Open))
+            }
+            (Part::Body(bytes), Response::Refused(failure, body)) => {
+                let room = Failure::EXCERPT.saturating_sub(body.len());
+                body.extend_from_slice(&bytes[..room.min(bytes.len())]);
+                // Enough was seen; what follows may have no end.
+                if room <= bytes.len() { Err(refused(failure, body)) } else { Ok((0, Step::Open)) }
+            }
+            (Part::End, Response::Good(collector)) => {
+                if collector.held() > LARGE {
+                    let (asked, held) = (self.request.output_len, collector.held() * 2);
+                    afford(&mut self.charge, self.settled, held, asked, collector)?;
+                }
+                collector.finish(at)?;
+                Ok((0, Step::Ended))
+            }
+            (Part::End, Response::Refused(failure, body)) => Err(refused(failure, body)),
+            (_, Response::Awaited) => Ok((0, Step::Open)),
+        }
+    }
+
+    fn head(&mut self, head: &Head, endpoint: &Endpoint) {
+        self.keep_alive = head.keep_alive;
+        self.idle = head.idle;
+        if head.status != 200 {
+            self.retry_after.clone_from(&head.retry_after);
+            let message = format!("HTTP status {} {}", head.status, head.reason);
+            let failure = Failure {
+                status: Some(head.status),
+                ..Failure::new(FailureKind::HttpStatus, Phase::Headers, message.trim_end())
+            };
+            self.response = Response::Refused(failure, Vec::new());
+            return;
+        }
+        let framing = Framing::of(head.content_type.as_deref(), endpoint.streams);
+        let expect = if endpoint.protocol.generates() { Expect::Tokens } else { Expect::NoTokens };
+        let collector = Collector::new(endpoint.protocol.decoder(), framing, expect)
+            .encoded(head.encoding.as_deref())
+            .answering(self.request.asked, self.request.body.len())
+            .foreseeing(self.request.output_len);
+        self.response = Response::Good(collector);
+    }
+
+    /// The connection broke, through TLS or otherwise, or was closed before the end: what that means for the request.
+    ///
+    /// # Errors
+    /// The failure, unless all that the protocol sends was there.
+    pub(super) fn broken(&mut self, why: &str, tls: bool, at: Duration) -> Result<(), Failure> {
+        match &mut self.response {
+            // Only HTTP's own end is missing.
+            Response::Good(collector) if collector.said_done() => collector.finish(at),
+            Response::Good(collector) => Err(Failure {
+                kind: if tls { FailureKind::Tls } else { FailureKind::EarlyEnd },
+                phase: collector.phase(),
+                status: Some(200),
+                message: why.to_owned(),
+                excerpt: None,
+            }),
+            Response::Refused(failure, body) => Err(refused(failure, body)),
+            // A server may look at the client's certificate when the client is done with the handshake already.
+            Response::Awaited if tls => Err(Failure {
+                kind: FailureKind::Tls,
+                phase: Phase::Connect,
+                status: None,
+                message: why.to_owned(),
+                excerpt: None,
+            }),
+            Response::Awaited => Err(Failure {
+                kind: FailureKind::Transport,
+                phase: Phase::Headers,
+                status: None,
+                message: why.to_owned(),
+                excerpt: None,
+            }),
+        }
+    }
+
+    /// Where the request is, for failures that do not know it.
+    pub(super) fn locate(&self, mut failure: Failure) -> Failure {
+        if failure.status.is_some() {
+            return failure;
+        }
+        failure.phase = self.phase();
+        failure.status = matches!(self.response, Response::Good(_)).then_some(200);
+        failure
+    }
+
+    fn phase(&self) -> Phase {
+        match &self.response {
+            Response::Good(collector) => collector.phase(),
+            _ if self.record.sent.is_some() => Phase::Headers,
+            _ => Phase::Connect,
+        }
+    }
+
+    /// How far it has come, as far as time limits care.
+    pub(super) fn waiting(&self) -> Waiting {
+        let event = match &self.response {
+            Response::Good(collector) => collector.last_event(),
+            _ => None,
+        };
+        Waiting {
+            taken_up: self.taken_up,
+            begun: self.begun,
+            sent: self.record.sent,
+            event,
+            output: self.events() > 0,
+        }
+    }
+
+    /// Settles the record of this round, which ended at `now` at the latest.
+    pub(super) fn settle(&mut self, result: Result<(), Failure>, now: Duration) {
+        if let Response::Good(collector) = std::mem::replace(&mut self.response, Response::Awaited)
+        {
+            collector.store(&mut self.record);
+        }
+        self.record.outcome = match result {
+            Ok(()) => Outcome::Completed,
+            Err(failure) => {
+                self.record.output_tokens = None;
+                // It lasted until it was known to have failed, which may be long after the last event.
+                self.record.done = Some(now);
+                Outcome::Failed(failure)
+            }
+        };
+        self.record.sent.get_or_insert(self.begun);
+        self.record.done.get_or_insert(now);
+        self.settled += self.record.heap();
+        self.charge.settle(self.settled as u64);
+    }
+
+    /// When its round was taken up, at the first attempt.
+    pub(super) fn taken_up(&self) -> Duration {
+        self.taken_up
+    }
+
+    /// When the server wants to be asked again, in its words.
+    pub(super) fn retry_after(&self) -> Option<&str> {
+        self.retry_after.as_deref()
+    }
+
+    /// Makes ready for another attempt.
+    pub(super) fn again(&mut self) {
+        let record = &mut self.record;
+        record.attempts += 1;
+        let first = self.lost.take().or(record.sent).unwrap_or(self.begun);
+        record.first_sent.get_or_insert(first);
+        (record.sent, record.connect, record.headers) = (None, None, None);
+        self.response = Response::Awaited;
+        self.retry_after = None;
+        self.keep_alive = false;
+    }
+
+    /// Makes ready to be sent once more, at `now`, since a kept connection lost it before any answer.
+    pub(super) fn resend(&mut self, now: Duration) {
+        let record = &mut self.record;
+        let sent = record.sent.take().unwrap_or(self.begun);
+        let cost = now.saturating_sub(sent);
+        record.resent = Some(record.resent.unwrap_or_default() + cost);
+        self.lost = Some(sent);
+        self.begun = now;
+    }
+
+    /// Whether this attempt was lost by a kept connection, and is sent once more.
+    pub(super) fn is_resent(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Settles the record of a round that is given up at `now`.
+    pub(super) fn cancel(&mut self, now: Duration) {
+        let phase = self.phase();
+        self.settle(Ok(()), now);
+        self.record.output_tokens = None;
+        // What came until then is no end.
+        self.record.done = Some(now);
+        self.record.outcome = Outcome::Cancelled(phase);
+    }
+
+    /// Goes on to the next round, if there is one: its body is made from the answers so far.
+    ///
+    /// A round that failed does not end the conversation: the next one follows an empty answer.
+    pub(super) fn next_round(&mut self, now: Duration) -> bool {
+        let Some(conversation) = self.request.conversation.clone() else { return false };
+        let round = self.record.round + 1;
+        let Some(messages) = conversation.rounds.get(round) else { return false };
+        let answer = if self.record.completed() { self.record.text.as_str() } else { "" };
+        self.said.push(json!({"role": "assistant", "content": answer}));
+        self.said.extend(messages.iter().cloned());
+        self.request.due = self.record.done.unwrap_or(self.request.due);
+        self.request.body = (conversation.encode)(self.said.clone());
+        let mut record = RequestRecord::unsent(&self.request);
+        record.round = round;
+        record.endpoint = self.record.endpoint;
+        record.released = self.request.due;
+        self.earlier.push(std::mem::replace(&mut self.record, record));
+        (self.begun, self.taken_up, self.lost) = (now, now, None);
+        self.keep_alive = false;
+        true
+    }
+}
+
+/// Has memory for `held` bytes of an answer to a request for `asked` tokens, beside what rounds before it keep.
+///
+/// # Errors
+/// If there is none left for an answer of that length, of which the beginning alone is kept then.
+#[inline]
+fn afford(
+    charge: &mut Charge,
+    settled: usize,
+    held: usize,
+    asked: usize,
+    collector: &mut Collector,
+) -> Result<(), Failure> {
+    let owed = OWED.saturating_add(OWED_PER_TOKEN.saturating_mul(asked as u64));
+    let covered = charge.cover(settled + held, owed.saturating_add(settled as u64));
+    covered.map_err(|OverBudget(most)| {
+        let failure = Failure {
+            kind: FailureKind::Memory,
+            phase: collector.phase(),
+            status: Some(200),
+            message: format!(
+                "the answers of the run have spent their memory, {} MiB, and this one is longer than asked for",
+                most >> 20
+            ),
+            excerpt: None,
+        };
+        collector.shorten();
+        failure
+    })
+}
+
+/// The failure of a response whose status is not 200, with the beginning of its body.
+fn refused(failure: &Failure, body: &[u8]) -> Failure {
+    let excerpt = String::from_utf8_lossy(body).trim().to_owned();
+    Failure { excerpt: Some(excerpt).filter(|text| !text.is_empty()), ..failure.clone() }
+}

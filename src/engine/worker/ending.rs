@@ -1,0 +1,161 @@
+//! Ending: a round becomes a record, the next round begins, or the next request may go.
+
+use std::time::Duration;
+
+use super::Lane;
+use crate::engine::Sink;
+use crate::engine::in_flight::Exchange;
+use crate::engine::request_log;
+use crate::engine::schedule::Claim;
+use crate::engine::system::Charge;
+use crate::model::{Failure, REQUEST_BYTES, RequestRecord};
+
+impl Lane {
+    /// Ends the round on a connection and begins the next one, or frees the connection.
+    pub(super) fn end(&mut self, key: usize, result: Result<(), Failure>, reuse: bool) {
+        self.note_end(key);
+        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(exchange) = link.exchange.take() else { return };
+        let endpoint = link.endpoint;
+        link.is_reused = true;
+        link.idle_until = exchange.usable_for().map(|idle| self.clock.now().saturating_add(idle));
+        let keep = reuse && !self.shared.options.connection_per_request;
+        if !keep {
+            self.links.remove(key);
+        }
+        let kept = match &result {
+            Err(failure) => self.keep_for_later(exchange, failure),
+            Ok(()) => Some(exchange),
+        };
+        let Some(mut exchange) = kept else { return };
+        let now = self.clock.now();
+        self.settle(&mut exchange, result, now);
+        if !self.shared.options.stop.is_draining() && exchange.next_round(self.clock.now()) {
+            self.shared.progress.sent();
+            if let Some(link) = self.links.get_mut(key).filter(|_| keep) {
+                link.exchange = Some(exchange);
+                self.send(key);
+            } else if let Err((Some(exchange), failure)) = self.connect(Some(exchange), endpoint, 0)
+            {
+                self.conclude(exchange, &failure);
+            }
+            return;
+        }
+        if keep {
+            self.keep(key, now);
+        }
+        self.leave(exchange, now);
+    }
+
+    /// Ends a conversation whose server can not be reached, with a record for each round that is left.
+    pub(super) fn conclude(&mut self, exchange: Box<Exchange>, failure: &Failure) {
+        let Some(mut exchange) = self.keep_for_later(exchange, failure) else { return };
+        let mut now = self.clock.now();
+        self.settle(&mut exchange, Err(failure.clone()), now);
+        while !self.shared.options.stop.is_draining() && exchange.next_round(now) {
+            self.shared.progress.sent();
+            now = self.clock.now();
+            self.settle(&mut exchange, Err(failure.clone()), now);
+        }
+        self.leave(exchange, now);
+    }
+
+    /// Gives up the round on a connection, since the run is to end.
+    pub(super) fn cancel(&mut self, key: usize) {
+        let Some(mut link) = self.links.try_remove(key) else { return };
+        let Some(mut exchange) = link.exchange.take() else { return };
+        let now = self.clock.now();
+        self.give_up(&mut exchange, now);
+        self.leave(exchange, now);
+    }
+
+    /// Settles a round that is given up.
+    pub(super) fn give_up(&self, exchange: &mut Exchange, now: Duration) {
+        exchange.cancel(now);
+        self.tell_end(exchange);
+    }
+
+    pub(super) fn settle(
+        &self,
+        exchange: &mut Exchange,
+        result: Result<(), Failure>,
+        now: Duration,
+    ) {
+        if result.is_err() {
+            self.shared.count_failure();
+        }
+        exchange.settle(result, now);
+        self.tell_end(exchange);
+    }
+
+    fn tell_end(&self, exchange: &Exchange) {
+        self.shared.progress.ended(&exchange.record);
+        if let Some(log) = &self.shared.options.log {
+            let event = || request_log::Event::end(&exchange.record, self.clock.wall());
+            log.offer(request_log::WEIGHT, event);
+        }
+        if let Some(records) = &self.shared.options.records {
+            let record = &exchange.record;
+            let kept = records.offer(weight(record), || record.clone());
+            if !kept && self.shared.options.sink.is_none() {
+                // It is written when the run is over.
+                records.miss(record.index, record.round);
+            }
+        }
+    }
+
+    /// Hands a record to whoever folds records; of one that has no room there the bare request is left, and the number
+    /// of its events is returned.
+    fn pass_on(&self, sink: &Sink, record: RequestRecord, charge: Option<Charge>) -> u64 {
+        if sink.has_room(weight(&record)) {
+            sink.push(weight(&record), (record, charge));
+            return 0;
+        }
+        self.shared.options.budget.count_uncounted();
+        let lost = record.events.len() as u64;
+        let record = record.uncounted();
+        sink.push(weight(&record), (record, None));
+        lost
+    }
+
+    /// Stores the records and lets the next request go.
+    pub(super) fn leave(&mut self, exchange: Box<Exchange>, now: Duration) {
+        self.shared.left(exchange.record.endpoint);
+        self.ended.0 += 1;
+        self.ended.1 += now.saturating_sub(exchange.record.sent.unwrap_or(now));
+        self.health.unseen += unseen(&exchange, now);
+        let Exchange { earlier, record, charge, .. } = *exchange;
+        match &self.shared.options.sink {
+            None => {
+                self.records.extend(earlier.into_iter().chain([record]));
+                charge.keep();
+            }
+            Some(sink) => {
+                for record in earlier {
+                    self.lost_events += self.pass_on(sink, record, None);
+                }
+                self.lost_events += self.pass_on(sink, record, Some(charge));
+            }
+        }
+        self.count_in_flight(now);
+        self.active -= 1;
+        self.shared.release(now);
+        if self.next == Claim::Full {
+            // Sent after the read that is under way, which may free more.
+            self.next = Claim::Until(Duration::ZERO);
+        }
+    }
+}
+
+/// How much of the time of `exchange` in flight, which is seen to be over at `now`, is in none of its records.
+fn unseen(exchange: &Exchange, now: Duration) -> Duration {
+    let records = || exchange.earlier.iter().chain([&exchange.record]);
+    let begun = records().find_map(RequestRecord::taken_up).unwrap_or(now);
+    let told: Duration = records().filter_map(RequestRecord::in_flight).sum();
+    now.saturating_sub(begun).saturating_sub(told)
+}
+
+/// Bytes that a record takes while it waits for another thread.
+fn weight(record: &RequestRecord) -> u64 {
+    (record.heap() + REQUEST_BYTES) as u64
+}

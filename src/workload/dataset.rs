@@ -1,0 +1,263 @@
+//! Sources of prompts.
+//!
+//! A dataset is one file with its own flags and one line of [`ALL`].
+
+mod agentic_trace;
+mod corpus;
+mod custom;
+mod distinct;
+mod embedding;
+mod exact;
+mod generated_shared_prefix;
+mod image;
+mod lengths;
+mod longbench_v2;
+mod mmmu;
+mod mooncake;
+mod openai;
+mod patches;
+mod picture;
+mod placing;
+mod random;
+mod random_ids;
+mod records;
+mod sharegpt;
+mod speed_bench;
+mod text;
+
+use std::path::Path;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+use jiff::Zoned;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Kind};
+use crate::model::Row;
+use crate::workload::hub::Hub;
+use crate::workload::tokenizer::Tokenizer;
+
+/// Every `--dataset-name` value, in the order of `--help`.
+pub static ALL: &[Entry] = &[
+    sharegpt::ENTRY,
+    random::ENTRY,
+    random_ids::ENTRY,
+    image::ENTRY,
+    mmmu::ENTRY,
+    custom::ENTRY,
+    openai::ENTRY,
+    longbench_v2::ENTRY,
+    speed_bench::ENTRY,
+    embedding::ENTRY,
+    agentic_trace::ENTRY,
+    mooncake::ENTRY,
+    generated_shared_prefix::ENTRY,
+];
+
+/// What a `--dataset-name` value stands for.
+#[derive(Debug)]
+pub struct Entry {
+    /// The `--dataset-name` value.
+    pub name: &'static str,
+    /// One line for `--help`.
+    pub about: &'static str,
+    /// Adds the dataset's own flags.
+    pub flags: fn(Command) -> Command,
+    /// The flags that it reads: those of all datasets, and `dataset-path`.
+    pub reads: &'static [&'static str],
+    /// The dataset with its flags as given.
+    pub build: fn(&ArgMatches) -> Result<Box<dyn Dataset>, clap::Error>,
+    /// The flags as given, by the names that results use.
+    pub facts: fn(&ArgMatches) -> Map<String, Value>,
+}
+
+impl Entry {
+    /// The dataset of that name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|entry| entry.name == name)
+    }
+
+    /// What to say of flags that were typed and that this dataset does not read.
+    ///
+    /// They are no errors: scripts pass the same flags whatever the dataset.
+    pub fn unread(&self, matches: &ArgMatches) -> Vec<String> {
+        let others = ALL.iter().flat_map(|entry| entry.reads).copied();
+        let mut unread: Vec<&str> = others.filter(|flag| !self.reads.contains(flag)).collect();
+        unread.sort_unstable();
+        unread.dedup();
+        unread.retain(|flag| {
+            matches.value_source(&flag.replace('-', "_")) == Some(ValueSource::CommandLine)
+        });
+        let note = |flag| format!("--{flag} does nothing for --dataset-name {}", self.name);
+        unread.into_iter().map(note).collect()
+    }
+
+    /// Whether it is made from conversations, of which the program has some inside.
+    pub fn takes_conversations(&self) -> bool {
+        matches!(self.name, "sharegpt" | "random")
+    }
+}
+
+/// What a dataset is given to make its rows.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Counts and cuts.
+    pub tokenizer: &'a Tokenizer,
+    /// Where files come from that are not on this machine.
+    pub hub: &'a Hub,
+    /// `--dataset-path`.
+    pub path: Option<&'a Path>,
+    /// Rows wanted.
+    pub n: usize,
+    /// The run's seed.
+    pub seed: u64,
+    /// Whether prompts are to be token ids.
+    pub ids: bool,
+    /// How files are read, and what becomes of their text.
+    pub reading: &'a Reading,
+}
+
+/// How files are read, and what becomes of their text.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    /// Whether the tokenizer's chat template is applied to prompts.
+    pub template: bool,
+    /// What is added to prompts.
+    pub suffix: String,
+    /// Whether malformed rows are left out instead of ending the run.
+    pub skip_bad_rows: bool,
+    /// Whether a text may be used for several rows where there are too few.
+    pub repeat: bool,
+    /// Whether the server applies a chat template itself.
+    pub server_templates: bool,
+    /// The date for templates that tell it.
+    pub now: Zoned,
+}
+
+/// What a dataset makes of `--apply-chat-template`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Templates {
+    /// It has no text that a template could be applied to.
+    #[default]
+    Never,
+    /// It leaves its prompts as they are.
+    Ignored,
+    /// It applies the template if told to.
+    Optional,
+    /// It does so anyway.
+    Always,
+}
+
+/// Which of the general flags a dataset has a use for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// `--apply-chat-template`.
+    pub template: Templates,
+    /// `--prompt-suffix`.
+    pub suffix: bool,
+    /// `--skip-bad-rows`.
+    pub bad_rows: bool,
+    /// `--allow-repeat`.
+    pub repeat: bool,
+    /// Whether its rows are for embeddings alone.
+    pub embeds: bool,
+    /// Whether its rows have images.
+    pub images: bool,
+}
+
+/// What a dataset made.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// At most as many rows as were wanted.
+    pub rows: Vec<Row>,
+    /// What the user should know of how they were made.
+    pub notes: Vec<String>,
+    /// What they are like, for users who want to know.
+    pub told: Vec<String>,
+    /// Whether the rows are a replay, which their own times drive whatever the rate.
+    pub replay: bool,
+}
+
+/// A source of prompts.
+pub trait Dataset: std::fmt::Debug {
+    /// How many requests a run has if `--num-prompts` is `asked`.
+    fn count(&self, asked: usize) -> usize {
+        asked
+    }
+
+    /// Bytes that the prompts of `n` requests and their bodies take at least, as far as the flags say:
+    /// those of files are as long as the files.
+    fn bytes(&self, n: usize) -> u64 {
+        let _ = n;
+        0
+    }
+
+    /// Makes the rows. Row *i* depends on the files, the flags, the seed and *i* alone.
+    ///
+    /// # Errors
+    /// If a file can not be read, or holds too little.
+    fn load(&self, context: &Context<'_>) -> Result<Rows, Error>;
+
+    /// Which of the general flags it has a use for; the others are refused.
+    fn uses(&self) -> Uses {
+        Uses::default()
+    }
+}
+
+/// Bytes of a request beside its prompt: its row, its place in the plan, the frame of its body.
+const ROW_BYTES: u64 = 512;
+
+/// Bytes of a token of a prompt, in the row and in the body.
+const TOKEN_BYTES: u64 = 8;
+
+/// Bytes of `n` requests with prompts of `tokens` each.
+fn weight(n: usize, tokens: usize) -> u64 {
+    let each = (tokens as u64).saturating_mul(TOKEN_BYTES).saturating_add(ROW_BYTES);
+    each.saturating_mul(n as u64)
+}
+
+/// Refuses `--tokenize-prompt` for a dataset whose prompts are text or messages.
+fn refuse_ids(context: &Context<'_>, name: &str) -> Result<(), Error> {
+    if !context.ids {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Usage,
+        format!(
+            "--tokenize-prompt does not apply to --dataset-name {name}, whose prompts are text"
+        ),
+    )
+    .hint("use --dataset-name random or random-ids"))
+}
+
+/// Flags as results name them; nothing if they could not be read, which the parser has told by then.
+fn facts(opts: Result<impl serde::Serialize, clap::Error>) -> Map<String, Value> {
+    match opts.map(serde_json::to_value) {
+        Ok(Ok(Value::Object(map))) => map,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_of_a_dataset_is_read_by_one() {
+        let none = || Command::new("serve");
+        let command = ALL.iter().fold(none(), |command, entry| (entry.flags)(command));
+        let flags: BTreeSet<&str> =
+            command.get_arguments().filter_map(clap::Arg::get_long).collect();
+        let read: BTreeSet<&str> = ALL.iter().flat_map(|entry| entry.reads).copied().collect();
+        let general = BTreeSet::from(["dataset-path"]);
+        assert_eq!(read, &flags | &general);
+        for entry in ALL {
+            let own = (entry.flags)(none());
+            let own = own.get_arguments().filter_map(clap::Arg::get_long);
+            let unread: Vec<&str> = own.filter(|flag| !entry.reads.contains(flag)).collect();
+            assert!(unread.is_empty(), "{}: {unread:?}", entry.name);
+        }
+    }
+}

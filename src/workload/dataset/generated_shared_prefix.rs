@@ -1,0 +1,541 @@
+//! `generated-shared-prefix`: groups of prompts that begin with the same long system prompt.
+//!
+//! A prompt is the system prompt of its group, two line ends, and a question of its own.
+//! Both have exactly the number of tokens that was drawn for them, where the tokenizer allows it.
+//! What belongs to slot *s*, the question and the lengths and the group, depends on the seed and *s* alone;
+//! the slots are then shuffled.
+
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, FromArgMatches};
+use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
+use rand_distr::{Distribution, Zipf};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::distinct::{Openings, Places};
+use super::exact::{self, Words};
+use super::lengths::{Ratio, draw, shortest};
+use super::{Context, Dataset, Entry, Rows, facts, weight};
+use crate::error::{Error, Kind};
+use crate::model::{Prompt, Row, user_message};
+use crate::rng;
+use crate::workload::tokenizer::Tokenizer;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "generated-shared-prefix",
+    about: "groups of made-up prompts that share a long system prompt",
+    flags: Opts::augment_args,
+    reads: &[
+        "gsp-num-groups",
+        "gsp-prompts-per-group",
+        "gsp-system-prompt-len",
+        "gsp-question-len",
+        "gsp-output-len",
+        "gsp-range-ratio",
+        "gsp-num-turns",
+        "gsp-group-distribution",
+        "gsp-zipf-alpha",
+        "gsp-fast-prepare",
+        "gsp-send-routing-key",
+        "gsp-ordered",
+    ],
+    build: |matches| Ok(Box::new(SharedPrefix::from_matches(matches)?)),
+    facts: |matches| facts(Opts::from_arg_matches(matches)),
+};
+
+const HEADING: &str = "Dataset: generated-shared-prefix";
+
+/// What stands between the system prompt and the question.
+const SEPARATOR: &str = "\n\n";
+
+/// Most prompts that can be asked for.
+const MOST: usize = 100_000_000;
+
+const UNIFORM: &str = "uniform";
+const ZIPF: &str = "zipf";
+
+#[derive(Debug, Clone, Args, Serialize)]
+#[group(skip)]
+#[expect(clippy::struct_field_names, reason = "the names of the flags and of the result keys")]
+struct Opts {
+    /// Groups, each with a system prompt of its own
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one, help_heading = HEADING)]
+    gsp_num_groups: usize,
+    /// Prompts of each group; all of them are sent unless --num-prompts is given
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one, help_heading = HEADING)]
+    gsp_prompts_per_group: usize,
+    /// Tokens of each system prompt, at most
+    #[arg(long, value_name = "TOKENS", default_value_t = 2048, help_heading = HEADING)]
+    gsp_system_prompt_len: usize,
+    /// Tokens of each question, at most; of each turn
+    #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = at_least_one, help_heading = HEADING)]
+    gsp_question_len: usize,
+    /// Output tokens of each request, at most; of each turn
+    #[arg(long, value_name = "TOKENS", default_value_t = 256, help_heading = HEADING)]
+    gsp_output_len: usize,
+    /// Lengths are uniform in [RATIO x length, length]; 1 makes them fixed
+    #[arg(long, value_name = "RATIO", default_value_t = Ratio(1.0), allow_negative_numbers = true, help_heading = HEADING)]
+    gsp_range_ratio: Ratio,
+    /// Turns of the conversation that each prompt begins
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, help_heading = HEADING)]
+    gsp_num_turns: usize,
+    /// How prompts are shared among groups: evenly, or the first groups the most
+    #[arg(long, value_name = "HOW", default_value = UNIFORM, value_parser = PossibleValuesParser::new([UNIFORM, ZIPF]), help_heading = HEADING)]
+    gsp_group_distribution: String,
+    /// Group k gets a share of prompts proportional to 1 / k^ALPHA, with the distribution zipf
+    #[arg(long, value_name = "ALPHA", value_parser = alpha, allow_negative_numbers = true, help_heading = HEADING)]
+    gsp_zipf_alpha: Option<f64>,
+    /// Keep the prompts of a group together instead of shuffling all
+    #[arg(long, help_heading = HEADING)]
+    gsp_ordered: bool,
+    /// Send the header X-SMG-Routing-Key, the same for all prompts of a group
+    #[arg(long, help_heading = HEADING)]
+    gsp_send_routing_key: bool,
+    /// Do not count the tokens of what was made
+    #[arg(long, help_heading = HEADING)]
+    gsp_fast_prepare: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.trim().parse::<usize>() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("must be a whole number above 0".to_owned()),
+    }
+}
+
+fn alpha(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
+        _ => Err("must be a number above 0".to_owned()),
+    }
+}
+
+#[derive(Debug)]
+struct SharedPrefix {
+    opts: Opts,
+    /// `--num-prompts`, if the user gave it.
+    limit: Option<usize>,
+}
+
+impl SharedPrefix {
+    fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let opts = Opts::from_arg_matches(matches)?;
+        let refuse = |message: &str| clap::Error::raw(ErrorKind::ArgumentConflict, message);
+        match (opts.gsp_group_distribution.as_str(), opts.gsp_zipf_alpha) {
+            (ZIPF, None) => {
+                return Err(refuse(
+                    "--gsp-group-distribution zipf needs --gsp-zipf-alpha, such as 1.1\n",
+                ));
+            }
+            (UNIFORM, Some(_)) => {
+                return Err(refuse(
+                    "--gsp-zipf-alpha does not apply to --gsp-group-distribution uniform: use zipf\n",
+                ));
+            }
+            _ => {}
+        }
+        let slots = opts.gsp_num_groups.checked_mul(opts.gsp_prompts_per_group);
+        if slots.is_none_or(|slots| slots > MOST) {
+            return Err(refuse(&format!(
+                "--gsp-num-groups times --gsp-prompts-per-group is above {MOST}\n"
+            )));
+        }
+        if opts.gsp_num_turns > 1 && matches.get_flag("tokenize_prompt") {
+            return Err(refuse(
+                "--tokenize-prompt does not apply to --gsp-num-turns above 1: later turns are chat messages\n",
+            ));
+        }
+        let given = matches.value_source("num_prompts") == Some(ValueSource::CommandLine);
+        let limit = matches.get_one::<usize>("num_prompts").copied().filter(|_| given);
+        Ok(Self { opts, limit })
+    }
+
+    fn slots(&self) -> usize {
+        self.opts.slots()
+    }
+}
+
+impl Opts {
+    /// Prompts of all groups.
+    fn slots(&self) -> usize {
+        self.gsp_num_groups * self.gsp_prompts_per_group
+    }
+}
+
+impl Dataset for SharedPrefix {
+    fn count(&self, _: usize) -> usize {
+        self.limit.map_or(self.slots(), |limit| limit.min(self.slots()))
+    }
+
+    fn bytes(&self, n: usize) -> u64 {
+        let opts = &self.opts;
+        let mean = |full| shortest(full, opts.gsp_range_ratio).midpoint(full);
+        let questions = mean(opts.gsp_question_len).saturating_mul(opts.gsp_num_turns);
+        // Each turn is a message of its own, and what is drawn for the slots that are not sent is held as well.
+        let turns = (opts.slots() as u64).saturating_mul(opts.gsp_num_turns as u64);
+        weight(n, mean(opts.gsp_system_prompt_len).saturating_add(questions))
+            .saturating_add(weight(opts.gsp_num_groups, 0))
+            .saturating_add(turns.saturating_mul(8))
+    }
+
+    fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
+        let opts = &self.opts;
+        let maker = Maker::new(opts, context)?;
+        let mut slots: Vec<usize> = (0..self.slots()).collect();
+        if !opts.gsp_ordered {
+            slots.shuffle(&mut rng::stream(context.seed, "generated-shared-prefix/shuffle", 0));
+        }
+        slots.truncate(context.n);
+        let slots: Vec<(usize, usize)> =
+            slots.into_iter().map(|slot| (slot, maker.group(slot))).collect();
+        let mut used = vec![false; opts.gsp_num_groups];
+        for &(_, group) in &slots {
+            used[group] = true;
+        }
+        let systems: Vec<Option<Piece>> = used
+            .par_iter()
+            .enumerate()
+            .map(|(group, &used)| used.then(|| maker.system(group)))
+            .collect();
+        let made: Vec<(Row, Vec<Length>)> = slots
+            .par_iter()
+            .filter_map(|&(slot, group)| {
+                let (mut row, lengths) = maker.row(slot, systems[group].as_ref()?);
+                row.routing_key = opts.gsp_send_routing_key.then(|| maker.routing_key(group));
+                Some((row, lengths))
+            })
+            .collect();
+        let systems = systems.iter().flatten().map(|system| system.length);
+        let lengths = || made.iter().flat_map(|(_, lengths)| lengths).copied();
+        let mut notes: Vec<String> =
+            exact::note(systems.clone().chain(lengths()).map(|length| (length.drawn, length.made)))
+                .into_iter()
+                .collect();
+        let groups = used.iter().enumerate().filter(|(_, used)| **used).map(|(group, _)| group);
+        let firsts = slots.iter().map(|(slot, _)| slot * opts.gsp_num_turns);
+        notes.extend(maker.note(&maker.system, "system prompts", groups));
+        notes.extend(maker.note(&maker.question, "questions", firsts));
+        if let Some(limit) = self.limit.filter(|&limit| limit > self.slots()) {
+            notes.push(format!(
+                "{} groups of {} prompts are fewer than --num-prompts {limit}: the run has {} requests",
+                opts.gsp_num_groups,
+                opts.gsp_prompts_per_group,
+                self.slots(),
+            ));
+        }
+        let told = vec![format!(
+            "{} groups{}, {} prompts, {} turns; mean system prompt {:.1} tokens, mean question {:.1} tokens{}",
+            systems.clone().count(),
+            opts.gsp_zipf_alpha.map_or_else(String::new, |alpha| format!(" by zipf {alpha}")),
+            made.len(),
+            opts.gsp_num_turns,
+            mean(systems),
+            mean(lengths()),
+            if opts.gsp_fast_prepare { ", not counted" } else { "" },
+        )];
+        let rows = made.into_iter().map(|(row, _)| row).collect();
+        Ok(Rows { rows, notes, told, ..Rows::default() })
+    }
+}
+
+fn mean(lengths: impl Iterator<Item = Length>) -> f64 {
+    let (n, sum) = lengths.fold((0_usize, 0_usize), |(n, sum), length| (n + 1, sum + length.made));
+    sum as f64 / n.max(1) as f64
+}
+
+/// How many tokens something was to have, and how many it has.
+#[derive(Debug, Clone, Copy)]
+struct Length {
+    drawn: usize,
+    made: usize,
+}
+
+/// A system prompt.
+struct Piece {
+    /// Text or ids.
+    prompt: Prompt,
+    length: Length,
+}
+
+/// One of the two parts of prompts: how its lengths are drawn, and what makes each differ from the others.
+struct Part {
+    /// Consumers of the seed.
+    name: &'static str,
+    len_name: &'static str,
+    /// Tokens, at most.
+    longest: usize,
+    openings: Openings,
+    places: Places,
+}
+
+/// Makes what belongs to a slot or a group.
+struct Maker<'a> {
+    opts: &'a Opts,
+    tokenizer: &'a Tokenizer,
+    seed: u64,
+    ids: bool,
+    /// Ids to draw from. Special tokens are left out: servers act on some of them.
+    vocabulary: Vec<u32>,
+    words: Option<Words>,
+    system: Part,
+    question: Part,
+    /// Tokens of the separator between words.
+    separator: usize,
+    zipf: Option<Zipf<f64>>,
+    run: u32,
+}
+
+impl<'a> Maker<'a> {
+    fn new(opts: &'a Opts, context: &'a Context<'_>) -> Result<Self, Error> {
+        let tokenizer = context.tokenizer;
+        let vocabulary = tokenizer.plain_ids();
+        if vocabulary.is_empty() {
+            return Err(Error::new(
+                Kind::Input,
+                format!("the tokenizer {} has no plain tokens", tokenizer.name()),
+            ));
+        }
+        let words = if context.ids { None } else { Words::of(tokenizer) };
+        let separator = words.as_ref().map_or(0, |words| {
+            let (first, second) = (words.text(0, 1), words.following(1));
+            let whole = tokenizer.count(&format!("{first}{SEPARATOR}{second}"));
+            whole.saturating_sub(2)
+        });
+        let part = |name, len_name, n: usize, longest| {
+            let openings = if context.ids {
+                Openings::new(vocabulary.clone(), context.seed, name)
+            } else {
+                Openings::of_text(tokenizer, words.as_ref(), &vocabulary, context.seed, name)
+            };
+            let length = |i| draw(longest, opts.gsp_range_ratio, context.seed, len_name, i);
+            let places =
+                openings.places(n, shortest(longest, opts.gsp_range_ratio), longest, length);
+            Part { name, len_name, longest, openings, places }
+        };
+        let turns = opts.slots().saturating_mul(opts.gsp_num_turns);
+        let system = part(
+            "generated-shared-prefix/system",
+            "generated-shared-prefix/system-len",
+            opts.gsp_num_groups,
+            opts.gsp_system_prompt_len,
+        );
+        let question = part(
+            "generated-shared-prefix/question",
+            "generated-shared-prefix/question-len",
+            turns,
+            opts.gsp_question_len,
+        );
+        let zipf = opts
+            .gsp_zipf_alpha
+            .map(|alpha| Zipf::new(opts.gsp_num_groups as f64, alpha))
+            .transpose()
+            .map_err(|error| Error::new(Kind::Usage, "--gsp-zipf-alpha").because(error))?;
+        Ok(Self {
+            opts,
+            tokenizer,
+            seed: context.seed,
+            ids: context.ids,
+            vocabulary,
+            words,
+            system,
+            question,
+            separator,
+            zipf,
+            run: rng::stream(context.seed, "generated-shared-prefix/routing-key", 0).next_u32(),
+        })
+    }
+
+    /// The group of a slot.
+    fn group(&self, slot: usize) -> usize {
+        let Some(zipf) = &self.zipf else { return slot / self.opts.gsp_prompts_per_group };
+        let mut rng = rng::stream(self.seed, "generated-shared-prefix/group", slot as u64);
+        // Ranks are whole numbers from 1 to the number of groups.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
+        let rank = zipf.sample(&mut rng) as usize;
+        rank.clamp(1, self.opts.gsp_num_groups) - 1
+    }
+
+    /// One key per group, the same in each run with the same seed.
+    fn routing_key(&self, group: usize) -> std::sync::Arc<str> {
+        format!("{:08x}_{group}", self.run).into()
+    }
+
+    fn length(&self, full: usize, name: &str, index: usize) -> usize {
+        draw(full, self.opts.gsp_range_ratio, self.seed, name, index)
+    }
+
+    fn length_of(&self, part: &Part, index: usize) -> usize {
+        self.length(part.longest, part.len_name, index)
+    }
+
+    fn id(&self, rng: &mut impl Rng) -> u32 {
+        self.vocabulary[rng.random_range(0..self.vocabulary.len())]
+    }
+
+    /// What to tell the user where the parts at the indices `used` cannot all differ.
+    fn note(
+        &self,
+        part: &Part,
+        what: &str,
+        used: impl Iterator<Item = usize> + Clone,
+    ) -> Option<String> {
+        let used = used.map(|index| (part.places.of(index), self.length_of(part, index)));
+        let note = part.openings.note(used.filter(|(_, len)| *len > 0))?;
+        Some(format!("{what}: {note}"))
+    }
+
+    /// The ids of a part: its opening, and `n` of them in all.
+    fn part_ids(&self, part: &Part, index: usize, rng: &mut impl Rng, n: usize) -> Vec<u32> {
+        let mut ids = part.openings.ids(part.places.of(index), n);
+        ids.extend((ids.len()..n).map(|_| self.id(rng)));
+        ids
+    }
+
+    /// The words of a part in the same way; none where the vocabulary has none, or they do not keep their number.
+    /// `counted` counts the text that it is given.
+    fn part_words(
+        &self,
+        (part, index): (&Part, usize),
+        rng: &mut impl Rng,
+        n: usize,
+        opens: bool,
+        counted: impl FnOnce(&str) -> usize,
+    ) -> Option<String> {
+        let opening = part.openings.digits(part.places.of(index), n);
+        let text = self.words.as_ref()?.draw(&opening, rng, n, opens);
+        (self.opts.gsp_fast_prepare || counted(&text) == n).then_some(text)
+    }
+
+    /// Text of arbitrary tokens, and its length.
+    fn gibberish(
+        &self,
+        part: &Part,
+        index: usize,
+        rng: &mut impl Rng,
+        n: usize,
+    ) -> (String, usize) {
+        let ids = self.part_ids(part, index, rng, n);
+        if self.opts.gsp_fast_prepare {
+            return (self.tokenizer.decode(&ids), n);
+        }
+        exact::text(self.tokenizer, &ids, |_| self.id(rng))
+    }
+
+    /// The system prompt of a group.
+    fn system(&self, group: usize) -> Piece {
+        let drawn = self.length_of(&self.system, group);
+        let mut rng = rng::stream(self.seed, self.system.name, group as u64);
+        if self.ids {
+            let ids = self.part_ids(&self.system, group, &mut rng, drawn);
+            return Piece { prompt: Prompt::Ids(ids), length: Length { drawn, made: drawn } };
+        }
+        let counted = |text: &str| self.tokenizer.count(text);
+        if let Some(text) = self.part_words((&self.system, group), &mut rng, drawn, true, counted) {
+            return Piece { prompt: Prompt::Text(text), length: Length { drawn, made: drawn } };
+        }
+        let (text, made) = self.gibberish(&self.system, group, &mut rng, drawn);
+        Piece { prompt: Prompt::Text(text), length: Length { drawn, made } }
+    }
+
+    /// The row of a slot, and the lengths of its questions.
+    fn row(&self, slot: usize, system: &Piece) -> (Row, Vec<Length>) {
+        let output_len =
+            self.length(self.opts.gsp_output_len, "generated-shared-prefix/output-len", slot);
+        let first = slot * self.opts.gsp_num_turns;
+        let question = |index: usize| {
+            (
+                self.length_of(&self.question, index),
+                rng::stream(self.seed, self.question.name, index as u64),
+            )
+        };
+        let (drawn, mut rng) = question(first);
+        let system_text = match &system.prompt {
+            Prompt::Text(text) => text.as_str(),
+            Prompt::Ids(ids) => {
+                let more = self.part_ids(&self.question, first, &mut rng, drawn);
+                let ids = [ids.as_slice(), &more].concat();
+                let len = ids.len();
+                let lengths = vec![Length { drawn, made: drawn }];
+                return (Row::new(Prompt::Ids(ids), len, output_len), lengths);
+            }
+            Prompt::Messages(_) | Prompt::Rounds(_) => "",
+        };
+        let system_part = (system_text, system.length.made);
+        let (text, prompt_len, made) = self.first(system_part, first, drawn, &mut rng);
+        let mut lengths = vec![Length { drawn, made }];
+        let prompt = if self.opts.gsp_num_turns == 1 {
+            Prompt::Text(text)
+        } else {
+            let later = (first + 1..first + self.opts.gsp_num_turns).map(|index| {
+                let (drawn, mut rng) = question(index);
+                let (text, made) = self.later(index, drawn, &mut rng);
+                lengths.push(Length { drawn, made });
+                vec![user_message(&text)]
+            });
+            Prompt::Rounds([vec![user_message(&text)]].into_iter().chain(later).collect())
+        };
+        (Row::new(prompt, prompt_len, output_len), lengths)
+    }
+
+    /// The system prompt with a question behind it, the tokens of both, and those of the question.
+    ///
+    /// Tokenizers look at a text locally, so the end of the system prompt is counted with the question, not all of it.
+    fn first(
+        &self,
+        (system, system_len): (&str, usize),
+        index: usize,
+        drawn: usize,
+        rng: &mut impl Rng,
+    ) -> (String, usize, usize) {
+        let special = self.tokenizer.special_tokens_added();
+        let end = last_words(system);
+        let counted = |question: &str| {
+            let both = self.tokenizer.count(&format!("{end}{SEPARATOR}{question}"));
+            both.saturating_sub(self.tokenizer.count(end)).saturating_sub(self.separator)
+        };
+        let part = (&self.question, index);
+        if let Some(question) = self.part_words(part, rng, drawn, false, counted) {
+            let text = [system, SEPARATOR, &question].concat();
+            return (text, special + system_len + self.separator + drawn, drawn);
+        }
+        let (question, made) = self.gibberish(&self.question, index, rng, drawn);
+        let text = [system, SEPARATOR, &question].concat();
+        let len = if self.opts.gsp_fast_prepare {
+            special + system_len + made
+        } else {
+            self.tokenizer.count_with_special(&text)
+        };
+        (text, len, made)
+    }
+
+    /// The question of a later turn, a message of its own, and its tokens.
+    fn later(&self, index: usize, drawn: usize, rng: &mut impl Rng) -> (String, usize) {
+        let counted = |text: &str| self.tokenizer.count(text);
+        match self.part_words((&self.question, index), rng, drawn, true, counted) {
+            Some(text) => (text, drawn),
+            None => self.gibberish(&self.question, index, rng, drawn),
+        }
+    }
+}
+
+/// The last few words of a text, with the space before them.
+fn last_words(text: &str) -> &str {
+    const WORDS: usize = 4;
+    let start = text.rmatch_indices(' ').nth(WORDS - 1).map_or(0, |(at, _)| at);
+    text.get(start..).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_text() {
+        assert_eq!(last_words(" a b c d e f"), " c d e f");
+        assert_eq!(last_words("a b"), "a b");
+        assert_eq!(last_words(""), "");
+    }
+}

@@ -1,0 +1,170 @@
+//! `random-ids`: runs of neighbouring token ids from a random place of the vocabulary, after an opening of their own.
+
+use clap::FromArgMatches;
+use rand::RngExt;
+use rayon::prelude::*;
+
+use super::distinct::{self, Openings, Places};
+use super::exact::{self, Words};
+use super::lengths::Opts;
+use super::random::targets;
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts, weight};
+use crate::error::{Error, Kind};
+use crate::model::{Prompt, Row};
+use crate::rng::{self, Stream};
+use crate::workload::tokenizer::Tokenizer;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "random-ids",
+    about: "tokens from a random place of the vocabulary, of random lengths",
+    // The flags are those of `random`, which adds them.
+    flags: |command| command,
+    reads: &["random-input-len", "random-output-len", "random-range-ratio"],
+    build: |matches| Ok(Box::new(RandomIds(Opts::from_arg_matches(matches)?))),
+    facts: |matches| facts(Opts::from_arg_matches(matches)),
+};
+
+#[derive(Debug)]
+struct RandomIds(Opts);
+
+impl Dataset for RandomIds {
+    fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
+        let target = |i| targets(&self.0, context, i);
+        let targets: Vec<(usize, usize)> = (0..context.n).into_par_iter().map(target).collect();
+        let maker = Maker::new(context, &targets, "random-ids/opening")?;
+        let row = |i: usize| {
+            let (target, output_len) = targets[i];
+            let mut rng = rng::stream(context.seed, "random-ids/offset", i as u64);
+            let offset = |size: usize| rng.random_range(0..size);
+            let (prompt, prompt_len) = if context.ids {
+                (Prompt::Ids(maker.ids(i, target, offset)), target)
+            } else {
+                let (text, len) = maker.text(i, target, offset);
+                (Prompt::Text(text), len)
+            };
+            (Row::new(prompt, prompt_len, output_len), target)
+        };
+        let rows = (0..context.n).into_par_iter().map(row).collect();
+        let mut rows = exact::checked(context.tokenizer, rows);
+        rows.notes.extend(maker.note(&rows.rows));
+        Ok(rows)
+    }
+
+    fn bytes(&self, n: usize) -> u64 {
+        weight(n, self.0.mean_input())
+    }
+
+    fn uses(&self) -> Uses {
+        Uses { template: Templates::Ignored, ..Uses::default() }
+    }
+}
+
+/// Makes prompts of tokens, no two alike.
+pub(super) struct Maker<'a> {
+    tokenizer: &'a Tokenizer,
+    vocabulary: Vec<u32>,
+    /// Whole words keep their number when they are encoded again, which runs of arbitrary tokens do not.
+    words: Option<Words>,
+    openings: Openings,
+    places: Places,
+    /// What to tell the user of prompts that cannot differ.
+    note: Option<String>,
+}
+
+impl<'a> Maker<'a> {
+    /// For rows whose prompts have the lengths that are first in `targets`; `name` is the consumer of the seed.
+    ///
+    /// # Errors
+    /// If the tokenizer has no plain tokens.
+    pub(super) fn new(
+        context: &Context<'a>,
+        targets: &[(usize, usize)],
+        name: &str,
+    ) -> Result<Self, Error> {
+        let (tokenizer, seed) = (context.tokenizer, context.seed);
+        let vocabulary = vocabulary(tokenizer)?;
+        let words = if context.ids { None } else { Words::of(tokenizer) };
+        let openings = if context.ids {
+            Openings::new(vocabulary.clone(), seed, name)
+        } else {
+            Openings::of_text(tokenizer, words.as_ref(), &vocabulary, seed, name)
+        };
+        let lengths = || targets.iter().map(|(target, _)| *target);
+        let (shortest, longest) = (lengths().min().unwrap_or(0), lengths().max().unwrap_or(0));
+        let places = openings.places(targets.len(), shortest, longest, |i| targets[i].0);
+        let note = openings.note(lengths().enumerate().map(|(i, len)| (places.of(i), len)));
+        Ok(Self { tokenizer, vocabulary, words, openings, places, note })
+    }
+
+    /// Ids for row `i`: its opening, then neighbours from where `offset` says among so many.
+    fn ids(&self, i: usize, target: usize, offset: impl FnOnce(usize) -> usize) -> Vec<u32> {
+        let mut ids = self.openings.ids(self.places.of(i), target);
+        let more = self.neighbours(offset);
+        ids.extend((0..target - ids.len()).map(more));
+        ids
+    }
+
+    /// Text of `target` tokens for row `i`, made in the same way, and the tokens that it has.
+    fn text(
+        &self,
+        i: usize,
+        target: usize,
+        offset: impl FnOnce(usize) -> usize,
+    ) -> (String, usize) {
+        let Some(words) = &self.words else { return self.settled(i, target, offset) };
+        let opening = self.openings.digits(self.places.of(i), target);
+        let start = offset(words.len());
+        if !words.keep_apart(self.tokenizer, &opening, start) {
+            return self.settled(i, target, |size| start % size);
+        }
+        let text = words.run(&opening, start, target);
+        let len = exact::count(self.tokenizer, i, &text, target);
+        (text, len)
+    }
+
+    /// Text for row `i` whose words are drawn one by one after its opening.
+    pub(super) fn scattered(&self, i: usize, target: usize, rng: &mut Stream) -> (String, usize) {
+        if let Some(words) = &self.words {
+            let opening = self.openings.digits(self.places.of(i), target);
+            let text = words.draw(&opening, rng, target, true);
+            if self.tokenizer.count(&text) == target {
+                return (text, target);
+            }
+        }
+        self.settled(i, target, |size| rng.random_range(0..size))
+    }
+
+    /// Text of arbitrary tokens, which may not come back as they were.
+    fn settled(
+        &self,
+        i: usize,
+        target: usize,
+        offset: impl FnOnce(usize) -> usize,
+    ) -> (String, usize) {
+        let mut ids = self.openings.ids(self.places.of(i), target);
+        let more = self.neighbours(offset);
+        ids.extend((0..target - ids.len()).map(&more));
+        exact::text(self.tokenizer, &ids, |k| more(target + k))
+    }
+
+    fn neighbours(&self, offset: impl FnOnce(usize) -> usize) -> impl Fn(usize) -> u32 {
+        let (size, start) = (self.vocabulary.len(), offset(self.vocabulary.len()));
+        move |k| self.vocabulary[(start + k) % size]
+    }
+
+    /// What to tell the user of rows that are not distinct.
+    pub(super) fn note(&self, rows: &[Row]) -> Option<String> {
+        let unsure = || if self.words.is_none() { distinct::copies(rows) } else { None };
+        self.note.clone().or_else(unsure)
+    }
+}
+
+/// The plain tokens of a vocabulary, special tokens left out: servers act on some of them, and a prompt is to be plain text.
+fn vocabulary(tokenizer: &Tokenizer) -> Result<Vec<u32>, Error> {
+    let vocabulary = tokenizer.plain_ids();
+    if vocabulary.is_empty() {
+        let message = format!("the tokenizer {} has no plain tokens", tokenizer.name());
+        return Err(Error::new(Kind::Input, message));
+    }
+    Ok(vocabulary)
+}
