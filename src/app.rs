@@ -1,10 +1,11 @@
 //! Runs the commands. With the folder beside it the only part that names every stage; nothing imports it.
 
+mod aggregating;
 mod calls;
+mod connection;
 mod cycles;
 mod engine;
 mod figures;
-mod folding;
 mod launch;
 mod load;
 mod offline;
@@ -14,7 +15,6 @@ mod printer;
 mod processes;
 mod profiling;
 mod publish;
-mod reach;
 mod recording;
 mod report;
 mod save;
@@ -28,7 +28,7 @@ mod warm_up;
 
 use std::ffi::OsString;
 
-use crate::cli::{self, Words};
+use crate::cli::{self, Input};
 use crate::engine::system;
 use crate::error::{EXIT_OK, Error, Kind};
 use crate::mock;
@@ -36,18 +36,18 @@ use crate::output::terminal::Ui;
 use crate::workload::hub::Hub;
 use crate::workload::tokenizer::Tokenizer;
 
-/// Runs the program with `words`, its name first, and returns its exit code.
-pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
+/// Runs the program with `input`, its name first, and returns its exit code.
+pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
     let ui = Ui::new();
-    let words = match cli::parse(words) {
-        Ok(words) => words,
+    let input = match cli::parse(input) {
+        Ok(input) => input,
         Err(error) => {
             // Help and version go to stdout with code 0, usage errors to stderr with code 2.
             let _ = error.print();
             return u8::try_from(error.exit_code()).unwrap_or(crate::error::EXIT_USAGE);
         }
     };
-    if !matches!(words, Words::Man(_) | Words::Supervise(_))
+    if !matches!(input, Input::Man(_) | Input::Supervise(_))
         && let Err(error) = begin()
     {
         ui.error(&error);
@@ -56,17 +56,17 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
     signals::survive_full_files();
     // Fails only if a provider is there already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let result = match words {
-        Words::Mock(opts) => run_mock(*opts, ui),
-        Words::Offline(words) => offline::offline(*words, ui),
-        Words::OneBatch(words) => one_batch::one_batch(*words, ui),
-        Words::Report(args) => report::report(&args, ui),
-        Words::Selftest(args) => selftest::selftest(&args, ui),
-        Words::Man(page) => ui
+    let result = match input {
+        Input::Mock(opts) => run_mock(*opts, ui),
+        Input::Offline(input) => offline::offline(*input, ui),
+        Input::OneBatch(input) => one_batch::one_batch(*input, ui),
+        Input::Report(args) => report::report(&args, ui),
+        Input::Selftest(args) => selftest::selftest(&args, ui),
+        Input::Man(page) => ui
             .data(&page)
             .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error)),
-        Words::Serve(words) => serve::serve(*words, ui),
-        Words::Supervise(args) => supervise::supervise(&args, ui),
+        Input::Serve(input) => serve::serve(*input, ui),
+        Input::Supervise(args) => supervise::supervise(&args, ui),
     };
     if let Some(code) = signals::exit_code() {
         // What went wrong then went wrong because of it.

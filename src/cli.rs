@@ -3,17 +3,17 @@
 mod abbreviation;
 mod advice;
 pub mod client;
+pub mod connection;
 pub mod launch;
 pub mod man;
 pub mod offline;
 pub mod one_batch;
-pub mod patience;
 pub mod profile;
-pub mod reach;
 mod renamed;
 pub mod report;
 pub mod selftest;
 mod siblings;
+pub mod timeouts;
 mod values;
 
 use std::ffi::OsString;
@@ -71,20 +71,20 @@ enum Subcommands {
 /// The commands that send a load, whose flags may be shortened and may have the names of older releases.
 const LOADS: [&str; 3] = ["serve", "offline", "one-batch"];
 
-/// The command that `words` name, if it sends a load.
-fn load_of(words: &[OsString]) -> Option<&'static str> {
-    LOADS.into_iter().find(|name| words.get(1).is_some_and(|word| word == name))
+/// The command that `args` name, if it sends a load.
+fn load_of(args: &[OsString]) -> Option<&'static str> {
+    LOADS.into_iter().find(|name| args.get(1).is_some_and(|word| word == name))
 }
 
 /// What was typed.
 #[derive(Debug)]
-pub enum Words {
+pub enum Input {
     /// `rbench serve`.
-    Serve(Box<ServeWords>),
+    Serve(Box<ServeInput>),
     /// `rbench offline`.
-    Offline(Box<offline::OfflineWords>),
+    Offline(Box<offline::OfflineInput>),
     /// `rbench one-batch`.
-    OneBatch(Box<one_batch::OneBatchWords>),
+    OneBatch(Box<one_batch::OneBatchInput>),
     /// `rbench mock`.
     Mock(Box<mock::Opts>),
     /// `rbench supervise`, which rbench runs by itself.
@@ -97,16 +97,16 @@ pub enum Words {
     Selftest(selftest::SelftestArgs),
 }
 
-/// The words of `rbench serve`.
+/// The args of `rbench serve`.
 #[derive(Debug)]
-pub struct ServeWords {
+pub struct ServeInput {
     /// The general flags.
     pub args: ServeArgs,
     /// The chosen dataset, its own flags read.
     pub dataset: Box<dyn dataset::Dataset>,
     /// The flags of all datasets, by the names that results use.
-    pub facts: Map<String, Value>,
-    /// What the user should know of how the words were read.
+    pub effective: Map<String, Value>,
+    /// What the user should know of how the args were read.
     pub notes: Vec<String>,
 }
 
@@ -307,7 +307,7 @@ pub struct ServeArgs {
     /// How the server is reached.
     #[command(flatten)]
     #[serde(flatten)]
-    pub reach: reach::ReachArgs,
+    pub connection: connection::ConnectionArgs,
 
     /// Flags of the client itself.
     #[command(flatten)]
@@ -317,7 +317,7 @@ pub struct ServeArgs {
     /// Time limits, and what a run survives.
     #[command(flatten)]
     #[serde(flatten)]
-    pub patience: patience::PatienceArgs,
+    pub timeouts: timeouts::TimeoutArgs,
 
     /// Flags of the profiler.
     #[command(flatten)]
@@ -405,46 +405,46 @@ fn with_datasets(command: Command) -> Command {
     })
 }
 
-/// Reads the words of a command line, the program's name first.
+/// Reads the args of a command line, the program's name first.
 ///
 /// # Errors
 /// If they are not usable; clap's error prints itself and knows whether it is one.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Words, clap::Error> {
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Input, clap::Error> {
     let mut command = command();
-    let mut words: Vec<OsString> = words.into_iter().collect();
-    let notes = renamed::replace(&mut words, &command);
-    let words = abbreviation::expand(words, &mut command)?;
-    parsed(&words, &mut command, notes).map_err(|error| advice::advise(error, &words, &command))
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let notes = renamed::replace(&mut args, &command);
+    let args = abbreviation::expand(args, &mut command)?;
+    parsed(&args, &mut command, notes).map_err(|error| advice::advise(error, &args, &command))
 }
 
 /// Reads whole flags.
 fn parsed(
-    words: &[OsString],
+    args: &[OsString],
     command: &mut Command,
     notes: Vec<String>,
-) -> Result<Words, clap::Error> {
-    let matches = command.try_get_matches_from_mut(words)?;
+) -> Result<Input, clap::Error> {
+    let matches = command.try_get_matches_from_mut(args)?;
     let cli = Cli::from_arg_matches(&matches)?;
     match cli.command {
-        Subcommands::Mock(opts) => Ok(Words::Mock(opts)),
-        Subcommands::Supervise(args) => Ok(Words::Supervise(args)),
+        Subcommands::Mock(opts) => Ok(Input::Mock(opts)),
+        Subcommands::Supervise(args) => Ok(Input::Supervise(args)),
         Subcommands::Offline(args) => {
             let matches = matches.subcommand_matches("offline").unwrap_or(&matches);
-            let words = offline::words(*args, matches, command, notes)?;
-            Ok(Words::Offline(Box::new(words)))
+            let args = offline::args(*args, matches, command, notes)?;
+            Ok(Input::Offline(Box::new(args)))
         }
         Subcommands::OneBatch(args) => {
-            Ok(Words::OneBatch(Box::new(one_batch::OneBatchWords { args: *args, notes })))
+            Ok(Input::OneBatch(Box::new(one_batch::OneBatchInput { args: *args, notes })))
         }
         Subcommands::Man(args) => match man::page(command, args.command.as_deref()) {
-            Ok(page) => Ok(Words::Man(page)),
+            Ok(page) => Ok(Input::Man(page)),
             Err(why) => Err(command.error(ErrorKind::InvalidValue, why)),
         },
-        Subcommands::Report(args) => Ok(Words::Report(args)),
-        Subcommands::Selftest(args) => Ok(Words::Selftest(args)),
+        Subcommands::Report(args) => Ok(Input::Report(args)),
+        Subcommands::Selftest(args) => Ok(Input::Selftest(args)),
         Subcommands::Serve(args) => {
             let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
-            serve(*args, matches, notes).map(|words| Words::Serve(Box::new(words)))
+            serve(*args, matches, notes).map(|args| Input::Serve(Box::new(args)))
         }
     }
 }
@@ -453,7 +453,7 @@ fn serve(
     args: ServeArgs,
     matches: &ArgMatches,
     mut notes: Vec<String>,
-) -> Result<ServeWords, clap::Error> {
+) -> Result<ServeInput, clap::Error> {
     let entry = dataset::Entry::find(&args.dataset_name).unwrap_or(&dataset::ALL[0]);
     notes.extend(entry.unread(matches));
     let typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
@@ -462,16 +462,16 @@ fn serve(
             notes.push(format!("{flag} does nothing beside --base-url"));
         }
     }
-    let mut facts = Map::new();
+    let mut effective = Map::new();
     for entry in dataset::ALL {
-        facts.extend((entry.facts)(matches));
+        effective.extend((entry.effective)(matches));
     }
     if typed("lora_zipf_alpha") && args.lora_request_distribution != LoraDistribution::Skewed {
         notes.push(
             "--lora-zipf-alpha does nothing without --lora-request-distribution skewed".to_owned(),
         );
     }
-    Ok(ServeWords { dataset: (entry.build)(matches)?, args, facts, notes })
+    Ok(ServeInput { dataset: (entry.build)(matches)?, args, effective, notes })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! What the words mean: resolved and checked, nothing left to parse.
+//! What the input mean: resolved and checked, nothing left to parse.
 
+mod connection;
 mod files;
 mod fits;
 mod keys;
@@ -7,7 +8,6 @@ mod launch;
 mod objectives;
 pub mod one_batch;
 pub mod profile;
-mod reach;
 mod target;
 
 use std::path::PathBuf;
@@ -24,9 +24,9 @@ pub use self::target::{Place, Target};
 use crate::analysis::metric::Slo;
 use crate::cli::Balance;
 use crate::cli::client::{ClientArgs, ClockChoice};
-use crate::cli::patience::{MaxErrors, PatienceArgs};
-use crate::cli::reach::ReachArgs;
-use crate::cli::{LoraDistribution, ServeArgs, ServeWords};
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::timeouts::{MaxErrors, TimeoutArgs};
+use crate::cli::{LoraDistribution, ServeArgs, ServeInput};
 use crate::dialect::{self, Section};
 use crate::error::{Error, Kind};
 use crate::protocol::backend::{Backend, CacheTelling, Sampling};
@@ -79,9 +79,9 @@ pub struct Serve {
     /// How the load is spread over several servers.
     pub balance: Balance,
     /// How long is waited for what, and what the run survives.
-    pub patience: PatienceArgs,
+    pub timeouts: TimeoutArgs,
     /// How the server is reached.
-    pub reach: ReachArgs,
+    pub connection: ConnectionArgs,
     /// Whether prompts are sent as token ids.
     pub tokenize_prompt: bool,
     /// Whether answers are streamed.
@@ -135,7 +135,7 @@ pub struct Serve {
     /// What is to be said of flags that have no effect here.
     pub notes: Vec<String>,
     /// The flags as given, by the names that results use, without secrets.
-    pub facts: Map<String, Value>,
+    pub effective: Map<String, Value>,
 }
 
 impl Serve {
@@ -143,7 +143,8 @@ impl Serve {
     pub fn set_rate(&mut self, rate: Rate) {
         self.rate = rate;
         // A rate is always a number or a word.
-        self.facts.insert("request_rate".into(), serde_json::to_value(rate).unwrap_or_default());
+        self.effective
+            .insert("request_rate".into(), serde_json::to_value(rate).unwrap_or_default());
     }
 }
 
@@ -156,12 +157,12 @@ const READY_TIMEOUT_S: u64 = 60;
 /// Requests in flight per thread from which on another thread helps.
 const PER_THREAD: usize = 16_384;
 
-/// Resolves the words of `rbench serve`; `mock` is the address of the server that `--mock` has started.
+/// Resolves the input of `rbench serve`; `mock` is the address of the server that `--mock` has started.
 ///
 /// # Errors
 /// If flags contradict each other, or do not apply to the backend.
-pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error> {
-    let ServeWords { args, dataset, facts, .. } = words;
+pub fn resolve(input: ServeInput, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error> {
+    let ServeInput { args, dataset, effective, .. } = input;
     let backend = backend(&args)?;
     let target = target::resolve(&args, backend, keys, mock)?;
     let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());
@@ -177,7 +178,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     notes.extend(target.notes.iter().cloned());
     notes.extend(unprinted(&args));
     notes.extend(fits::check(&args, dataset.as_ref(), backend)?);
-    notes.extend(reach::check(&args, &target, profile.as_ref())?);
+    notes.extend(connection::check(&args, &target, profile.as_ref())?);
     if !backend.is_sglang() {
         notes.extend(profile::note(&args.profiling, backend.name));
     }
@@ -221,7 +222,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         ("--failed-file", args.failed_file.as_deref()),
         ("--launch-log", args.launching.launch_log.as_deref()),
         ("--dataset-path", args.dataset_path.as_deref()),
-        ("--api-key-file", args.reach.api_key_file.as_deref()),
+        ("--api-key-file", args.connection.api_key_file.as_deref()),
     ])?;
     let mut all = match serde_json::to_value(&args) {
         Ok(Value::Object(map)) => map,
@@ -238,8 +239,8 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
     if launch.is_some() {
         all.insert("launched".into(), true.into());
     }
-    all.extend(facts);
-    // A password may stand in other words as well.
+    all.extend(effective);
+    // A password may stand in other input as well.
     all.values_mut().for_each(|value| target.secrets.take_out_of(value));
     let sweep: Vec<Rate> =
         if args.multi { args.request_rate_range.rates().collect() } else { Vec::new() };
@@ -278,8 +279,8 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         client: args.client.clone(),
         duration: args.duration,
         balance: args.balance,
-        patience: args.patience.clone(),
-        reach: args.reach.clone(),
+        timeouts: args.timeouts.clone(),
+        connection: args.connection.clone(),
         tokenize_prompt: args.tokenize_prompt,
         stream: !args.disable_stream,
         ignore_eos: !args.disable_ignore_eos,
@@ -315,7 +316,7 @@ pub fn resolve(words: ServeWords, keys: &Keys, mock: Option<&str>) -> Result<Ser
         // Lines and a bar would overwrite each other.
         progress: !args.disable_tqdm && !args.print_requests,
         notes,
-        facts: all,
+        effective: all,
     })
 }
 
@@ -381,7 +382,7 @@ fn endless(args: &ServeArgs, max_concurrency: Option<usize>) -> Result<(), Error
         return Err(usage("--duration sends without an end, and nothing limits it".to_owned())
             .hint("add --request-rate, --max-concurrency, or both"));
     }
-    if let Some(most @ MaxErrors::Percent(_)) = args.patience.max_errors {
+    if let Some(most @ MaxErrors::Percent(_)) = args.timeouts.max_errors {
         return Err(usage(format!(
             "--max-errors {most} is a share of all requests, whose number --duration leaves open"
         ))
@@ -505,27 +506,27 @@ fn adapters(args: &ServeArgs, backend: &Backend) -> Result<Option<Adapters>, Err
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{self, Words};
+    use crate::cli::{self, Input};
 
-    fn resolved(words: &str) -> Serve {
-        let words = ["rbench", "serve"].into_iter().chain(words.split_whitespace());
-        match cli::parse(words.map(Into::into)) {
-            Ok(Words::Serve(words)) => resolve(*words, &Keys::default(), None).unwrap(),
+    fn resolved(input: &str) -> Serve {
+        let input = ["rbench", "serve"].into_iter().chain(input.split_whitespace());
+        match cli::parse(input.map(Into::into)) {
+            Ok(Input::Serve(input)) => resolve(*input, &Keys::default(), None).unwrap(),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn flags_of_a_native_client_are_taken_with_a_note() {
-        for (words, threads, notes) in [
+        for (input, threads, notes) in [
             ("--worker-threads 2", 2, 0),
             ("--rust-client --max-concurrency 1", 1, 1),
             ("--rust-client --rust-worker-threads 3", 3, 2),
             ("--rust-client --rust-worker-threads 3 --worker-threads 2", 2, 2),
         ] {
-            let serve = resolved(words);
-            assert_eq!((serve.threads, serve.notes.len()), (threads, notes), "{words}");
-            assert!(serve.notes.iter().all(|note| note.contains("not needed")), "{words}");
+            let serve = resolved(input);
+            assert_eq!((serve.threads, serve.notes.len()), (threads, notes), "{input}");
+            assert!(serve.notes.iter().all(|note| note.contains("not needed")), "{input}");
         }
     }
 }

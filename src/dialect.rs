@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 pub use self::release::Version;
 pub use self::sglang::one_batch;
 use crate::analysis::metric::SteadyState;
-use crate::analysis::report::{Facts, Report};
+use crate::analysis::report::{Report, RunMetadata};
 
 /// Every dialect; the first is the default.
 pub static ALL: &[&dyn Dialect] = &[&sglang::Sglang];
@@ -60,7 +60,7 @@ pub trait Dialect: Sync + fmt::Debug {
 
     /// The name that `version` gives to the result file when the user gives none;
     /// `date` is the local month and day.
-    fn file_name(&self, facts: &Facts, version: Version, date: &str) -> String;
+    fn file_name(&self, metadata: &RunMetadata, version: Version, date: &str) -> String;
 }
 
 /// A dialect and one of its releases, as in `sglang@0.5.6` or `sglang`.
@@ -107,8 +107,8 @@ impl Choice {
     }
 
     /// The name of the result file; see [`Dialect::file_name`].
-    pub fn file_name(&self, facts: &Facts, date: &str) -> String {
-        self.dialect.file_name(facts, self.version, date)
+    pub fn file_name(&self, metadata: &RunMetadata, date: &str) -> String {
+        self.dialect.file_name(metadata, self.version, date)
     }
 }
 

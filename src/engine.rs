@@ -32,7 +32,7 @@ use self::schedule::Schedule;
 use self::source::Source;
 pub use self::stop::Stop;
 pub use self::timeouts::Limits;
-use self::worker::{Done, Lane, Shared};
+use self::worker::{Done, Shared, Worker};
 use crate::engine::outbox::Outbox;
 use crate::engine::progress::Progress;
 use crate::engine::request_log::Log;
@@ -182,20 +182,20 @@ pub fn run_source(
     });
     // All threads are ready before the clock starts. If one cannot be made, the others end without a clock.
     let (here, ready) = mpsc::channel();
-    let mut workers = Vec::new();
+    let mut handles = Vec::new();
     let mut starts = Vec::new();
     for n in 0..threads {
-        let mut lane = Lane::new(shared.clone())?;
+        let mut worker = Worker::new(shared.clone())?;
         let here = here.clone();
         let (start, started) = mpsc::channel::<Clock>();
         let ahead = ahead / threads + usize::from(n < ahead % threads);
-        let worker = std::thread::Builder::new().name(format!("rbench-{n}")).spawn(move || {
-            lane.open_ahead(ahead);
+        let handle = std::thread::Builder::new().name(format!("rbench-{n}")).spawn(move || {
+            worker.open_ahead(ahead);
             // Whoever waits for this is gone if another thread cannot be made.
             let _ = here.send(());
-            started.recv().ok().map(|clock| lane.run(clock))
+            started.recv().ok().map(|clock| worker.run(clock))
         })?;
-        workers.push(worker);
+        handles.push(handle);
         starts.push(start);
     }
     // A thread that panicked has ended, which is found out below.
@@ -207,9 +207,9 @@ pub fn run_source(
         let _ = start.send(clock_of_run);
     }
     let mut records = Vec::new();
-    let mut lanes = Vec::with_capacity(threads);
-    for worker in workers {
-        let ended = worker.join();
+    let mut workers = Vec::with_capacity(threads);
+    for handle in handles {
+        let ended = handle.join();
         let done = ended.ok().flatten();
         let Done { records: new, health } =
             done.ok_or_else(|| io::Error::other("a client thread panicked"))?;
@@ -218,7 +218,7 @@ pub fn run_source(
         } else {
             records.extend(new);
         }
-        lanes.push(health);
+        workers.push(health);
     }
     let machine = pulse.stop();
     if options.sink.is_none() {
@@ -228,7 +228,7 @@ pub fn run_source(
     Ok(Ran {
         ended_early,
         records,
-        health: Health { clock, lanes, machine },
+        health: Health { clock, workers, machine },
         started: clock_of_run.started(),
     })
 }

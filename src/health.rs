@@ -47,7 +47,7 @@ pub struct LagSecond {
 
 /// What one thread of the load saw of itself.
 #[derive(Debug, Clone, Default)]
-pub struct LaneHealth {
+pub struct WorkerHealth {
     /// Time from the arrival of data in the kernel to its read, in ns; empty without stamps of the kernel.
     pub lag: Lag,
     /// Reads that gave bytes.
@@ -81,7 +81,7 @@ pub struct LaneHealth {
     /// How long the thread let data wait to be read with others', at the end of the run.
     pub window: Duration,
     /// How often it did so.
-    pub naps: u64,
+    pub pauses: u64,
     /// Requests in flight, added up over time as the thread saw them.
     pub in_flight: Duration,
     /// How much of that came after the ends of requests by their records: an end counts when it has arrived,
@@ -286,7 +286,7 @@ pub struct Health {
     /// Where arrival times come from.
     pub clock: ClockSource,
     /// One entry per thread of the load.
-    pub lanes: Vec<LaneHealth>,
+    pub workers: Vec<WorkerHealth>,
     /// What the machine kept from it.
     pub machine: Machine,
 }
@@ -295,24 +295,24 @@ impl Health {
     /// The lags of all threads.
     pub fn lag(&self) -> Lag {
         let mut all = Lag::default();
-        for lane in &self.lanes {
-            all.merge(&lane.lag);
+        for worker in &self.workers {
+            all.merge(&worker.lag);
         }
         all
     }
 
     /// Times of all threads.
-    pub fn times(&self, which: impl Fn(&LaneHealth) -> &Times) -> Times {
+    pub fn times(&self, which: impl Fn(&WorkerHealth) -> &Times) -> Times {
         let mut all = Times::default();
-        for lane in &self.lanes {
-            all.merge(which(lane));
+        for worker in &self.workers {
+            all.merge(which(worker));
         }
         all
     }
 
     /// The sum of a figure over the threads.
-    pub fn sum(&self, figure: impl Fn(&LaneHealth) -> u64) -> u64 {
-        self.lanes.iter().map(figure).sum()
+    pub fn sum(&self, figure: impl Fn(&WorkerHealth) -> u64) -> u64 {
+        self.workers.iter().map(figure).sum()
     }
 }
 
@@ -324,20 +324,20 @@ mod tests {
 
     #[test]
     fn times_over_threads() {
-        let lane = |times: &[u64]| {
-            let mut lane = LaneHealth::default();
+        let worker = |times: &[u64]| {
+            let mut worker = WorkerHealth::default();
             for &us in times {
-                lane.tls.add(Duration::from_micros(us));
+                worker.tls.add(Duration::from_micros(us));
             }
-            lane
+            worker
         };
-        let lanes = vec![lane(&[]), lane(&[100, 200]), lane(&[300, 5000])];
-        let health = Health { lanes, ..Health::default() };
-        let tls = health.times(|lane| &lane.tls);
+        let workers = vec![worker(&[]), worker(&[100, 200]), worker(&[300, 5000])];
+        let health = Health { workers, ..Health::default() };
+        let tls = health.times(|worker| &worker.tls);
         assert_eq!(tls.len(), 4);
         assert!((198_000..203_000).contains(&tls.quantile_ns(0.5)), "{}", tls.quantile_ns(0.5));
         assert!((4_950_000..5_050_000).contains(&tls.max_ns()), "{}", tls.max_ns());
-        assert!(health.times(|lane| &lane.connecting).is_empty());
+        assert!(health.times(|worker| &worker.connecting).is_empty());
     }
 
     proptest! {

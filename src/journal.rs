@@ -23,7 +23,7 @@ use serde_json::Value;
 pub use self::reader::{Asked, Recorded, read};
 pub use self::writer::{Files, Journal, Lost, Refusal, check};
 use crate::analysis::ceiling::Ceiling;
-use crate::analysis::report::Facts;
+use crate::analysis::report::RunMetadata;
 use crate::engine::system::Spent;
 use crate::health::{ClockSource, Health};
 use crate::model::VisionSource;
@@ -36,7 +36,7 @@ pub const VERSION: u64 = 1;
 #[derive(Debug, Clone)]
 pub struct Header {
     /// What the run is. Where the image tokens come from is known after it.
-    pub facts: Facts,
+    pub metadata: RunMetadata,
     /// The kind of server.
     pub backend: &'static Backend,
     /// Where arrival times come from.

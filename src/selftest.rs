@@ -146,11 +146,11 @@ impl Case {
         let at = || records.iter().flat_map(|record| record.events.at_ns.iter().copied());
         let span = at().max().unwrap_or(0) - at().min().unwrap_or(0);
         let events = at().count();
-        let wall = health.lanes.iter().map(|lane| lane.wall).max().unwrap_or_default();
+        let wall = health.workers.iter().map(|worker| worker.wall).max().unwrap_or_default();
         let share = |part: Duration| {
             if wall.is_zero() { 0.0 } else { part.as_secs_f64() / wall.as_secs_f64() }
         };
-        let cpu: Duration = health.lanes.iter().map(|lane| lane.cpu).sum();
+        let cpu: Duration = health.workers.iter().map(|worker| worker.cpu).sum();
         let lag = health.lag();
         let us = |ns: u64| ns as f64 / 1e3;
         Self {
@@ -158,12 +158,14 @@ impl Case {
             events,
             events_per_s: if span > 0 { events as f64 / (span as f64 / 1e9) } else { 0.0 },
             compared,
-            client_cpu: share(health.lanes.iter().map(|lane| lane.cpu).max().unwrap_or_default()),
+            client_cpu: share(
+                health.workers.iter().map(|worker| worker.cpu).max().unwrap_or_default(),
+            ),
             client_us_per_event: (events > 0).then(|| cpu.as_secs_f64() * 1e6 / events as f64),
             client_run_delay: health
-                .lanes
+                .workers
                 .iter()
-                .filter_map(|lane| lane.run_delay)
+                .filter_map(|worker| worker.run_delay)
                 .max()
                 .map(share),
             server_cpu: server_cpu.map(share),
@@ -172,8 +174,8 @@ impl Case {
                 p99: us(lag.quantile_ns(0.99)),
                 max: us(lag.max_ns()),
             }),
-            merged: health.sum(|lane| lane.merged),
-            unstamped: health.sum(|lane| lane.unstamped),
+            merged: health.sum(|worker| worker.merged),
+            unstamped: health.sum(|worker| worker.unstamped),
             setup,
         }
     }

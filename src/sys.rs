@@ -16,30 +16,30 @@ const LINE: usize = 64;
 ///
 /// What `value` points to is not asked for. On other processors than those of x86-64 nothing is.
 #[inline]
-pub(crate) fn fetch<T>(value: &T) {
+pub(crate) fn prefetch<T>(value: &T) {
     let start = std::ptr::from_ref(value).cast::<u8>();
     for at in (0..size_of::<T>()).step_by(LINE) {
-        fetch_line(start.wrapping_add(at));
+        prefetch_line(start.wrapping_add(at));
     }
 }
 
 /// Asks for all of `values`.
 #[inline]
-pub(crate) fn fetch_all<T>(values: &[T]) {
+pub(crate) fn prefetch_all<T>(values: &[T]) {
     let start = values.as_ptr().cast::<u8>();
     for at in (0..size_of_val(values)).step_by(LINE) {
-        fetch_line(start.wrapping_add(at));
+        prefetch_line(start.wrapping_add(at));
     }
 }
 
 /// Asks for the memory in which the next of `values` will lie.
 #[inline]
-pub(crate) fn fetch_end<T>(values: &[T]) {
-    fetch_line(values.as_ptr_range().end.cast());
+pub(crate) fn prefetch_end<T>(values: &[T]) {
+    prefetch_line(values.as_ptr_range().end.cast());
 }
 
 #[inline]
-fn fetch_line(at: *const u8) {
+fn prefetch_line(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: nothing is read that the program could see, and no address is wrong for this instruction:
     // where there is no memory, it does nothing.
@@ -105,15 +105,15 @@ mod tests {
 
     #[test]
     fn anything_may_be_fetched() {
-        fetch(&());
-        fetch(&[0_u8; 1000]);
-        fetch_all::<u8>(&[]);
-        fetch_all(&[1_u64; 100]);
-        fetch_end::<u8>(&[]);
-        fetch_end(&vec![1_u8; 4096]);
+        prefetch(&());
+        prefetch(&[0_u8; 1000]);
+        prefetch_all::<u8>(&[]);
+        prefetch_all(&[1_u64; 100]);
+        prefetch_end::<u8>(&[]);
+        prefetch_end(&vec![1_u8; 4096]);
         // No memory is there.
-        fetch_line(std::ptr::null());
-        fetch_line(std::ptr::without_provenance(usize::MAX));
+        prefetch_line(std::ptr::null());
+        prefetch_line(std::ptr::without_provenance(usize::MAX));
     }
 
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]

@@ -14,7 +14,7 @@ use crate::secrets::Secrets;
 use crate::workload::conversation::{self, Said};
 use crate::workload::tokenizer::Tokenizer;
 
-/// How records are folded.
+/// How records are aggregated.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
     /// What was planned, for what the rounds of conversations ask, and for what will not have been sent.
@@ -45,19 +45,19 @@ pub struct Sums {
 }
 
 /// Folds what comes, each with the memory that it takes, until nothing can come any more.
-pub fn fold(records: &mut Inbox<(RequestRecord, Option<Charge>)>, rules: Rules<'_>) -> Sums {
-    let mut fold = Fold::new(rules);
+pub fn aggregate(records: &mut Inbox<(RequestRecord, Option<Charge>)>, rules: Rules<'_>) -> Sums {
+    let mut aggregate = Aggregator::new(rules);
     while let Ok((record, charge)) = records.recv() {
-        fold.take(record);
+        aggregate.take(record);
         drop(charge);
         records.done();
     }
-    fold.finish()
+    aggregate.finish()
 }
 
 /// Records on their way into sums.
 #[derive(Debug)]
-pub struct Fold<'a> {
+pub struct Aggregator<'a> {
     rules: Rules<'a>,
     metrics: Gathering,
     account: Account,
@@ -67,7 +67,7 @@ pub struct Fold<'a> {
     said: HashMap<usize, Said>,
 }
 
-impl<'a> Fold<'a> {
+impl<'a> Aggregator<'a> {
     /// Without a record yet.
     pub fn new(rules: Rules<'a>) -> Self {
         Self {

@@ -325,7 +325,7 @@ fn checks(evidence: &Evidence, ledger: &Ledger, health: &Health) -> Vec<Check> {
         },
         order(evidence),
     ];
-    if health.lanes.is_empty() {
+    if health.workers.is_empty() {
         return checks;
     }
     checks.push(little(evidence, health));
@@ -346,10 +346,10 @@ fn order(evidence: &Evidence) -> Check {
 
 /// Little's law: the mean number in flight that the threads saw is what rate and durations give.
 fn little(evidence: &Evidence, health: &Health) -> Check {
-    let seen: f64 = health.lanes.iter().map(|lane| lane.in_flight.as_secs_f64()).sum();
+    let seen: f64 = health.workers.iter().map(|worker| worker.in_flight.as_secs_f64()).sum();
     let told = evidence.spent;
     // A thread sees an end when it reads it, and a record has it when it arrived.
-    let unseen: f64 = health.lanes.iter().map(|lane| lane.unseen.as_secs_f64()).sum();
+    let unseen: f64 = health.workers.iter().map(|worker| worker.unseen.as_secs_f64()).sum();
     let slack = told * CLOSE + evidence.records as f64 * CLAIM.as_secs_f64();
     Check {
         name: "little",
@@ -364,8 +364,8 @@ fn little(evidence: &Evidence, health: &Health) -> Check {
 fn events(evidence: &Evidence, health: &Health) -> Check {
     // Answers that are not streamed, or tell their tokens by the counter alone, are made events at their end.
     let Evidence { events: kept, single: ends, text, .. } = evidence;
-    let read = health.sum(|lane| lane.events);
-    let bytes = health.sum(|lane| lane.bytes);
+    let read = health.sum(|worker| worker.events);
+    let bytes = health.sum(|worker| worker.bytes);
     Check {
         name: "events",
         passed: (read..=read + ends).contains(kept) && *text <= bytes,

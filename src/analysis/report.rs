@@ -1,4 +1,4 @@
-//! What a run found: facts, figures and failures, ready for any output.
+//! What a run found: metadata, figures and failures, ready for any output.
 
 use serde_json::{Map, Value};
 
@@ -14,7 +14,7 @@ use crate::workload::arrival::Rate;
 #[derive(Debug)]
 pub struct Report<'a> {
     /// What the run was.
-    pub facts: Facts,
+    pub metadata: RunMetadata,
     /// Figures in the order of the metrics.
     pub stats: Vec<Stat>,
     /// Failures by reason, the most frequent first.
@@ -46,7 +46,7 @@ pub struct Report<'a> {
 
 /// What a run was.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub struct RunMetadata {
     /// `--backend`.
     pub backend: &'static str,
     /// Whether its requests generate tokens.

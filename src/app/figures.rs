@@ -10,7 +10,7 @@ use crate::analysis::aggregate::{self, Sums};
 use crate::analysis::audit::{Asked, Audit, Lengths};
 use crate::analysis::ceiling::Headroom;
 use crate::analysis::metric::{self, Close, Ended, Shares, Stat, SteadyState, Terms, steady_state};
-use crate::analysis::report::{Facts, Report};
+use crate::analysis::report::{Report, RunMetadata};
 use crate::analysis::vision;
 use crate::control::probe::{self, State};
 use crate::health::Health;
@@ -110,8 +110,8 @@ pub(super) fn terms(header: &Header, keeps: bool) -> Terms<'_> {
         origin: Duration::ZERO,
         shares: if header.backend.splits_itl { Shares::Perhaps } else { Shares::Never },
         stall_threshold: header.stall_threshold,
-        slos: &header.facts.slos,
-        cache_report: header.facts.cache_report,
+        slos: &header.metadata.slos,
+        cache_report: header.metadata.cache_report,
     }
 }
 
@@ -143,7 +143,7 @@ fn report<'a>(
     records: &'a [RequestRecord],
     ui: Ui,
 ) -> Report<'a> {
-    let Header { facts, backend, requests, .. } = header;
+    let Header { metadata, backend, requests, .. } = header;
     let End { health, server_info, server_info_time: _, failed_calls, partial, memory } = end;
     let token_sources = account.token_sources();
     let Account { evidence, arrivals, failures, endpoints, vision, .. } = account;
@@ -151,7 +151,7 @@ fn report<'a>(
     if vision_source == Some(VisionSource::Unknown) {
         ui.warn("the tokens of the images are not known: the model's files have no rule that rbench knows, and the server did not count the prompts");
     }
-    if facts.cache_report && !account.tells_cache {
+    if metadata.cache_report && !account.tells_cache {
         warn_of_silent_cache(backend, ui);
     }
     if let Some(note) = token_note(&token_sources) {
@@ -159,7 +159,7 @@ fn report<'a>(
     }
     let scheduled = requests.unwrap_or_else(|| evidence.records());
     Report {
-        facts: Facts { vision_source, ..facts.clone() },
+        metadata: RunMetadata { vision_source, ..metadata.clone() },
         stats,
         failures: failures.groups(),
         token_sources,
@@ -197,16 +197,16 @@ fn token_note(sources: &[(TokenSource, u64)]) -> Option<String> {
 
 /// What was asked of the server.
 fn asked(header: &Header) -> Asked {
-    let Header { facts, backend, vision, .. } = header;
-    let is_set = |key: &str| facts.config.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let extra = facts.config.get("extra_request_body");
+    let Header { metadata, backend, vision, .. } = header;
+    let is_set = |key: &str| metadata.config.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let extra = metadata.config.get("extra_request_body");
     let lengths = match extra.map_or(Lengths::Exact, lengths) {
         Lengths::Exact if is_set("disable_ignore_eos") => Lengths::AtMost,
         lengths => lengths,
     };
     Asked {
         lengths,
-        streams: facts.generates && !is_set("disable_stream"),
+        streams: metadata.generates && !is_set("disable_stream"),
         messages: backend.accepts_messages,
         images: vision.is_some(),
     }
@@ -268,7 +268,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::analysis::aggregate::{Fold, Rules};
+    use crate::analysis::aggregate::{Aggregator, Rules};
     use crate::analysis::metric::{Figure, PerEndpoint};
     use crate::analysis::stats::Tally;
     use crate::health::ClockSource;
@@ -284,7 +284,7 @@ mod tests {
     const THRESHOLD: Duration = Duration::from_millis(500);
 
     fn header(backend: &'static Backend, requests: usize) -> Header {
-        let facts = Facts {
+        let metadata = RunMetadata {
             backend: backend.name,
             generates: true,
             dataset_name: "random".to_owned(),
@@ -301,7 +301,7 @@ mod tests {
             config: serde_json::Map::new(),
         };
         Header {
-            facts,
+            metadata,
             backend,
             clock: ClockSource::Kernel,
             endpoints: vec!["a".to_owned(), "b".to_owned()],
@@ -425,18 +425,18 @@ mod tests {
             let vision = images.then_some(VisionSource::Unknown);
             let header = Header { vision, ..header(backend, records.len()) };
             let info = json!({"internal_states": [{"avg_spec_accept_length": 2.5}]});
-            let lane = crate::health::LaneHealth {
+            let worker = crate::health::WorkerHealth {
                 events: records.iter().map(|record| record.events.len() as u64).sum(),
                 bytes: 1_000_000,
                 ..Default::default()
             };
             let end = || End {
                 server_info: Some(info.clone()),
-                health: Health { lanes: vec![lane.clone()], ..Health::default() },
+                health: Health { workers: vec![worker.clone()], ..Health::default() },
                 ..End::default()
             };
             let secrets = Secrets::default();
-            let mut fold = Fold::new(Rules {
+            let mut aggregate = Aggregator::new(Rules {
                 plan: &[],
                 tokenizer: &tokenizer,
                 secrets: &secrets,
@@ -445,32 +445,32 @@ mod tests {
                 endpoints: &header.endpoints,
                 vision: header.vision,
             });
-            for record in &records { fold.take(record.clone()); }
-            let sums = fold.finish();
+            for record in &records { aggregate.take(record.clone()); }
+            let sums = aggregate.finish();
             prop_assert!(sums.unsent.is_empty());
             let none = |_: &RequestRecord| None;
             let whole =
                 of_records(&header, Ok(end()), &mut records, none, &tokenizer, Ui::new()).report;
             let Figure::Count(peak) = whole.figure("max_concurrent_requests") else { panic!() };
-            let folded = of_sums(&header, end(), sums, peak, Ui::new()).report;
-            prop_assert_eq!(whole.stats.len(), folded.stats.len());
-            for (a, b) in whole.stats.iter().zip(&folded.stats) {
+            let aggregated = of_sums(&header, end(), sums, peak, Ui::new()).report;
+            prop_assert_eq!(whole.stats.len(), aggregated.stats.len());
+            for (a, b) in whole.stats.iter().zip(&aggregated.stats) {
                 prop_assert_eq!(&a.key, &b.key);
                 prop_assert!(same(a, b), "{:?} {:?}", a, b);
             }
-            prop_assert_eq!(whole.failures, folded.failures);
-            prop_assert_eq!(whole.token_sources, folded.token_sources);
-            prop_assert_eq!(whole.endpoints.len(), folded.endpoints.len());
-            for (a, b) in whole.endpoints.iter().zip(&folded.endpoints) {
+            prop_assert_eq!(whole.failures, aggregated.failures);
+            prop_assert_eq!(whole.token_sources, aggregated.token_sources);
+            prop_assert_eq!(whole.endpoints.len(), aggregated.endpoints.len());
+            for (a, b) in whole.endpoints.iter().zip(&aggregated.endpoints) {
                 prop_assert!(near(a, b), "{:?} {:?}", a, b);
             }
-            prop_assert_eq!(whole.audit.checks, folded.audit.checks);
-            prop_assert_eq!(whole.audit.ledger, folded.audit.ledger);
-            prop_assert_eq!(whole.headroom.events_per_s, folded.headroom.events_per_s);
-            prop_assert_eq!(whole.audit.offered_rate, folded.audit.offered_rate);
-            prop_assert_eq!(whole.audit.achieved_rate, folded.audit.achieved_rate);
-            prop_assert_eq!(whole.facts.vision_source, folded.facts.vision_source);
-            prop_assert_eq!(whole.storage_backend, folded.storage_backend);
+            prop_assert_eq!(whole.audit.checks, aggregated.audit.checks);
+            prop_assert_eq!(whole.audit.ledger, aggregated.audit.ledger);
+            prop_assert_eq!(whole.headroom.events_per_s, aggregated.headroom.events_per_s);
+            prop_assert_eq!(whole.audit.offered_rate, aggregated.audit.offered_rate);
+            prop_assert_eq!(whole.audit.achieved_rate, aggregated.audit.achieved_rate);
+            prop_assert_eq!(whole.metadata.vision_source, aggregated.metadata.vision_source);
+            prop_assert_eq!(whole.storage_backend, aggregated.storage_backend);
         }
     }
 }

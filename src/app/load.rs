@@ -11,7 +11,7 @@ use crate::health::ClockSource;
 
 /// The options of a run of `requests` requests.
 pub(super) fn options(config: &Serve, requests: usize) -> Options {
-    let patience = &config.patience;
+    let timeouts = &config.timeouts;
     let limit = |limit: Duration| (!limit.is_zero()).then_some(limit);
     Options {
         threads: config.threads,
@@ -28,18 +28,18 @@ pub(super) fn options(config: &Serve, requests: usize) -> Options {
         spin: !config.client.no_spin,
         connection_per_request: config.client.connection_per_request,
         limits: Limits {
-            connect: limit(patience.connect_timeout),
-            first_token: limit(patience.first_token_timeout),
-            idle: limit(patience.idle_timeout),
-            request: limit(patience.request_timeout),
-            grace: patience.grace,
+            connect: limit(timeouts.connect_timeout),
+            first_token: limit(timeouts.first_token_timeout),
+            idle: limit(timeouts.idle_timeout),
+            request: limit(timeouts.request_timeout),
+            grace: timeouts.grace,
         },
-        max_errors: patience.max_errors.map(|most| most.of(requests as u64)),
+        max_errors: timeouts.max_errors.map(|most| most.of(requests as u64)),
         balance: match config.balance {
             cli::Balance::RoundRobin => Balance::RoundRobin,
             cli::Balance::LeastInFlight => Balance::LeastInFlight,
         },
-        retries: patience.retries,
+        retries: timeouts.retries,
         stop: Stop::new(),
     }
 }

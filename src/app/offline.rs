@@ -10,7 +10,7 @@ use super::publish::{none_completed, partial_mark, tell_failures};
 use super::save;
 use super::serve::{Job, Session, begin, check_recording};
 use crate::analysis::report::Report;
-use crate::cli::offline::OfflineWords;
+use crate::cli::offline::OfflineInput;
 use crate::config::Serve;
 use crate::control::probe::{self, State};
 use crate::dialect::Choice;
@@ -34,8 +34,8 @@ pub(super) struct Offline {
 }
 
 /// `rbench offline`.
-pub(super) fn offline(words: OfflineWords, ui: Ui) -> Result<(), Error> {
-    let OfflineWords { mut serve, result_file, warm_up } = words;
+pub(super) fn offline(input: OfflineInput, ui: Ui) -> Result<(), Error> {
+    let OfflineInput { mut serve, result_file, warm_up } = input;
     // When tokens arrive is of no interest, and streams cost both sides time.
     serve.args.disable_stream =
         Backend::find(&serve.args.backend).is_some_and(|backend| backend.can_disable_stream);

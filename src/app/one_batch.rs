@@ -12,7 +12,7 @@ use super::save;
 use super::serve::Session;
 use super::server::server_info;
 use super::tokenizing;
-use crate::cli::one_batch::OneBatchWords;
+use crate::cli::one_batch::OneBatchInput;
 use crate::config::Keys;
 use crate::config::one_batch::{OneBatch, Planned, resolve_one_batch};
 use crate::control::probe::stream::Sender;
@@ -47,14 +47,14 @@ const FAR: f64 = 0.1;
 const GATHERED: usize = 16;
 
 /// `rbench one-batch`.
-pub(super) fn one_batch(words: OneBatchWords, ui: Ui) -> Result<(), Error> {
-    for note in &words.notes {
+pub(super) fn one_batch(input: OneBatchInput, ui: Ui) -> Result<(), Error> {
+    for note in &input.notes {
         ui.status(note);
     }
-    let engine = if words.args.mock { Some(Engine::start(words.args.seed)?) } else { None };
+    let engine = if input.args.mock { Some(Engine::start(input.args.seed)?) } else { None };
     let url = engine.as_ref().map(Engine::url);
-    let keys = Keys::read(words.args.reach.api_key_file.as_deref())?;
-    let config = resolve_one_batch(words, &keys, url)?;
+    let keys = Keys::read(input.args.connection.api_key_file.as_deref())?;
+    let config = resolve_one_batch(input, &keys, url)?;
     door::keep_secret(&config.serve.target.secrets);
     save::check("--result-filename", Some(&config.result_file))?;
     system::raise_descriptors();
@@ -111,7 +111,7 @@ struct Bench<'a> {
     sender: Sender,
     url: String,
     room: Room,
-    facts: output::Facts,
+    metadata: output::RunMetadata,
     ui: Ui,
 }
 
@@ -135,7 +135,7 @@ impl<'a> Bench<'a> {
             None
         });
         let room = info.as_ref().map(Room::of).unwrap_or_default();
-        let facts = output::Facts {
+        let metadata = output::RunMetadata {
             run_name: config.run_name.clone(),
             backend: serve.backend.name,
             model: serve.target.secrets.hide(&session.served.model).into_owned(),
@@ -155,7 +155,7 @@ impl<'a> Bench<'a> {
             sender: Sender::new(serve.target.load.clone(), &session.route)?,
             url: format!("{}{}", serve.target.base, serve.backend.path),
             room,
-            facts,
+            metadata,
             config,
             session,
             ui,
@@ -212,7 +212,7 @@ impl<'a> Bench<'a> {
             let gpus = self.room.gpus.unwrap_or(1);
             let text = output::report(
                 &cases,
-                &self.facts,
+                &self.metadata,
                 &self.config.input_lens,
                 &self.config.output_lens,
                 hour * gpus as f64,
@@ -296,8 +296,8 @@ impl<'a> Bench<'a> {
     }
 
     fn publish(&self, case: &Case) -> Result<(), Error> {
-        let printed = self.say(&output::lines(case, &self.facts));
-        let line = output::line(case, &self.facts);
+        let printed = self.say(&output::lines(case, &self.metadata));
+        let line = output::line(case, &self.metadata);
         if let Err(error) = save::append(&self.config.result_file, &line) {
             // What was measured is not lost with the file.
             self.ui.status(line.trim_end());
@@ -360,7 +360,7 @@ impl<'a> Bench<'a> {
         Some((count(queries?), count(hits?)))
     }
 
-    /// Empties the prefix cache, with some patience for a server that is still busy.
+    /// Empties the prefix cache, with some timeouts for a server that is still busy.
     async fn flush(&self) -> Result<(), Error> {
         let (probe, serve) = (&self.session.probe, &self.config.serve);
         let mut left = FLUSHES;

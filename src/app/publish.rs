@@ -157,7 +157,7 @@ fn plots(report: &Report<'_>, ui: Ui) {
         let title = format!("{what}, in slices of {} s", over.slice_s);
         ui.block(&plot::plot(&title, values, over.slice_s, end_s));
     };
-    if report.facts.generates {
+    if report.metadata.generates {
         draw("Output tokens per second", &over.tokens_per_s);
     }
     let in_flight: Vec<f64> = over.in_flight.iter().map(|&n| n as f64).collect();

@@ -8,7 +8,7 @@ use super::figures;
 use super::offline::publish_throughput;
 use super::publish::{Outputs, publish};
 use super::save;
-use crate::analysis::report::Facts;
+use crate::analysis::report::RunMetadata;
 use crate::cli::report::ReportArgs;
 use crate::config;
 use crate::dialect::Choice;
@@ -32,7 +32,7 @@ pub(super) fn report(args: &ReportArgs, ui: Ui) -> Result<(), Error> {
     let n = runs.len();
     for (i, run) in runs.into_iter().enumerate() {
         if n > 1 {
-            ui.status(&format!("run {} of {n}, of {}", i + 1, run.header.facts.date));
+            ui.status(&format!("run {} of {n}, of {}", i + 1, run.header.metadata.date));
         }
         one(run, args, ui)?;
     }
@@ -43,15 +43,15 @@ pub(super) fn report(args: &ReportArgs, ui: Ui) -> Result<(), Error> {
 fn one(mut run: Recorded, args: &ReportArgs, ui: Ui) -> Result<(), Error> {
     let tokenizer = tokenizer(&run, args, ui)?;
     let header = &mut run.header;
-    tokenizer.name().clone_into(&mut header.facts.tokenizer);
+    tokenizer.name().clone_into(&mut header.metadata.tokenizer);
     if !args.goodput.is_empty() {
         let slos = config::objectives(&args.goodput, header.backend)?;
         let shown = slos.iter().map(ToString::to_string).collect();
-        header.facts.config.insert("goodput".to_owned(), shown);
-        header.facts.slos = slos;
+        header.metadata.config.insert("goodput".to_owned(), shown);
+        header.metadata.slos = slos;
     }
     header.steady_state = args.steady_state_concurrency_ratio.or(header.steady_state);
-    let outputs = outputs(&header.facts, args)?;
+    let outputs = outputs(&header.metadata, args)?;
     let Recorded { header, mut records, end, asked, .. } = run;
     let end = end.ok_or_else(|| {
         let of = header.requests.map(|n| format!(" of {n}")).unwrap_or_default();
@@ -61,7 +61,7 @@ fn one(mut run: Recorded, args: &ReportArgs, ui: Ui) -> Result<(), Error> {
         ui.warn(&format!("{}: {why}", args.records.display()));
     }
     if let Some(path) = &args.failed_file {
-        append_failed(path, &records, &header.facts.date, ui)?;
+        append_failed(path, &records, &header.metadata.date, ui)?;
     }
     let asked = |record: &RequestRecord| asked.of(record);
     let figures = figures::of_records(&header, end, &mut records, asked, &tokenizer, ui);
@@ -79,15 +79,15 @@ fn tokenizer(run: &Recorded, args: &ReportArgs, ui: Ui) -> Result<Tokenizer, Err
     let hub = Hub::from_env(ui.terminal());
     match &args.tokenizer {
         Some(name) => Tokenizer::load(std::slice::from_ref(name), &hub),
-        None => Tokenizer::load(std::slice::from_ref(&run.header.facts.tokenizer), &hub),
+        None => Tokenizer::load(std::slice::from_ref(&run.header.metadata.tokenizer), &hub),
     }
 }
 
 /// How and where the run is told of: as it was to be, where nothing else is said.
-fn outputs(facts: &Facts, args: &ReportArgs) -> Result<Outputs, Error> {
-    let was = |key: &str| facts.config.get(key).and_then(Value::as_bool).unwrap_or(false);
+fn outputs(metadata: &RunMetadata, args: &ReportArgs) -> Result<Outputs, Error> {
+    let was = |key: &str| metadata.config.get(key).and_then(Value::as_bool).unwrap_or(false);
     let choice = |flag: Option<Choice>, key: &str| {
-        let name = facts.config.get(key).and_then(Value::as_str).unwrap_or_default();
+        let name = metadata.config.get(key).and_then(Value::as_str).unwrap_or_default();
         flag.map_or_else(|| name.parse(), Ok).map_err(|what: String| {
             let message = format!("the run had --{key} {name}, which {what}");
             Error::new(Kind::Input, message).hint(format!("choose one with --{key}"))

@@ -1,4 +1,4 @@
-//! `rbench serve`: one run from the words to the files.
+//! `rbench serve`: one run from the input to the files.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use super::aggregating;
 use super::calls;
+use super::connection;
 use super::cycles::{self, Around};
 use super::engine::Engine;
 use super::figures;
-use super::folding;
 use super::launch::Launched;
 use super::load;
 use super::offline::Offline;
@@ -18,7 +19,6 @@ use super::prepare::{Prepared, prepare};
 use super::printer::Printer;
 use super::profiling::Profiling;
 use super::publish::{Outputs, publish};
-use super::reach;
 use super::recording;
 use super::save;
 use super::server::{Served, discover, server_info, wait_for};
@@ -27,8 +27,8 @@ use super::tokenizing;
 use super::warm_up;
 use crate::analysis::aggregate::Rules;
 use crate::analysis::ceiling::{self, Ceiling, Host};
-use crate::analysis::report::Facts;
-use crate::cli::ServeWords;
+use crate::analysis::report::RunMetadata;
+use crate::cli::ServeInput;
 use crate::config::{self, Keys, Place, Serve};
 use crate::control::probe::Probe;
 use crate::engine::progress::{Bar, Progress, Towards};
@@ -46,8 +46,8 @@ use crate::workload::conversation;
 use crate::workload::tokenizer::Tokenizer;
 
 /// `rbench serve`.
-pub(super) fn serve(words: ServeWords, ui: Ui) -> Result<(), Error> {
-    let (engine, mut config) = begin(words, ui)?;
+pub(super) fn serve(input: ServeInput, ui: Ui) -> Result<(), Error> {
+    let (engine, mut config) = begin(input, ui)?;
     save::check("--output-file", config.output_file.as_deref())?;
     save::check("--steady-state-output-file", config.steady_state_file.as_deref())?;
     check_recording(&config)?;
@@ -67,15 +67,15 @@ pub(super) fn check_recording(config: &Serve) -> Result<(), Error> {
     recording::check(config.records.as_deref())
 }
 
-/// What is done before a server is looked for: the engine of `--mock`, what the words mean, limits of the system.
-pub(super) fn begin(words: ServeWords, ui: Ui) -> Result<(Option<Engine>, Serve), Error> {
+/// What is done before a server is looked for: the engine of `--mock`, what the input mean, limits of the system.
+pub(super) fn begin(input: ServeInput, ui: Ui) -> Result<(Option<Engine>, Serve), Error> {
     signals::catch(ui)?;
-    for note in &words.notes {
+    for note in &input.notes {
         ui.status(note);
     }
-    let engine = if words.args.mock { Some(Engine::start(words.args.seed)?) } else { None };
-    let keys = Keys::read(words.args.reach.api_key_file.as_deref())?;
-    let mut config = config::resolve(words, &keys, engine.as_ref().map(Engine::url))?;
+    let engine = if input.args.mock { Some(Engine::start(input.args.seed)?) } else { None };
+    let keys = Keys::read(input.args.connection.api_key_file.as_deref())?;
+    let mut config = config::resolve(input, &keys, engine.as_ref().map(Engine::url))?;
     door::keep_secret(&config.target.secrets);
     if engine.is_some() && !config.backend.lists_models {
         // Nobody can be asked for the name, and --mock leaves no choice of it.
@@ -221,13 +221,13 @@ pub(super) struct Session {
 impl Session {
     /// Waits for the server, asks it what it serves, and loads the tokenizer.
     pub(super) fn open(config: &Serve, ui: Ui) -> Result<Self, Error> {
-        let route = reach::reach(config, ui)?;
+        let route = connection::connection(config, ui)?;
         let probe = Probe::new(&config.target.base, config.target.control.clone(), &route)?;
         let launched = calls::run(launch(config, &probe, ui))??;
         let served = calls::run(served(config, &probe, launched.as_ref(), ui))??;
         let mut others = Vec::new();
         for place in &config.target.others {
-            let route = reach::to(&route, place);
+            let route = connection::to(&route, place);
             let probe = Probe::new(&place.base, config.target.control.clone(), &route)?;
             calls::run(wait_for(config, &probe, &place.shown, ui))??;
             others.push(probe);
@@ -246,8 +246,8 @@ impl Session {
     pub(super) fn explained(&self, result: Result<(), Error>) -> Result<(), Error> {
         let Some(launched) = &self.launched else { return result };
         // Requests fail a moment before the end of a process is known.
-        let patience = if result.is_err() { END_KNOWN_WITHIN } else { Duration::ZERO };
-        let ended = calls::run(async { tokio::time::timeout(patience, launched.ended()).await });
+        let timeouts = if result.is_err() { END_KNOWN_WITHIN } else { Duration::ZERO };
+        let ended = calls::run(async { tokio::time::timeout(timeouts, launched.ended()).await });
         if let Ok(Ok(how)) = ended
             && signals::exit_code().is_none()
         {
@@ -280,7 +280,7 @@ impl Session {
                 &config.target.load,
                 config.backend.protocol,
                 encoder.common.stream,
-                &reach::to(route, place),
+                &connection::to(route, place),
             )
             .map(Arc::new)
         };
@@ -314,12 +314,12 @@ impl Session {
             // Nothing follows the last request that could have been waited for.
             last_gap = Duration::ZERO;
         }
-        let mut facts = facts(config, rate, served, tokenizer, &date);
+        let mut metadata = metadata(config, rate, served, tokenizer, &date);
         if let Some(proxy) = endpoints.iter().find_map(|endpoint| endpoint.proxy.as_ref()) {
-            facts.config.insert("proxy".to_owned(), proxy.shown.clone().into());
+            metadata.config.insert("proxy".to_owned(), proxy.shown.clone().into());
         }
         let header = Header {
-            facts,
+            metadata,
             backend: config.backend,
             clock: engine::clock(&options, &endpoints),
             endpoints: places.iter().map(|place| place.shown.clone()).collect(),
@@ -347,7 +347,7 @@ impl Session {
             None
         };
         let result = config.output_file.clone().unwrap_or_else(|| {
-            config.jsonl.file_name(&header.facts, &date.strftime("%m%d").to_string()).into()
+            config.jsonl.file_name(&header.metadata, &date.strftime("%m%d").to_string()).into()
         });
         if matches!(job, Job::Serve) && config.output_file.is_none() {
             save::check("the result file", Some(&result))
@@ -370,7 +370,7 @@ impl Session {
             endpoints: &header.endpoints,
             vision: header.vision,
         });
-        let ran = folding::run(rules, &mut options, |options| {
+        let ran = aggregating::run(rules, &mut options, |options| {
             if let Some(lasts) = config.duration {
                 let first = plan.clone();
                 let around = Around { rows: &rows, first, lasts, encoder: &encoder, tokenizer };
@@ -499,14 +499,14 @@ fn known_ceiling(ui: Ui) -> Option<Ceiling> {
     })
 }
 
-fn facts(
+fn metadata(
     config: &Serve,
     rate: Rate,
     served: &Served,
     tokenizer: &Tokenizer,
     date: &jiff::Zoned,
-) -> Facts {
-    Facts {
+) -> RunMetadata {
+    RunMetadata {
         backend: config.backend.name,
         generates: config.backend.protocol.generates(),
         dataset_name: config.dataset_name.clone(),
@@ -520,6 +520,6 @@ fn facts(
         vision_source: None,
         seed: config.seed,
         date: date.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
-        config: config.facts.clone(),
+        config: config.effective.clone(),
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn wait_for(
     shown: &str,
     ui: Ui,
 ) -> Result<Ready, Error> {
-    let Some(patience) = config.ready_timeout else {
+    let Some(timeouts) = config.ready_timeout else {
         if !config.backend.lists_models {
             return Ok(Ready::Answers);
         }
@@ -42,10 +42,10 @@ pub(super) async fn wait_for(
     };
     let started = Instant::now();
     let waiting = |reason: &str| {
-        ui.status(&format!("waiting up to {} s for {shown}: {reason}", patience.as_secs_f64()));
+        ui.status(&format!("waiting up to {} s for {shown}: {reason}", timeouts.as_secs_f64()));
     };
     let named = config.model.is_some();
-    let ready = probe.ready(config.backend, patience, shown, named, waiting).await?;
+    let ready = probe.ready(config.backend, timeouts, shown, named, waiting).await?;
     if started.elapsed() > Duration::from_secs(1) {
         ui.status(&format!("server ready after {:.1} s", started.elapsed().as_secs_f64()));
     }

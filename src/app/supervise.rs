@@ -1,7 +1,7 @@
 //! The process between rbench and a server that it started.
 //!
 //! It ends the server when its standard input ends, and that ends however rbench dies.
-//! It leads a process group of its own, so that a Ctrl-C which is meant for rbench does not reach it,
+//! It leads a process group of its own, so that a Ctrl-C which is meant for rbench does not connection it,
 //! and adopts what the server leaves behind, so that nothing gets away by leaving the server's group.
 
 use std::io::Read;

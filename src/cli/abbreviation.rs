@@ -114,11 +114,11 @@ const BATCH: &[&str] =
 /// # Errors
 /// If a prefix fits several flags; the message lists them.
 pub(super) fn expand(
-    mut words: Vec<OsString>,
+    mut args: Vec<OsString>,
     command: &mut Command,
 ) -> Result<Vec<OsString>, clap::Error> {
-    let Some(name) = super::load_of(&words) else { return Ok(words) };
-    let Some(load) = command.find_subcommand(name) else { return Ok(words) };
+    let Some(name) = super::load_of(&args) else { return Ok(args) };
+    let Some(load) = command.find_subcommand(name) else { return Ok(args) };
     let ours: Vec<&str> = load.get_arguments().flat_map(longs).collect();
     let theirs = |flag: &&str| name == "one-batch" && BATCH.contains(flag);
     let guarded = load.get_arguments().filter(|arg| is_guarded(arg)).flat_map(longs);
@@ -126,7 +126,7 @@ pub(super) fn expand(
     // The reference has flags of other names for batches, all of which are among ours.
     let reference = if name == "one-batch" { &[] } else { REFERENCE };
     let mut ambiguous = None;
-    for word in words.iter_mut().skip(2) {
+    for word in args.iter_mut().skip(2) {
         let Some(text) = word.to_str() else { continue };
         if text == "--" {
             break;
@@ -160,7 +160,7 @@ pub(super) fn expand(
                 .unwrap_or(&mut Command::new("rbench"))
                 .error(ErrorKind::UnknownArgument, message))
         }
-        None => Ok(words),
+        None => Ok(args),
     }
 }
 

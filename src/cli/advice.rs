@@ -23,11 +23,11 @@ const LONGEST_WORD: usize = 12;
 /// What stands in the place of an argument that may be a key.
 pub(super) const HIDDEN: &str = "***";
 
-/// Adds to an error about `words` what to write, where that is known, and takes out what may be a key.
-pub(super) fn advise(mut error: Error, words: &[OsString], command: &Command) -> Error {
-    let used = words.get(1).and_then(|name| command.find_subcommand(name)).unwrap_or(command);
+/// Adds to an error about `args` what to write, where that is known, and takes out what may be a key.
+pub(super) fn advise(mut error: Error, args: &[OsString], command: &Command) -> Error {
+    let used = args.get(1).and_then(|name| command.find_subcommand(name)).unwrap_or(command);
     match error.kind() {
-        ErrorKind::UnknownArgument => unknown_argument(&mut error, words, used),
+        ErrorKind::UnknownArgument => unknown_argument(&mut error, args, used),
         ErrorKind::InvalidSubcommand => unknown_command(&mut error, command),
         _ => bad_value(&mut error, used),
     }
@@ -70,15 +70,15 @@ fn flags(command: &Command) -> impl Iterator<Item = &str> {
 }
 
 /// A flag or an argument that `command` does not take.
-fn unknown_argument(error: &mut Error, words: &[OsString], command: &Command) {
+fn unknown_argument(error: &mut Error, args: &[OsString], command: &Command) {
     error.remove(ContextKind::SuggestedArg);
     error.remove(ContextKind::TrailingArg);
     let Some(typed) = text(error, ContextKind::InvalidArg) else { return };
     if typed.len() < 2 || !typed.starts_with('-') {
-        let mut tips: Vec<String> = stray(&typed, words, command).into_iter().collect();
+        let mut tips: Vec<String> = stray(&typed, args, command).into_iter().collect();
         if !may_repeat(&typed, &flags(command).collect::<Vec<_>>()) {
             put(error, ContextKind::InvalidArg, HIDDEN);
-            let place = words.iter().position(|word| word.to_string_lossy() == typed.as_str());
+            let place = args.iter().position(|word| word.to_string_lossy() == typed.as_str());
             tips.push(format!(
                 "argument {} is not shown, as it may be a key",
                 place.map_or_else(|| "at fault".to_owned(), |place| place.to_string())
@@ -167,7 +167,7 @@ fn bad_value(error: &mut Error, command: &Command) {
     }
 }
 
-/// Whether a message may repeat `word`, among whose kind are the words of `known`.
+/// Whether a message may repeat `word`, among whose kind are the args of `known`.
 pub(super) fn may_repeat(word: &str, known: &[&str]) -> bool {
     let numeral = |c: char| c.is_ascii_digit() || "+-.,:%eE".contains(c);
     if word.contains(|c: char| c.is_control()) {
@@ -195,8 +195,8 @@ fn close<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> 
 }
 
 /// What to do about `word`, such as `true`, behind a flag that is on by being there.
-fn stray(word: &str, words: &[OsString], command: &Command) -> Option<String> {
-    let pairs = words.iter().zip(words.iter().skip(1)).filter(|(_, stray)| *stray == word);
+fn stray(word: &str, args: &[OsString], command: &Command) -> Option<String> {
+    let pairs = args.iter().zip(args.iter().skip(1)).filter(|(_, stray)| *stray == word);
     let mut before = pairs.filter_map(|(flag, _)| flag.to_str()?.strip_prefix("--"));
     let flag = before.find(|flag| {
         command
@@ -209,25 +209,25 @@ fn stray(word: &str, words: &[OsString], command: &Command) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    fn refused(words: &str) -> String {
-        let words = ["rbench", "serve"].into_iter().chain(words.split(' '));
-        super::super::parse(words.map(Into::into)).unwrap_err().to_string()
+    fn refused(args: &str) -> String {
+        let args = ["rbench", "serve"].into_iter().chain(args.split(' '));
+        super::super::parse(args.map(Into::into)).unwrap_err().to_string()
     }
 
     #[test]
     fn values_of_flags_that_take_none() {
-        for (words, flag, word) in [
+        for (args, flag, word) in [
             ("--use-trace-timestamps true", "--use-trace-timestamps", "true"),
             ("--seed 1 --flush-cache --disable-stream False --seed 2", "--disable-stream", "False"),
             ("--disable-tq 1", "--disable-tqdm", "1"),
         ] {
-            let error = refused(words);
+            let error = refused(args);
             let tip = format!("tip: {flag} takes no value: leave out '{word}'");
             assert!(error.contains(&tip), "{error}");
         }
-        for words in ["--flush-cache --num-promt 1", "true", "--seed 1 true", "--no-such-flag true"]
+        for args in ["--flush-cache --num-promt 1", "true", "--seed 1 true", "--no-such-flag true"]
         {
-            assert!(!refused(words).contains("takes no value"), "{words}");
+            assert!(!refused(args).contains("takes no value"), "{args}");
         }
     }
 

@@ -8,7 +8,7 @@ use super::{Seconds, TARGET};
 
 /// Flags of a server that is started for the run.
 ///
-/// None of them is among the facts of a result: a command line may hold a key.
+/// None of them is among the effective of a result: a command line may hold a key.
 #[derive(Debug, Clone, Args)]
 pub struct LaunchArgs {
     /// Start this server with `sh -c`, wait for it, measure it, and end it with all its processes
@@ -22,7 +22,7 @@ pub struct LaunchArgs {
     pub launch_grace_sec: Seconds,
 }
 
-/// The words of the process that stands between this one and the server that it started.
+/// The args of the process that stands between this one and the server that it started.
 #[derive(Debug, Clone, Args)]
 pub struct SuperviseArgs {
     /// Time the server has to end before it is killed

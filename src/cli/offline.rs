@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command};
 
-use super::{FLOW, OUTPUT, ServeArgs, ServeWords};
+use super::{FLOW, OUTPUT, ServeArgs, ServeInput};
 use crate::workload::dataset::{self, Dataset};
 
 /// The flags of `serve` that `offline` has too.
@@ -82,11 +82,11 @@ pub struct OfflineArgs {
     pub skip_warmup: bool,
 }
 
-/// The words of `rbench offline`.
+/// The args of `rbench offline`.
 #[derive(Debug)]
-pub struct OfflineWords {
+pub struct OfflineInput {
     /// Those that it shares with `serve`.
-    pub serve: ServeWords,
+    pub serve: ServeInput,
     /// File for the result.
     pub result_file: Option<PathBuf>,
     /// Prompts of the warm-up, if there is to be one.
@@ -114,13 +114,13 @@ pub(super) fn trim(command: Command) -> Command {
         })
 }
 
-/// Checks the words and finds the prompts of the warm-up.
-pub(super) fn words(
+/// Checks the args and finds the prompts of the warm-up.
+pub(super) fn args(
     args: OfflineArgs,
     matches: &ArgMatches,
     command: &mut Command,
     notes: Vec<String>,
-) -> Result<OfflineWords, clap::Error> {
+) -> Result<OfflineInput, clap::Error> {
     for name in names_of_serve() {
         if TAKES.contains(&name.as_str())
             || matches.value_source(&name) != Some(ValueSource::CommandLine)
@@ -136,7 +136,7 @@ pub(super) fn words(
     let OfflineArgs { serve, result_filename, skip_warmup } = args;
     let result_file = result_filename.or_else(|| serve.output_file.clone());
     let warm_up = (!skip_warmup).then(warm_up).transpose()?;
-    Ok(OfflineWords { serve: super::serve(serve, matches, notes)?, result_file, warm_up })
+    Ok(OfflineInput { serve: super::serve(serve, matches, notes)?, result_file, warm_up })
 }
 
 /// Prompts of 256 tokens for answers of 16.

@@ -9,8 +9,8 @@ use serde_json::Map;
 
 use super::offline::dataset_of;
 use super::{
-    DATA, FLOW, LOAD, LoraDistribution, OUTPUT, Object, REQUEST, ServeArgs, ServeWords, TARGET,
-    count, launch, reach, temperature, whole,
+    DATA, FLOW, LOAD, LoraDistribution, OUTPUT, Object, REQUEST, ServeArgs, ServeInput, TARGET,
+    connection, count, launch, temperature, whole,
 };
 use crate::workload::dataset::Dataset;
 
@@ -53,7 +53,7 @@ pub struct OneBatchArgs {
     pub launching: launch::LaunchArgs,
     /// How the server is reached.
     #[command(flatten)]
-    pub reach: reach::ReachArgs,
+    pub connection: connection::ConnectionArgs,
 
     /// Prompts in the request
     #[arg(long, value_name = "N", num_args = 1.., default_value = "1", value_parser = count, help_heading = LOAD)]
@@ -187,12 +187,12 @@ impl FromStr for Lengths {
     }
 }
 
-/// The words of `rbench one-batch`.
+/// The args of `rbench one-batch`.
 #[derive(Debug)]
-pub struct OneBatchWords {
+pub struct OneBatchInput {
     /// The flags.
     pub args: OneBatchArgs,
-    /// What the user should know of how the words were read.
+    /// What the user should know of how the args were read.
     pub notes: Vec<String>,
 }
 
@@ -201,7 +201,7 @@ impl OneBatchArgs {
     ///
     /// # Errors
     /// If the flags of `serve` can not be made up, which is a defect of the program.
-    pub fn serve_words(&self) -> Result<ServeWords, String> {
+    pub fn serve_words(&self) -> Result<ServeInput, String> {
         let command = ServeArgs::augment_args(Command::new("serve"));
         let defaults = command
             .try_get_matches_from(["serve"])
@@ -216,7 +216,7 @@ impl OneBatchArgs {
             tokenizer: self.tokenizer.clone(),
             mock: self.mock,
             launching: self.launching.clone(),
-            reach: self.reach.clone(),
+            connection: self.connection.clone(),
             // The lengths are those of the case; a random text is cut to its length as token ids.
             dataset_name: self.dataset_name.clone(),
             dataset_path: self.dataset_path.clone(),
@@ -235,7 +235,7 @@ impl OneBatchArgs {
             ..defaults
         };
         let dataset = self.dataset(1, 1, 1)?;
-        Ok(ServeWords { args, dataset, facts: Map::new(), notes: Vec::new() })
+        Ok(ServeInput { args, dataset, effective: Map::new(), notes: Vec::new() })
     }
 
     /// The source of `batch_size` prompts of `input_len` tokens for answers of `output_len`.

@@ -63,15 +63,15 @@ fn shown<S: serde::Serializer>(urls: &[String], out: S) -> Result<S::Ok, S::Erro
     out.collect_seq(urls.iter().map(|_| "***"))
 }
 
-/// The flags that `words` give, or what is said of them.
+/// The flags that `args` give, or what is said of them.
 #[cfg(test)]
-pub(crate) fn parsed(words: &str) -> Result<ProfileArgs, String> {
+pub(crate) fn parsed(args: &str) -> Result<ProfileArgs, String> {
     #[derive(clap::Parser)]
-    struct Words {
+    struct Input {
         #[command(flatten)]
         args: ProfileArgs,
     }
-    let words = std::iter::once("x").chain(words.split_whitespace());
-    let parsed = <Words as clap::Parser>::try_parse_from(words);
-    parsed.map(|words| words.args).map_err(|error| error.to_string())
+    let args = std::iter::once("x").chain(args.split_whitespace());
+    let parsed = <Input as clap::Parser>::try_parse_from(args);
+    parsed.map(|args| args.args).map_err(|error| error.to_string())
 }

@@ -16,14 +16,14 @@ const RENAMED: &[(&str, &str)] = &[
     ("pd-seperated", "pd-separated"),
 ];
 
-/// Replaces old names among the words of a load by those of flags that `command` has,
+/// Replaces old names among the args of a load by those of flags that `command` has,
 /// and says so with one note for each.
-pub(super) fn replace(words: &mut [OsString], command: &Command) -> Vec<String> {
-    let load = super::load_of(words).and_then(|name| command.find_subcommand(name));
+pub(super) fn replace(args: &mut [OsString], command: &Command) -> Vec<String> {
+    let load = super::load_of(args).and_then(|name| command.find_subcommand(name));
     let Some(load) = load else { return Vec::new() };
     let known = |flag: &str| load.get_arguments().filter_map(Arg::get_long).any(|f| f == flag);
     let mut notes = Vec::new();
-    for word in words.iter_mut().skip(2) {
+    for word in args.iter_mut().skip(2) {
         let Some(text) = word.to_str() else { continue };
         if text == "--" {
             break;
@@ -51,10 +51,10 @@ mod tests {
         let flag = |name: &'static str| Arg::new(name).long(name);
         let serve = Command::new("serve")
             .args(["warmup-requests", "gsp-num-groups", "gsp-send-routing-key"].map(flag));
-        let mut words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        let notes = replace(&mut words, &Command::new("rbench").subcommand(serve));
-        let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
-        (words.join(" "), notes)
+        let mut args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let notes = replace(&mut args, &Command::new("rbench").subcommand(serve));
+        let args: Vec<&str> = args.iter().map(|word| word.to_str().unwrap()).collect();
+        (args.join(" "), notes)
     }
 
     #[test]

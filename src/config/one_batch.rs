@@ -1,9 +1,9 @@
-//! What the words of `rbench one-batch` mean.
+//! What the input of `rbench one-batch` mean.
 
 use std::path::PathBuf;
 
 use super::{Keys, Serve, files_differ, resolve, usage};
-use crate::cli::one_batch::{OneBatchArgs, OneBatchWords};
+use crate::cli::one_batch::{OneBatchArgs, OneBatchInput};
 use crate::error::Error;
 use crate::protocol::batch::{Shape, Wire};
 use crate::workload::dataset::Dataset;
@@ -63,23 +63,23 @@ pub struct Planned {
 /// Lengths of the warm-up, in tokens.
 const WARM_UP: (usize, usize) = (1024, 16);
 
-/// Resolves the words of `rbench one-batch`; `mock` is the address of the server that `--mock` has started.
+/// Resolves the input of `rbench one-batch`; `mock` is the address of the server that `--mock` has started.
 ///
 /// # Errors
 /// If flags contradict each other, or do not apply to the backend or the dataset.
 pub fn resolve_one_batch(
-    words: OneBatchWords,
+    input: OneBatchInput,
     keys: &Keys,
     mock: Option<&str>,
 ) -> Result<OneBatch, Error> {
-    let args = words.args;
+    let args = input.args;
     check(&args)?;
     files_differ(&[
         ("--result-filename", Some(&args.result_filename)),
         ("--launch-log", args.launching.launch_log.as_deref()),
         ("--dataset-path", args.dataset_path.as_deref()),
         ("--fixed-prompt-file", args.fixed_prompt_file.as_deref()),
-        ("--api-key-file", args.reach.api_key_file.as_deref()),
+        ("--api-key-file", args.connection.api_key_file.as_deref()),
     ])?;
     let defect = |error: String| {
         let reason = error.lines().next().unwrap_or_default();

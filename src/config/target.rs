@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
-use super::{Keys, reach, usage};
+use super::{Keys, connection, usage};
 use crate::cli::{Header, ServeArgs};
 use crate::error::Error;
 use crate::protocol::backend::Backend;
@@ -181,7 +181,9 @@ fn secrets(args: &ServeArgs, keys: &Keys) -> Secrets {
 fn without_route<'a>(base: &'a str, path: &str) -> (&'a str, &'a str) {
     // A socket's path is no path of a request, and a host may be called as the path is.
     let after_host = match base.split_once("://") {
-        Some((_, rest)) if !base.starts_with(reach::UNIX) => rest.find('/').map(|at| &rest[at..]),
+        Some((_, rest)) if !base.starts_with(connection::UNIX) => {
+            rest.find('/').map(|at| &rest[at..])
+        }
         _ => None,
     };
     let asked = after_host.unwrap_or_default();
@@ -191,9 +193,9 @@ fn without_route<'a>(base: &'a str, path: &str) -> (&'a str, &'a str) {
 
 /// The server that `base` of `flag` names.
 fn place(flag: &str, base: String) -> Result<Place, Error> {
-    let socket = reach::socket(&base)?;
+    let socket = connection::socket(&base)?;
     if socket.is_some() {
-        return Ok(Place { base: reach::LOCALHOST.to_owned(), socket, shown: base });
+        return Ok(Place { base: connection::LOCALHOST.to_owned(), socket, shown: base });
     }
     let shown = checked_url(flag, &base)?;
     Ok(Place { base, socket, shown })

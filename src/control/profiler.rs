@@ -65,12 +65,12 @@ impl Running {
         self.stop_within(PATIENCE, said).await;
     }
 
-    /// Stops the profilers that may have begun, within `patience` each.
-    pub async fn stop_within(self, patience: Duration, mut said: impl FnMut(Said)) {
+    /// Stops the profilers that may have begun, within `timeout` each.
+    pub async fn stop_within(self, timeout: Duration, mut said: impl FnMut(Said)) {
         let body = self.profile.stop_body();
         for worker in &self.workers {
             let name = &worker.name;
-            said(match self.call(worker, "/stop_profile", &body, patience).await {
+            said(match self.call(worker, "/stop_profile", &body, timeout).await {
                 Ok(()) => Said::Done(format!("profiler of {name} stopped")),
                 // Those that count steps have stopped if there were as many.
                 Err(lost) if lost.status.is_some() && self.profile.counts => Said::Done(format!(
@@ -89,8 +89,8 @@ impl Running {
         worker: &Worker,
         path: &str,
         body: &Value,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<(), Unanswered> {
-        self.probe.post(&format!("{}{path}", worker.base), body, patience).await
+        self.probe.post(&format!("{}{path}", worker.base), body, timeout).await
     }
 }

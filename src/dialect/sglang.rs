@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::release::Version;
 use super::{Dialect, Section};
 use crate::analysis::metric::SteadyState;
-use crate::analysis::report::{Facts, Report};
+use crate::analysis::report::{Report, RunMetadata};
 
 const V0_2_15: Version = Version::new(0, 2, 15);
 const V0_4_1: Version = Version::new(0, 4, 1);
@@ -65,23 +65,23 @@ impl Dialect for Sglang {
         offline::line(report, last)
     }
 
-    fn file_name(&self, facts: &Facts, version: Version, date: &str) -> String {
-        let flag = |key: &str| match facts.config.get(key) {
+    fn file_name(&self, metadata: &RunMetadata, version: Version, date: &str) -> String {
+        let flag = |key: &str| match metadata.config.get(key) {
             Some(Value::String(text)) => text.clone(),
             value => value.map(ToString::to_string).unwrap_or_default(),
         };
         let lengths = || format!("{}_{}", flag("random_input_len"), flag("random_output_len"));
-        let rest = if facts.dataset_name.starts_with("random") {
+        let rest = if metadata.dataset_name.starts_with("random") {
             lengths()
         } else if version <= V0_5_1 {
             // Whatever the dataset was.
             "sharegpt".to_owned()
-        } else if facts.dataset_name == "image" {
+        } else if metadata.dataset_name == "image" {
             let (count, resolution) = (flag("image_count"), flag("image_resolution"));
             format!("{}_{count}imgs_{resolution}", lengths())
         } else {
-            facts.dataset_name.clone()
+            metadata.dataset_name.clone()
         };
-        format!("{}_{date}_{}_{rest}.jsonl", facts.backend, flag("num_prompts"))
+        format!("{}_{date}_{}_{rest}.jsonl", metadata.backend, flag("num_prompts"))
     }
 }

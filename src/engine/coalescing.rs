@@ -1,20 +1,20 @@
-//! Whether a nap is worth taking: what naps gathered so far.
+//! Whether a pause is worth taking: what pauses gathered so far.
 //!
-//! Data comes evenly or in bursts. After a burst has been read, a nap gathers nothing and costs a wake-up;
-//! so what a nap gathered is remembered by its place in the row of naps since the thread last had to wait for data.
+//! Data comes evenly or in bursts. After a burst has been read, a pause gathers nothing and costs a wake-up;
+//! so what a pause gathered is remembered by its place in the row of pauses since the thread last had to wait for data.
 //!
-//! Whether naps save anything depends on the machine as well: where a wake-up is cheap, data that waited has gone cold,
-//! and reading at once costs less. So the thread takes turns with and without naps, and stays with what costs less CPU.
+//! Whether pauses save anything depends on the machine as well: where a wake-up is cheap, data that waited has gone cold,
+//! and reading at once costs less. So the thread takes turns with and without pauses, and stays with what costs less CPU.
 
 use std::time::Duration;
 
 /// Places that are told apart; later ones count as the last.
 const PLACES: usize = 3;
 
-/// Sockets that a nap must be expected to gather.
+/// Sockets that a pause must be expected to gather.
 const WORTH: f32 = 2.0;
 
-/// A nap that was not worth it is tried again after so many that were left out.
+/// A pause that was not worth it is tried again after so many that were left out.
 const AGAIN: u32 = 64;
 
 /// How long a period lasts in the way that costs less, and one that looks at the other way.
@@ -27,21 +27,21 @@ const LOOK_AGAIN: u32 = 12;
 /// A period with fewer events tells nothing of costs, and goes on.
 const EVENTS: u64 = 200;
 
-/// Weight of the newest nap in what is expected.
+/// Weight of the newest pause in what is expected.
 const WEIGHT: f32 = 0.125;
 
-/// What naps of one thread gathered.
+/// What pauses of one thread gathered.
 #[derive(Debug)]
-pub(super) struct Naps {
-    /// Sockets with data after a nap, at each place.
+pub(super) struct Coalescing {
+    /// Sockets with data after a pause, at each place.
     expected: [f32; PLACES],
-    /// Naps left out at each place since the last one taken.
+    /// Coalescing left out at each place since the last one taken.
     left_out: [u32; PLACES],
-    /// Naps since the thread last waited for data.
+    /// Coalescing since the thread last waited for data.
     place: usize,
-    /// Whether naps are taken in this period.
+    /// Whether pauses are taken in this period.
     on: bool,
-    /// CPU time per event in ns, without naps and with them.
+    /// CPU time per event in ns, without pauses and with them.
     cost: [Option<f64>; 2],
     periods: u32,
     /// When the period under way is over.
@@ -50,8 +50,8 @@ pub(super) struct Naps {
     begun: (Duration, u64),
 }
 
-impl Naps {
-    /// Naps of which nothing is known are taken; the thread has used `cpu` by `now`, for no event.
+impl Coalescing {
+    /// Coalescing of which nothing is known are taken; the thread has used `cpu` by `now`, for no event.
     pub(super) fn new(now: Duration, cpu: Duration) -> Self {
         Self {
             expected: [8.0; PLACES],
@@ -65,7 +65,7 @@ impl Naps {
         }
     }
 
-    /// Whether to take a nap now.
+    /// Whether to take a pause now.
     pub(super) fn wanted(&mut self) -> bool {
         if !self.on {
             return false;
@@ -79,7 +79,7 @@ impl Naps {
         false
     }
 
-    /// A nap gathered data on `sockets` sockets.
+    /// A pause gathered data on `sockets` sockets.
     pub(super) fn gathered(&mut self, sockets: u16) {
         let place = self.place.min(PLACES - 1);
         self.expected[place] += (f32::from(sockets) - self.expected[place]) * WEIGHT;
@@ -92,7 +92,7 @@ impl Naps {
     }
 
     /// Judges the period that is over by `now`, at which the thread has used `cpu` and read `events` events in all:
-    /// decides on naps in the next one.
+    /// decides on pauses in the next one.
     pub(super) fn judge(&mut self, now: Duration, cpu: Duration, events: u64) {
         let (cpu_before, events_before) = self.begun;
         let new = events - events_before;
@@ -131,25 +131,25 @@ impl Naps {
 mod tests {
     use super::*;
 
-    /// The share of naps taken at a place while each gathers what `gathers` says of its place.
+    /// The share of pauses taken at a place while each gathers what `gathers` says of its place.
     fn taken(gathers: [u16; 2]) -> [f32; 2] {
-        let mut naps = Naps::new(Duration::ZERO, Duration::ZERO);
+        let mut pauses = Coalescing::new(Duration::ZERO, Duration::ZERO);
         let mut taken = [0.0; 2];
         for _ in 0..1000 {
-            naps.waits();
+            pauses.waits();
             for place in 0..2 {
-                if !naps.wanted() {
+                if !pauses.wanted() {
                     break;
                 }
                 taken[place] += 0.001;
-                naps.gathered(gathers[place]);
+                pauses.gathered(gathers[place]);
             }
         }
         taken
     }
 
     #[test]
-    fn naps_after_a_burst_are_left_out() {
+    fn pauses_after_a_burst_are_left_out() {
         let [first, second] = taken([18, 0]);
         assert!(first > 0.99 && second < 0.05, "{first} {second}");
     }
@@ -160,18 +160,18 @@ mod tests {
         assert!(first > 0.99 && second > 0.99, "{first} {second}");
     }
 
-    /// The share of a minute with naps, where an event comes each 0.1 ms and costs what is given in µs.
-    fn share_with_naps(with: u32, without: u32) -> f64 {
+    /// The share of a minute with pauses, where an event comes each 0.1 ms and costs what is given in µs.
+    fn share_with_pauses(with: u32, without: u32) -> f64 {
         let step = Duration::from_micros(100);
         let (mut now, mut cpu) = (Duration::ZERO, Duration::ZERO);
-        let mut naps = Naps::new(now, cpu);
+        let mut pauses = Coalescing::new(now, cpu);
         let mut on = 0;
         for events in 1..=600_000 {
             now += step;
-            cpu += Duration::from_micros(1) * if naps.on { with } else { without };
-            on += u32::from(naps.on);
-            if naps.is_over(now) {
-                naps.judge(now, cpu, events);
+            cpu += Duration::from_micros(1) * if pauses.on { with } else { without };
+            on += u32::from(pauses.on);
+            if pauses.is_over(now) {
+                pauses.judge(now, cpu, events);
             }
         }
         f64::from(on) / 600_000.0
@@ -179,22 +179,22 @@ mod tests {
 
     #[test]
     fn what_costs_less_is_kept_and_the_other_way_is_looked_at_again() {
-        let cheap = share_with_naps(4, 5);
+        let cheap = share_with_pauses(4, 5);
         assert!((0.98..0.995).contains(&cheap), "{cheap}");
-        let dear = share_with_naps(5, 4);
+        let dear = share_with_pauses(5, 4);
         assert!((0.01..0.05).contains(&dear), "{dear}");
     }
 
     #[test]
     fn a_period_goes_on_until_it_tells_something() {
         let ms = Duration::from_millis;
-        let mut naps = Naps::new(Duration::ZERO, Duration::ZERO);
+        let mut pauses = Coalescing::new(Duration::ZERO, Duration::ZERO);
         for i in 1..100 {
-            naps.judge(PERIOD * i, ms(1) * i, u64::from(i));
-            assert!(naps.on && naps.cost == [None; 2] && naps.periods == 0, "{i}");
+            pauses.judge(PERIOD * i, ms(1) * i, u64::from(i));
+            assert!(pauses.on && pauses.cost == [None; 2] && pauses.periods == 0, "{i}");
         }
-        naps.judge(PERIOD * 100, ms(1), EVENTS);
-        assert_eq!(naps.periods, 1);
+        pauses.judge(PERIOD * 100, ms(1), EVENTS);
+        assert_eq!(pauses.periods, 1);
     }
 
     #[test]

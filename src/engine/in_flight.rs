@@ -18,7 +18,7 @@ const IDLE_MARGIN: Duration = Duration::from_millis(500);
 
 /// A request and what has arrived of its response; with the rounds before it, if it is part of a conversation.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(super) struct InFlight {
     /// What is sent.
     pub(super) request: PlannedRequest,
     /// What is known so far.
@@ -81,7 +81,7 @@ impl From<Malformed> for Failure {
     }
 }
 
-impl Exchange {
+impl InFlight {
     /// The first round of `request`, which could have been sent since `released` and was taken up at `begun`.
     pub(super) fn new(
         request: PlannedRequest,
@@ -124,14 +124,14 @@ impl Exchange {
     }
 
     /// Has what a read needs of it fetched.
-    pub(super) fn fetch(&self) {
-        sys::fetch(&self.response);
+    pub(super) fn prefetch(&self) {
+        sys::prefetch(&self.response);
     }
 
     /// Has fetched what that leads to.
-    pub(super) fn fetch_further(&self) {
+    pub(super) fn prefetch_further(&self) {
         if let Response::Good(collector) = &self.response {
-            collector.fetch_further();
+            collector.prefetch_further();
         }
     }
 

@@ -106,12 +106,12 @@ impl<T> Inbox<T> {
         Ok(self.hold(got))
     }
 
-    /// The same for `patience` at most.
+    /// The same for `timeout` at most.
     ///
     /// # Errors
     /// If nothing came.
-    pub fn recv_timeout(&mut self, patience: Duration) -> Result<T, RecvTimeoutError> {
-        let got = self.receiver.recv_timeout(patience)?;
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        let got = self.receiver.recv_timeout(timeout)?;
         Ok(self.hold(got))
     }
 

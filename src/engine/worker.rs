@@ -3,12 +3,12 @@
 //! All of it is one loop without locks on the path of the stream: wait for sockets, read each that has data, hand the bytes on.
 //! Between two reads it looks whether a request is due, so that reading many streams never holds a request back for long.
 
-mod ahead;
 mod arriving;
 mod crowding;
 mod ending;
 mod exhausted;
 mod pausing;
+mod prefetch;
 mod reading;
 mod resending;
 mod retrying;
@@ -23,12 +23,12 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 use slab::Slab;
 
-use self::ahead::Ahead;
 use self::arriving::Arriving;
 use self::crowding::Crowd;
 use self::exhausted::Line;
-use super::coalescing::Naps;
-use super::in_flight::Exchange;
+use self::prefetch::Prefetch;
+use super::coalescing::Coalescing;
+use super::in_flight::InFlight;
 use super::schedule::{Claim, Schedule};
 use super::source::Source;
 use super::timeouts::Limits;
@@ -40,7 +40,7 @@ use crate::engine::system::Charge;
 use crate::engine::transport::clock::Offset;
 use crate::engine::transport::connection::Connection;
 use crate::engine::transport::{Clock, Endpoint, socket};
-use crate::health::{ClockSource, LaneHealth};
+use crate::health::{ClockSource, WorkerHealth};
 use crate::model::{Failure, FailureKind, Phase, RequestRecord};
 
 /// Bytes that one read takes at most.
@@ -135,7 +135,7 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) records: Vec<RequestRecord>,
-    pub(super) health: LaneHealth,
+    pub(super) health: WorkerHealth,
 }
 
 /// A connection and what it is used for.
@@ -143,7 +143,7 @@ pub(super) struct Done {
 struct Link {
     connection: Connection,
     /// The request on it; boxed, so that a connection without one is small.
-    exchange: Option<Box<Exchange>>,
+    in_flight: Option<Box<InFlight>>,
     /// Which endpoint it goes to.
     endpoint: usize,
     /// Which of the endpoint's addresses.
@@ -160,7 +160,7 @@ struct Link {
 
 /// One thread of the load.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct Worker {
     shared: Arc<Shared>,
     clock: Clock,
     poll: Poll,
@@ -183,7 +183,7 @@ pub(super) struct Lane {
     offset: Offset,
     first_offset: Offset,
     window: Window,
-    naps: Naps,
+    coalescing: Coalescing,
     buffer: Vec<u8>,
     control: Vec<u8>,
     /// What may be sent next, as far as is known; [`Claim::Until`] zero asks again at once.
@@ -193,7 +193,7 @@ pub(super) struct Lane {
     /// Tokens that came since the others were told: to tell them of each would wait for all that was written before.
     tokens: u64,
     records: Vec<RequestRecord>,
-    health: LaneHealth,
+    health: WorkerHealth,
     /// Events that were read of answers that could not be kept.
     lost_events: u64,
     /// Requests that may be sent again, by when that is.
@@ -209,10 +209,10 @@ pub(super) struct Lane {
     /// When the clocks were compared last.
     measured: Duration,
     /// When what is in flight is given up, once the run is to end.
-    patience: Option<Duration>,
+    deadline: Option<Duration>,
 }
 
-impl Lane {
+impl Worker {
     /// A thread's state; nothing is sent before [`Self::run`].
     ///
     /// # Errors
@@ -241,7 +241,7 @@ impl Lane {
             asks: arriving::ASKS,
             looked: Duration::ZERO,
             measured: Duration::ZERO,
-            patience: None,
+            deadline: None,
             links: Slab::new(),
             idle: vec![Vec::new(); endpoints],
             crowds: std::iter::repeat_with(Crowd::default).take(endpoints).collect(),
@@ -253,14 +253,14 @@ impl Lane {
             offset,
             first_offset: offset,
             window: Window::new(longest),
-            naps: Naps::new(Duration::ZERO, Duration::ZERO),
+            coalescing: Coalescing::new(Duration::ZERO, Duration::ZERO),
             buffer: vec![0; BUFFER],
             control: vec![0; socket::CONTROL],
             next: Claim::Until(Duration::ZERO),
             ended: (0, Duration::ZERO),
             tokens: 0,
             records,
-            health: LaneHealth::default(),
+            health: WorkerHealth::default(),
             lost_events: 0,
         })
     }
@@ -272,9 +272,9 @@ impl Lane {
         let mut events = Events::with_capacity(EVENTS);
         let mut left = n;
         let each = OPENING_EACH.saturating_mul(u32::try_from(n).unwrap_or(u32::MAX));
-        let patience = OPENING_PATIENCE.saturating_add(each);
-        let patience = self.shared.options.limits.connect.unwrap_or(patience).min(patience);
-        while started.elapsed() < patience && !self.shared.options.stop.is_draining() {
+        let deadline = OPENING_PATIENCE.saturating_add(each);
+        let deadline = self.shared.options.limits.connect.unwrap_or(deadline).min(deadline);
+        while started.elapsed() < deadline && !self.shared.options.stop.is_draining() {
             let idle: usize = self.idle.iter().map(Vec::len).sum();
             let opening = self.links.len() - idle;
             for _ in opening..OPENING.min(opening + left) {
@@ -307,8 +307,8 @@ impl Lane {
         let mut events = Events::with_capacity(EVENTS);
         let mut swept = begun;
         let mut read = begun;
-        let mut napped = false;
-        self.naps = Naps::new(begun, usage::cpu());
+        let mut paused = false;
+        self.coalescing = Coalescing::new(begun, usage::cpu());
         // The one that was opened first is used first: servers take them up in their order.
         self.idle.iter_mut().for_each(|idle| idle.reverse());
         self.send_due();
@@ -327,15 +327,15 @@ impl Lane {
             }
             if !self.unread.is_empty() {
                 self.look(&mut events);
-            } else if napped {
+            } else if paused {
                 self.look(&mut events);
-                self.naps.gathered(u16::try_from(events.iter().count()).unwrap_or(u16::MAX));
+                self.coalescing.gathered(u16::try_from(events.iter().count()).unwrap_or(u16::MAX));
             }
-            if self.unread.is_empty() && (!napped || events.is_empty()) {
-                self.naps.waits();
+            if self.unread.is_empty() && (!paused || events.is_empty()) {
+                self.coalescing.waits();
                 self.wait(&mut events);
             }
-            let mut ahead = Ahead::begin(&events, &self.links);
+            let mut ahead = Prefetch::begin(&events, &self.links);
             for event in &events {
                 ahead.step(&self.links);
                 self.ready(event);
@@ -356,10 +356,10 @@ impl Lane {
                 swept = now;
                 self.sweep(now);
             }
-            if self.naps.is_over(now) {
-                self.naps.judge(now, usage::cpu(), self.health.events);
+            if self.coalescing.is_over(now) {
+                self.coalescing.judge(now, usage::cpu(), self.health.events);
             }
-            napped = self.unread.is_empty() && !events.is_empty() && self.pause();
+            paused = self.unread.is_empty() && !events.is_empty() && self.pause();
         }
         self.health.lag.close_second();
         for crowd in self.crowds {
@@ -377,7 +377,7 @@ impl Lane {
 
     /// Closes all connections without a request, which may keep workers of the server busy.
     fn close_unused(&mut self) {
-        self.links.retain(|_, link| link.exchange.is_some());
+        self.links.retain(|_, link| link.in_flight.is_some());
         self.idle.iter_mut().for_each(Vec::clear);
     }
 
@@ -415,7 +415,7 @@ impl Lane {
             self.shared.progress.sent();
             let endpoint = self.shared.choose(index, 1);
             let charge = Charge::new(&self.shared.options.budget);
-            self.begin(Box::new(Exchange::new(request, endpoint, released, now, charge)));
+            self.begin(Box::new(InFlight::new(request, endpoint, released, now, charge)));
         }
     }
 
@@ -432,9 +432,9 @@ impl Lane {
         }
         let limits: &Limits = &self.shared.options.limits;
         let passed = |(key, link): (usize, &Link)| {
-            if let Some(exchange) = &link.exchange {
-                let failure = limits.passed(exchange.waiting(), now)?;
-                return Some((key, Some(exchange.locate(failure))));
+            if let Some(in_flight) = &link.in_flight {
+                let failure = limits.passed(in_flight.waiting(), now)?;
+                return Some((key, Some(in_flight.locate(failure))));
             }
             // Opened for nobody yet.
             let late = limits.connect.is_some_and(|limit| link.connection.age() > limit);
@@ -454,10 +454,10 @@ impl Lane {
         let over: Vec<(Duration, usize)> =
             self.trailing.extract_if(.., |&mut (until, _)| until <= now).collect();
         for (_, key) in over {
-            // Its place may be another's since, or its exchange the next one.
+            // Its place may be another's since, or its in_flight the next one.
             let Some(link) = self.links.get_mut(key) else { continue };
-            let whole = link.exchange.as_mut().filter(|exchange| exchange.is_whole());
-            if let Some(result) = whole.map(|exchange| exchange.finish(now)) {
+            let whole = link.in_flight.as_mut().filter(|in_flight| in_flight.is_whole());
+            if let Some(result) = whole.map(|in_flight| in_flight.finish(now)) {
                 let wait = &mut self.trails[link.endpoint];
                 *wait = (*wait / 2).max(TRAILING_LEAST);
                 self.end(key, result, false);
@@ -470,11 +470,11 @@ impl Lane {
         self.send_no_more();
         self.give_up_line();
         let now = self.clock.now();
-        let until = *self.patience.get_or_insert(now + self.shared.options.limits.grace);
+        let until = *self.deadline.get_or_insert(now + self.shared.options.limits.grace);
         if now < until {
             return;
         }
-        let busy = |(key, link): (usize, &Link)| link.exchange.is_some().then_some(key);
+        let busy = |(key, link): (usize, &Link)| link.in_flight.is_some().then_some(key);
         let keys: Vec<usize> = self.links.iter().filter_map(busy).collect();
         for key in keys {
             self.cancel(key);
@@ -485,7 +485,7 @@ impl Lane {
     fn longest_wait(&self) -> Duration {
         let again = self.later.first_key_value().map(|(&(at, _), _)| at);
         let trailing = self.trailing.iter().map(|&(until, _)| until);
-        let next = self.patience.into_iter().chain(again).chain(trailing).chain(self.line.again());
+        let next = self.deadline.into_iter().chain(again).chain(trailing).chain(self.line.again());
         let next = next.min();
         let left = next.map(|at| at.saturating_sub(self.clock.now()));
         left.map_or(self.interval, |left| left.min(self.interval))

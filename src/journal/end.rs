@@ -7,7 +7,7 @@ use super::End;
 use super::header::clock;
 use super::line::Ns;
 use crate::engine::system::Spent;
-use crate::health::{Health, Lag, LagSecond, LaneHealth, Machine, Times};
+use crate::health::{Health, Lag, LagSecond, Machine, Times, WorkerHealth};
 
 /// The line as it is written.
 #[derive(Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub(super) struct EndLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     memory: Option<Memory>,
     clock: String,
-    threads: Vec<Lane>,
+    threads: Vec<Worker>,
     #[serde(default)]
     machine: MachineLine,
     server_info_time_ns: Ns,
@@ -74,7 +74,7 @@ struct Memory {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Lane {
+struct Worker {
     reads: u64,
     unstamped: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -90,7 +90,7 @@ struct Lane {
     #[serde(default, skip_serializing_if = "is_zero")]
     http2_connections: u64,
     window_ns: Ns,
-    naps: u64,
+    pauses: u64,
     in_flight_ns: Ns,
     #[serde(default)]
     unseen_ns: Ns,
@@ -125,7 +125,7 @@ impl EndLine {
                 uncounted,
             }),
             clock: end.health.clock.name().to_owned(),
-            threads: end.health.lanes.iter().map(lane).collect(),
+            threads: end.health.workers.iter().map(worker).collect(),
             machine: end.health.machine.into(),
             server_info_time_ns: end.server_info_time.into(),
             server_info: end.server_info.clone(),
@@ -147,7 +147,7 @@ impl EndLine {
         Ok(End {
             health: Health {
                 clock,
-                lanes: self.threads.into_iter().map(health).collect(),
+                workers: self.threads.into_iter().map(health).collect(),
                 machine: self.machine.into(),
             },
             server_info: self.server_info,
@@ -168,9 +168,9 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-fn lane(health: &LaneHealth) -> Lane {
+fn worker(health: &WorkerHealth) -> Worker {
     // Every field is named, so that a new one is not forgotten here.
-    let LaneHealth {
+    let WorkerHealth {
         lag,
         reads,
         unstamped,
@@ -187,7 +187,7 @@ fn lane(health: &LaneHealth) -> Lane {
         left_waiting,
         exhausted,
         window,
-        naps,
+        pauses,
         in_flight,
         unseen,
         cpu,
@@ -199,7 +199,7 @@ fn lane(health: &LaneHealth) -> Lane {
     let second = |second: &LagSecond| {
         [second.second, second.reads, second.p50_ns, second.p99_ns, second.max_ns]
     };
-    Lane {
+    Worker {
         reads: *reads,
         unstamped: *unstamped,
         held: *held,
@@ -211,7 +211,7 @@ fn lane(health: &LaneHealth) -> Lane {
         connections: *connections,
         http2_connections: *http2_connections,
         window_ns: (*window).into(),
-        naps: *naps,
+        pauses: *pauses,
         in_flight_ns: (*in_flight).into(),
         unseen_ns: (*unseen).into(),
         cpu_ns: (*cpu).into(),
@@ -228,7 +228,7 @@ fn lane(health: &LaneHealth) -> Lane {
     }
 }
 
-fn health(lane: Lane) -> LaneHealth {
+fn health(worker: Worker) -> WorkerHealth {
     let second = |[second, reads, p50_ns, p99_ns, max_ns]: [u64; 5]| LagSecond {
         second,
         reads,
@@ -236,30 +236,30 @@ fn health(lane: Lane) -> LaneHealth {
         p99_ns,
         max_ns,
     };
-    LaneHealth {
-        lag: Lag::from_parts(&lane.lag, lane.lag_seconds.into_iter().map(second).collect()),
-        reads: lane.reads,
-        unstamped: lane.unstamped,
-        held: lane.held,
-        held_longest: lane.held_longest_ns.into(),
-        events: lane.events,
-        merged: lane.merged,
-        bytes: lane.bytes,
-        connections_ahead: lane.connections_ahead,
-        connections: lane.connections,
-        http2_connections: lane.http2_connections,
-        connecting: Times::from_counts(&lane.connecting),
-        tls: Times::from_counts(&lane.tls),
-        exhausted: lane.exhausted,
-        left_waiting: Times::from_counts(&lane.left_waiting),
-        window: lane.window_ns.into(),
-        naps: lane.naps,
-        in_flight: lane.in_flight_ns.into(),
-        unseen: lane.unseen_ns.into(),
-        cpu: lane.cpu_ns.into(),
-        run_delay: lane.run_delay_ns.map(Into::into),
-        wall: lane.wall_ns.into(),
-        clock_error_ns: lane.clock_error_ns,
-        clock_moved_ns: lane.clock_moved_ns,
+    WorkerHealth {
+        lag: Lag::from_parts(&worker.lag, worker.lag_seconds.into_iter().map(second).collect()),
+        reads: worker.reads,
+        unstamped: worker.unstamped,
+        held: worker.held,
+        held_longest: worker.held_longest_ns.into(),
+        events: worker.events,
+        merged: worker.merged,
+        bytes: worker.bytes,
+        connections_ahead: worker.connections_ahead,
+        connections: worker.connections,
+        http2_connections: worker.http2_connections,
+        connecting: Times::from_counts(&worker.connecting),
+        tls: Times::from_counts(&worker.tls),
+        exhausted: worker.exhausted,
+        left_waiting: Times::from_counts(&worker.left_waiting),
+        window: worker.window_ns.into(),
+        pauses: worker.pauses,
+        in_flight: worker.in_flight_ns.into(),
+        unseen: worker.unseen_ns.into(),
+        cpu: worker.cpu_ns.into(),
+        run_delay: worker.run_delay_ns.map(Into::into),
+        wall: worker.wall_ns.into(),
+        clock_error_ns: worker.clock_error_ns,
+        clock_moved_ns: worker.clock_moved_ns,
     }
 }

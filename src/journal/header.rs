@@ -7,7 +7,7 @@ use super::line::Ns;
 use super::{Command, Header, VERSION};
 use crate::analysis::ceiling::Ceiling;
 use crate::analysis::metric::Slo;
-use crate::analysis::report::Facts;
+use crate::analysis::report::RunMetadata;
 use crate::health::ClockSource;
 use crate::model::VisionSource;
 use crate::protocol::backend::Backend;
@@ -72,7 +72,7 @@ pub(super) fn check_layout(line: &[u8]) -> Result<(), String> {
 impl HeaderLine {
     pub(super) fn new(header: &Header) -> Self {
         let Header {
-            facts,
+            metadata,
             backend,
             clock,
             endpoints,
@@ -85,7 +85,7 @@ impl HeaderLine {
             ceiling,
         } = header;
         // Every fact is named, so that a new one is not forgotten here.
-        let Facts {
+        let RunMetadata {
             // What belongs to the backend.
             backend: _,
             generates: _,
@@ -102,7 +102,7 @@ impl HeaderLine {
             seed,
             date,
             config,
-        } = facts;
+        } = metadata;
         Self {
             rbench_records: VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -150,7 +150,7 @@ impl HeaderLine {
             ),
         };
         let slos: Result<Vec<Slo>, String> = self.goodput.iter().map(|slo| slo.parse()).collect();
-        let facts = Facts {
+        let metadata = RunMetadata {
             backend: backend.name,
             generates: backend.protocol.generates(),
             dataset_name: self.dataset_name,
@@ -167,7 +167,7 @@ impl HeaderLine {
             config: self.config,
         };
         Ok(Header {
-            facts,
+            metadata,
             backend,
             clock: clock(&self.clock)?,
             endpoints: self.endpoints,

@@ -115,7 +115,7 @@ pub fn read(path: &Path) -> Result<Vec<Recorded>, Error> {
     }
     for run in &mut runs {
         complete(run).map_err(|what| {
-            let date = &run.header.facts.date;
+            let date = &run.header.metadata.date;
             Error::new(Kind::Input, format!("{}, the run of {date}: {what}", path.display()))
         })?;
     }

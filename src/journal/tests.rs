@@ -12,7 +12,7 @@ use super::row::Row;
 use super::*;
 use crate::analysis::metric::testing::record;
 use crate::engine::system::Spent;
-use crate::health::{LaneHealth, Machine};
+use crate::health::{Machine, WorkerHealth};
 use crate::model::{
     CacheTiers, CachedTokens, Failure, FailureKind, Impossible, MAX_TOKENS, Outcome, OutputTokens,
     Phase, PlannedRequest, RequestRecord, TokenEvents, TokenSource,
@@ -23,7 +23,7 @@ use crate::workload::arrival::Rate;
 // -- Things to write -------------------------------------------------------------------------------------------------
 
 fn header(requests: u64) -> Header {
-    let facts = Facts {
+    let metadata = RunMetadata {
         backend: "vllm",
         generates: true,
         dataset_name: "random-ids".to_owned(),
@@ -40,7 +40,7 @@ fn header(requests: u64) -> Header {
         config: Map::from_iter([("random_range_ratio".to_owned(), json!(0.1 + 0.2))]),
     };
     Header {
-        facts,
+        metadata,
         backend: Backend::find("vllm").unwrap(),
         clock: ClockSource::Kernel,
         endpoints: vec!["http://127.0.0.1:1".to_owned()],
@@ -55,16 +55,16 @@ fn header(requests: u64) -> Header {
 }
 
 fn end() -> End {
-    let mut lane = LaneHealth { reads: 5, run_delay: None, ..LaneHealth::default() };
-    lane.lag.add(Duration::from_millis(1500), Duration::from_micros(70));
-    lane.lag.close_second();
-    lane.tls.add(Duration::from_millis(3));
-    (lane.held, lane.held_longest) = (2, Duration::from_millis(7));
+    let mut worker = WorkerHealth { reads: 5, run_delay: None, ..WorkerHealth::default() };
+    worker.lag.add(Duration::from_millis(1500), Duration::from_micros(70));
+    worker.lag.close_second();
+    worker.tls.add(Duration::from_millis(3));
+    (worker.held, worker.held_longest) = (2, Duration::from_millis(7));
     let mut machine = Machine { steal: Some(0.25), throttled: None, ..Machine::default() };
     machine.add_stop(Duration::from_millis(90));
     machine.slept = Duration::from_secs(3);
     End {
-        health: Health { clock: ClockSource::User, lanes: vec![lane], machine },
+        health: Health { clock: ClockSource::User, workers: vec![worker], machine },
         server_info: Some(json!({"b": 1.1, "a": [null, 0.1 + 0.2]})),
         server_info_time: Duration::from_nanos(17),
         failed_calls: vec!["GET /server_info: reset".to_owned()],

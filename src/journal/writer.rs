@@ -413,7 +413,7 @@ impl Journal {
             plan,
             rows: 0,
             secrets: files.secrets.clone(),
-            date: header.facts.date.clone(),
+            date: header.metadata.date.clone(),
             warn,
         };
         if let Some(records) = &mut writer.records {

@@ -100,7 +100,7 @@ pub fn block(report: &Report<'_>) -> String {
         "Connection waits, p50/p99/max (ms):",
         ["median_connect_time_ms", "p99_connect_time_ms", "max_connect_time_ms"],
     );
-    if report.facts.generates {
+    if report.metadata.generates {
         three(
             "ITL per token, mean/p50/p99 (ms):",
             ["mean_token_itl_ms", "median_token_itl_ms", "p99_token_itl_ms"],
@@ -115,13 +115,13 @@ pub fn block(report: &Report<'_>) -> String {
         let PerEndpoint { name, sent, completed, failed, ttft_ms, e2e_ms, .. } = one;
         line("Server:", name.clone());
         line("  Sent / completed / failed:", format!("{sent} / {completed} / {failed}"));
-        if report.facts.generates {
+        if report.metadata.generates {
             line("  TTFT, p50/p99 (ms):", ttft_ms.map(ms).join(" / "));
         }
         line("  E2E latency, p50/p99 (ms):", e2e_ms.map(ms).join(" / "));
     }
     line("Arrival times from:", format!("the {} clock", report.health.clock.name()));
-    let http2 = report.health.sum(|lane| lane.http2_connections);
+    let http2 = report.health.sum(|worker| worker.http2_connections);
     if http2 > 0 {
         line("Connections over HTTP/2:", http2.to_string());
     }

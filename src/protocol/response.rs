@@ -251,10 +251,10 @@ impl Collector {
     }
 
     /// Has the memory fetched that the next chunk needs, beyond what lies in here.
-    pub fn fetch_further(&self) {
-        self.seen.completions.first.fetch();
-        self.seen.events.fetch();
-        self.seen.repeated.fetch();
+    pub fn prefetch_further(&self) {
+        self.seen.completions.first.prefetch();
+        self.seen.events.prefetch();
+        self.seen.repeated.prefetch();
     }
 
     /// Bytes of memory that are kept of the response.

@@ -5,7 +5,7 @@ use expect_test::expect;
 
 use super::compare::{Spread, compare};
 use super::*;
-use crate::health::LaneHealth;
+use crate::health::WorkerHealth;
 use crate::mock::truth::Line;
 use crate::model::{Failure, FailureKind, Outcome, Phase, PlannedRequest};
 
@@ -146,16 +146,16 @@ fn the_limit_is_who_had_no_time_left() {
 
 #[test]
 fn figures_of_a_run() {
-    let lane = |cpu, wall| LaneHealth {
+    let worker = |cpu, wall| WorkerHealth {
         cpu: Duration::from_millis(cpu),
         wall: Duration::from_millis(wall),
         run_delay: Some(Duration::from_millis(cpu / 2)),
         merged: 3,
         unstamped: 2,
-        ..LaneHealth::default()
+        ..WorkerHealth::default()
     };
-    let lanes = vec![lane(100, 1000), lane(300, 900)];
-    let health = Health { clock: ClockSource::User, lanes, ..Health::default() };
+    let workers = vec![worker(100, 1000), worker(300, 900)];
+    let health = Health { clock: ClockSource::User, workers, ..Health::default() };
     let records = [record(0, &[500_000, 1_000_000], 1_000_000), record(1, &[600_000], 600_000)];
     let setup = setup(Purpose::Errors, 2, ClockSource::Kernel, 0);
     let server = Some(Duration::from_millis(250));

@@ -68,7 +68,7 @@ pub struct Entry {
     /// The dataset with its flags as given.
     pub build: fn(&ArgMatches) -> Result<Box<dyn Dataset>, clap::Error>,
     /// The flags as given, by the names that results use.
-    pub facts: fn(&ArgMatches) -> Map<String, Value>,
+    pub effective: fn(&ArgMatches) -> Map<String, Value>,
 }
 
 impl Entry {
@@ -231,7 +231,7 @@ fn refuse_ids(context: &Context<'_>, name: &str) -> Result<(), Error> {
 }
 
 /// Flags as results name them; nothing if they could not be read, which the parser has told by then.
-fn facts(opts: Result<impl serde::Serialize, clap::Error>) -> Map<String, Value> {
+fn effective(opts: Result<impl serde::Serialize, clap::Error>) -> Map<String, Value> {
     match opts.map(serde_json::to_value) {
         Ok(Ok(Value::Object(map))) => map,
         _ => Map::new(),

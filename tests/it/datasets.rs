@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
-use rbench::cli::{self, ServeWords, Words};
+use rbench::cli::{self, Input, ServeInput};
 use rbench::error::{Error, Kind};
 use rbench::model::{Prompt, Row};
 use rbench::workload::bundled;
@@ -38,7 +38,7 @@ pub(crate) fn bundled() -> Tokenizer {
     Tokenizer::load(&[bundled::NAME.to_owned()], &Hub::from_env(false)).unwrap()
 }
 
-/// Words that [`words`] knows; of other words it knows that they are one token.
+/// Input that [`words`] knows; of other words it knows that they are one token.
 const KNOWN: [&str; 3] = ["<unk>", "alpha", "beta"];
 
 /// One token per word, known or not.
@@ -116,18 +116,18 @@ pub(crate) fn ask<'a>(dataset: &'a str, flags: &'a [&'a str]) -> Ask<'a> {
 }
 
 /// The dataset as the command line builds it.
-fn parse(name: &str, flags: &[&str]) -> ServeWords {
+fn parse(name: &str, flags: &[&str]) -> ServeInput {
     let words =
         ["rbench", "serve", "--dataset-name", name].into_iter().chain(flags.iter().copied());
     match cli::parse(words.map(OsString::from)).unwrap() {
-        Words::Serve(words) => *words,
+        Input::Serve(words) => *words,
         _ => panic!("not the words of serve"),
     }
 }
 
 impl Ask<'_> {
     pub(crate) fn load(&self, tokenizer: &Tokenizer) -> Result<Rows, Error> {
-        let ServeWords { args, dataset, .. } = parse(self.dataset, self.flags);
+        let ServeInput { args, dataset, .. } = parse(self.dataset, self.flags);
         let reading = Reading {
             template: args.apply_chat_template,
             suffix: args.prompt_suffix,

@@ -12,7 +12,7 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use rbench::cli::{self, Words};
+use rbench::cli::{self, Input};
 use rbench::error::{Error, Kind};
 use rbench::model::{Prompt, Row};
 use rbench::workload::bundled;
@@ -94,7 +94,7 @@ fn tokenizer() -> Tokenizer {
 
 fn load(path: &Path, tokenizer: &Tokenizer, n: usize, seed: u64) -> Result<Rows, Error> {
     let words = ["rbench", "serve", "--dataset-name", "mmmu", "--random-output-len", "9"];
-    let Words::Serve(words) = cli::parse(words.map(OsString::from)).unwrap() else {
+    let Input::Serve(words) = cli::parse(words.map(OsString::from)).unwrap() else {
         panic!("not the words of serve")
     };
     let reading = Reading { server_templates: true, ..Reading::default() };

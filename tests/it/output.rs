@@ -8,7 +8,7 @@ use rbench::analysis::account::Account;
 use rbench::analysis::audit::{Asked, Audit};
 use rbench::analysis::ceiling::Headroom;
 use rbench::analysis::metric::{self, Close, Ended, Figure, Shares, Slo, Stat, Terms};
-use rbench::analysis::report::{Facts, Report};
+use rbench::analysis::report::{Report, RunMetadata};
 use rbench::dialect::Choice;
 use rbench::health::Health;
 use rbench::model::{
@@ -314,7 +314,7 @@ impl Case {
             .map(|length| json!({"internal_states": [{"avg_spec_accept_length": length}]}));
         let account = Account::of(&self.records, &[], None);
         Report {
-            facts: Facts {
+            metadata: RunMetadata {
                 backend: self.backend,
                 generates: self.generates,
                 dataset_name: "random".to_owned(),
@@ -978,14 +978,14 @@ fn whole_and_broken_numbers_keep_their_kinds() {
 fn the_flags_of_a_real_command_line_reach_the_line() {
     let words = ["rbench", "serve", "--request-rate", "7.5", "--random-input-len", "77"]
         .map(std::ffi::OsString::from);
-    let rbench::cli::Words::Serve(words) = rbench::cli::parse(words).unwrap() else {
+    let rbench::cli::Input::Serve(words) = rbench::cli::parse(words).unwrap() else {
         panic!("not the words of serve");
     };
     let config = rbench::config::resolve(*words, &rbench::config::Keys::default(), None).unwrap();
     let case = case("plain");
     let mut report = case.report();
-    report.facts.rate = config.rate;
-    report.facts.config = config.facts;
+    report.metadata.rate = config.rate;
+    report.metadata.config = config.effective;
     let line: Value = serde_json::from_str(&dialect().line(&report, false)).unwrap();
     let want = [
         ("request_rate", json!(7.5)),
@@ -1006,8 +1006,8 @@ fn image_tokens_are_told_with_their_source() {
     (record.prompt_len, record.vision_len) = (90, 65);
     let case = Case { records: vec![record], ..Case::default() };
     let mut report = case.report();
-    report.facts.dataset_name = "image".to_owned();
-    report.facts.vision_source = Some(VisionSource::Server);
+    report.metadata.dataset_name = "image".to_owned();
+    report.metadata.vision_source = Some(VisionSource::Server);
     let table = dialect().table(&report);
     let rows = "Total input tokens:                      90        \n\
                 Total input text tokens:                 25        \n\
@@ -1024,8 +1024,8 @@ fn image_tokens_are_told_with_their_source() {
 fn file_names_follow_the_dataset() {
     let case = case("plain");
     let mut report = case.report();
-    report.facts.config.insert("image_count".into(), 2.into());
-    report.facts.config.insert("image_resolution".into(), "random:360p-720p".into());
+    report.metadata.config.insert("image_count".into(), 2.into());
+    report.metadata.config.insert("image_resolution".into(), "random:360p-720p".into());
     for (dataset, want) in [
         ("random", "sglang_0304_3_1024_128.jsonl"),
         ("random-ids", "sglang_0304_3_1024_128.jsonl"),
@@ -1033,8 +1033,8 @@ fn file_names_follow_the_dataset() {
         ("image", "sglang_0304_3_1024_128_2imgs_random:360p-720p.jsonl"),
         ("mmmu", "sglang_0304_3_mmmu.jsonl"),
     ] {
-        report.facts.dataset_name = dataset.to_owned();
-        assert_eq!(dialect().file_name(&report.facts, "0304"), want);
+        report.metadata.dataset_name = dataset.to_owned();
+        assert_eq!(dialect().file_name(&report.metadata, "0304"), want);
     }
 }
 

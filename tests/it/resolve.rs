@@ -1,6 +1,6 @@
 //! What command lines mean, and which are refused before anything is sent.
 
-use rbench::cli::{self, Words};
+use rbench::cli::{self, Input};
 use rbench::config::{self, Keys, Serve};
 use rbench::error::{Error, Kind};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 fn resolve(flags: &str) -> Result<Serve, Error> {
     let words = ["rbench", "serve"].into_iter().chain(flags.split_whitespace());
     match cli::parse(words.map(Into::into)).unwrap_or_else(|error| panic!("{flags}: {error}")) {
-        Words::Serve(words) => config::resolve(*words, &Keys::default(), None),
+        Input::Serve(words) => config::resolve(*words, &Keys::default(), None),
         _ => panic!("not the words of serve"),
     }
 }
@@ -64,7 +64,7 @@ fn a_later_objective_takes_the_place_of_an_earlier_one() {
     let config = resolve("--goodput ttft:500 e2el:9 ttft:50").unwrap();
     let slos: Vec<String> = config.slos.iter().map(ToString::to_string).collect();
     assert_eq!(slos, ["ttft:50", "e2el:9"]);
-    assert_eq!(config.facts["goodput"], json!(["ttft:50", "e2el:9"]));
+    assert_eq!(config.effective["goodput"], json!(["ttft:50", "e2el:9"]));
 }
 
 #[test]

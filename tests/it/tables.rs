@@ -4,7 +4,7 @@ use expect_test::expect_file;
 use rbench::analysis::audit::Audit;
 use rbench::analysis::ceiling::Headroom;
 use rbench::analysis::metric::{Figure, Stat};
-use rbench::analysis::report::{Facts, Report};
+use rbench::analysis::report::{Report, RunMetadata};
 use rbench::dialect::Choice;
 use rbench::health::Health;
 use rbench::workload::arrival::Rate;
@@ -30,7 +30,7 @@ const LABELS: &[(&str, &str)] = &[
 
 /// A report with the figures that a printed table shows.
 fn report_of(table: &str, dataset: &str) -> Report<'static> {
-    let mut facts = Facts {
+    let mut metadata = RunMetadata {
         backend: "sglang",
         generates: true,
         dataset_name: dataset.to_owned(),
@@ -52,17 +52,17 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
         let (label, value) = (label.trim_end(), value.trim_end());
         match label {
             "Backend:" => {
-                facts.backend = ["sglang", "sglang-oai", "sglang-embedding"]
+                metadata.backend = ["sglang", "sglang-oai", "sglang-embedding"]
                     .into_iter()
                     .find(|name| *name == value)
                     .unwrap();
-                facts.generates = value != "sglang-embedding";
+                metadata.generates = value != "sglang-embedding";
             }
             "Traffic request rate:" if value != "inf" => {
-                facts.rate = Rate::PerSecond(value.parse().unwrap());
+                metadata.rate = Rate::PerSecond(value.parse().unwrap());
             }
             "Traffic request rate:" => {}
-            "Max request concurrency:" => facts.max_concurrency = Some(value.parse().unwrap()),
+            "Max request concurrency:" => metadata.max_concurrency = Some(value.parse().unwrap()),
             label => {
                 let key = match LABELS.iter().find(|(known, _)| *known == label) {
                     Some((_, key)) => (*key).to_owned(),
@@ -77,7 +77,7 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
         }
     }
     Report {
-        facts,
+        metadata,
         stats,
         failures: Vec::new(),
         token_sources: Vec::new(),
@@ -191,8 +191,8 @@ fn figures_without_a_key_of_the_release_are_kept() {
 #[test]
 fn file_names_of_releases() {
     let mut report = report_of("", "mooncake");
-    report.facts.config.insert("num_prompts".into(), 7.into());
-    let name = |version| choice(version).file_name(&report.facts, "0304");
+    report.metadata.config.insert("num_prompts".into(), 7.into());
+    let name = |version| choice(version).file_name(&report.metadata, "0304");
     assert_eq!(name("0.5.1"), "sglang_0304_7_sharegpt.jsonl");
     assert_eq!(name("0.5.6"), "sglang_0304_7_mooncake.jsonl");
 }

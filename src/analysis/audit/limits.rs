@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Evidence, Finding};
 use crate::analysis::metric::ms;
-use crate::health::{ClockSource, Health, LaneHealth, Machine};
+use crate::health::{ClockSource, Health, Machine, WorkerHealth};
 
 /// Sends are late if the 99th percentile of their lateness is above this...
 const LATE: Duration = Duration::from_millis(1);
@@ -86,33 +86,35 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
             "add --worker-threads, or use a machine with idle cores",
         );
     }
-    let share = |part: Duration, lane: &LaneHealth| part.as_secs_f64() / lane.wall.as_secs_f64();
-    let most = |part: fn(&LaneHealth) -> Duration| {
-        let lanes = health.lanes.iter().filter(|lane| lane.wall > Duration::from_millis(100));
-        lanes.map(|lane| share(part(lane), lane)).fold(0.0, f64::max)
+    let share =
+        |part: Duration, worker: &WorkerHealth| part.as_secs_f64() / worker.wall.as_secs_f64();
+    let most = |part: fn(&WorkerHealth) -> Duration| {
+        let workers =
+            health.workers.iter().filter(|worker| worker.wall > Duration::from_millis(100));
+        workers.map(|worker| share(part(worker), worker)).fold(0.0, f64::max)
     };
-    let busy = most(|lane| lane.cpu);
+    let busy = most(|worker| worker.cpu);
     if busy > BUSY {
         limit(
             format!("a thread of the load was busy for {:.0} % of the run", busy * 100.0),
             "add --worker-threads",
         );
     }
-    let waited = most(|lane| lane.run_delay.unwrap_or_default());
+    let waited = most(|worker| worker.run_delay.unwrap_or_default());
     if waited > WAITED {
         limit(
             format!("a thread of the load waited for a CPU for {:.0} % of the run", waited * 100.0),
             "leave cores to the client, or run it on another machine than the server",
         );
     }
-    let exhausted = health.sum(|lane| lane.exhausted);
+    let exhausted = health.sum(|worker| worker.exhausted);
     if exhausted > 0 {
         limit(
             format!("{exhausted} requests waited for a file descriptor or local port to be free"),
             "raise the limit (ulimit -n), or lower --max-concurrency or --request-rate",
         );
     }
-    let left = health.times(|lane| &lane.left_waiting);
+    let left = health.times(|worker| &worker.left_waiting);
     if left.len() >= LEFT {
         let most = ms(Duration::from_nanos(left.max_ns()));
         limit(
@@ -130,7 +132,7 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
             "arrival times are right, but what waits for an answer is sent late: add --worker-threads",
         );
     }
-    let (events, merged) = (health.sum(|lane| lane.events), health.sum(|lane| lane.merged));
+    let (events, merged) = (health.sum(|worker| worker.events), health.sum(|worker| worker.merged));
     let merged = merged as f64 / events.max(1) as f64;
     if merged > MERGED && health.clock == ClockSource::Kernel && lag > LAG / 4 {
         limit(
@@ -159,7 +161,7 @@ fn late(evidence: Evidence) -> Option<f64> {
 fn absent(health: &Health) -> Option<(Duration, f64)> {
     let Machine { stopped, slept, .. } = health.machine;
     let absent = stopped + slept;
-    let wall = health.lanes.iter().map(|lane| lane.wall).max()? + slept;
+    let wall = health.workers.iter().map(|worker| worker.wall).max()? + slept;
     let share = absent.as_secs_f64() / wall.as_secs_f64();
     (absent > STOPPED && share > STOPPED_SHARE).then_some((absent, share))
 }
@@ -178,8 +180,8 @@ pub(super) fn stop(health: &Health) -> Option<Finding> {
 
 /// Data that nobody could read when it came, since the network had lost or delayed what belongs before it.
 pub(super) fn held(health: &Health) -> Option<Finding> {
-    let held = health.sum(|lane| lane.held);
-    let longest = health.lanes.iter().map(|lane| lane.held_longest).max().unwrap_or_default();
+    let held = health.sum(|worker| worker.held);
+    let longest = health.workers.iter().map(|worker| worker.held_longest).max().unwrap_or_default();
     (held > 0).then(|| Finding {
         evidence: format!(
             "the network lost or reordered packets: {held} reads had waited for one, up to {:.1} ms",
@@ -192,12 +194,12 @@ pub(super) fn held(health: &Health) -> Option<Finding> {
 /// What a closed loop lost because the ends that let further requests go were seen late: in ms for each end, and as a
 /// share of its load. `None` if that is little, or nothing waited for an end.
 fn lost(evidence: &Evidence, health: &Health) -> Option<(f64, f64)> {
-    let sum = |part: fn(&LaneHealth) -> Duration| -> f64 {
-        health.lanes.iter().map(|lane| part(lane).as_secs_f64()).sum()
+    let sum = |part: fn(&WorkerHealth) -> Duration| -> f64 {
+        health.workers.iter().map(|worker| part(worker).as_secs_f64()).sum()
     };
     let (sent, followers) = (evidence.ledger.sent as f64, evidence.followers as f64);
-    let unseen = sum(|lane| lane.unseen);
+    let unseen = sum(|worker| worker.unseen);
     let each = unseen * 1e3 / sent.max(1.0);
-    let share = unseen / sum(|lane| lane.in_flight).max(unseen) * followers / sent.max(1.0);
+    let share = unseen / sum(|worker| worker.in_flight).max(unseen) * followers / sent.max(1.0);
     (each > ms(LATE) && share > LATE_SHARE).then_some((each, share))
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::analysis::metric::testing::record;
-use crate::health::{Lag, LaneHealth};
+use crate::health::{Lag, WorkerHealth};
 use crate::model::{Failure, FailureKind, Phase};
 
 fn ms(ms: u64) -> Duration {
@@ -15,7 +15,7 @@ fn health() -> Health {
     for at in 0..6 {
         lag.add(ms(at * 100), Duration::from_micros(50));
     }
-    let lane = LaneHealth {
+    let worker = WorkerHealth {
         lag,
         reads: 6,
         events: 6,
@@ -24,9 +24,9 @@ fn health() -> Health {
         run_delay: Some(ms(1)),
         wall: ms(400),
         in_flight: ms(400),
-        ..LaneHealth::default()
+        ..WorkerHealth::default()
     };
-    Health { lanes: vec![lane], ..Health::default() }
+    Health { workers: vec![worker], ..Health::default() }
 }
 
 fn records() -> Vec<RequestRecord> {
@@ -110,7 +110,7 @@ fn each_law_can_be_broken() {
     wrong[0].done = Some(ms(400));
     assert_eq!(broken(&wrong, &health()), ["little"]);
     let mut lost = health();
-    lost.lanes[0].events = 7;
+    lost.workers[0].events = 7;
     assert_eq!(broken(&records(), &lost), ["events"]);
     let mut wrong = records();
     wrong[1].output_tokens.as_mut().unwrap().count = 2;
@@ -126,23 +126,23 @@ fn each_limit_is_told() {
     let mut late = records();
     (late[1].due, late[1].released) = (ms(100), ms(150));
     assert_eq!(evidence(&late, &health()), ["requests were sent late, p99 49.50 ms"]);
-    let with = |change: fn(&mut LaneHealth)| {
+    let with = |change: fn(&mut WorkerHealth)| {
         let mut health = health();
-        change(&mut health.lanes[0]);
+        change(&mut health.workers[0]);
         evidence(&records(), &health)
     };
     assert_eq!(
-        with(|lane| lane.cpu = ms(380)),
+        with(|worker| worker.cpu = ms(380)),
         ["a thread of the load was busy for 95 % of the run"]
     );
     assert_eq!(
-        with(|lane| lane.run_delay = Some(ms(100))),
+        with(|worker| worker.run_delay = Some(ms(100))),
         ["a thread of the load waited for a CPU for 25 % of the run"]
     );
-    let slow = |lane: &mut LaneHealth| {
-        lane.lag = Lag::default();
-        lane.lag.add(ms(1), ms(30));
-        lane.merged = 1;
+    let slow = |worker: &mut WorkerHealth| {
+        worker.lag = Lag::default();
+        worker.lag.add(ms(1), ms(30));
+        worker.merged = 1;
     };
     let told = with(slow);
     assert_eq!(told.len(), 2, "{told:?}");
@@ -196,9 +196,9 @@ fn ends_that_are_seen_late_cost_a_closed_loop() {
     };
     let lost = |gap: u64, records: &[RequestRecord]| {
         let mut health = health();
-        let lane = &mut health.lanes[0];
-        (lane.events, lane.wall) = (20, ms(10 * (100 + gap)));
-        (lane.in_flight, lane.unseen) = (ms(10 * (100 + gap)), ms(10 * gap));
+        let worker = &mut health.workers[0];
+        (worker.events, worker.wall) = (20, ms(10 * (100 + gap)));
+        (worker.in_flight, worker.unseen) = (ms(10 * (100 + gap)), ms(10 * gap));
         let audit = audit_of(records, &health);
         assert!(audit.checks.iter().all(|check| check.passed), "{:?}", audit.checks);
         audit.limits.iter().map(|limit| limit.evidence.clone()).collect::<Vec<_>>()
@@ -218,9 +218,9 @@ fn ends_that_are_seen_late_cost_a_closed_loop() {
 fn a_starved_run_still_adds_up() {
     // The thread saw the end of the first request 5 s late; no more slack follows from that.
     let mut late = health();
-    late.lanes[0].lag.add(ms(5400), ms(5000));
-    (late.lanes[0].in_flight, late.lanes[0].unseen) = (ms(5400), ms(5000));
+    late.workers[0].lag.add(ms(5400), ms(5000));
+    (late.workers[0].in_flight, late.workers[0].unseen) = (ms(5400), ms(5000));
     assert_eq!(broken(&records(), &late), [""; 0]);
-    late.lanes[0].unseen = ms(4000);
+    late.workers[0].unseen = ms(4000);
     assert_eq!(broken(&records(), &late), ["little"]);
 }

@@ -86,7 +86,7 @@ impl Unlisted {
 }
 
 impl Probe {
-    /// Waits until the server answers, for at most `patience`; `named` says that the model is known without a list,
+    /// Waits until the server answers, for at most `timeout`; `named` says that the model is known without a list,
     /// so that any answer is enough but one that says that it is not ready.
     ///
     /// `waiting` gets the reason once, if the first look does not succeed.
@@ -96,7 +96,7 @@ impl Probe {
     pub async fn ready(
         &self,
         backend: &Backend,
-        patience: Duration,
+        timeout: Duration,
         shown: &str,
         named: bool,
         waiting: impl FnOnce(&str),
@@ -116,18 +116,18 @@ impl Probe {
             if let Some(waiting) = waiting.take() {
                 waiting(&reason);
             }
-            let left = patience.saturating_sub(start.elapsed());
+            let left = timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
-                return Err(self.late(shown, patience, &reason, kind));
+                return Err(self.late(shown, timeout, &reason, kind));
             }
             tokio::time::sleep(left.min(PAUSE)).await;
         }
     }
 
-    fn late(&self, shown: &str, patience: Duration, reason: &str, last: Last) -> Error {
+    fn late(&self, shown: &str, timeout: Duration, reason: &str, last: Last) -> Error {
         let error = Error::new(
             Kind::Unreachable,
-            format!("{shown} did not become ready within {} s: {reason}", patience.as_secs_f64()),
+            format!("{shown} did not become ready within {} s: {reason}", timeout.as_secs_f64()),
         );
         let error = match (last, self.version) {
             (Last::Broken, Some(Version::Http2)) => {

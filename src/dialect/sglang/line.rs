@@ -9,7 +9,7 @@ use super::{V0_4_1, V0_5_6, V0_5_8, V0_5_15, V0_5_23, sections};
 use crate::analysis::ceiling::Headroom;
 use crate::analysis::metric::Figure;
 use crate::analysis::report::Report;
-use crate::health::{Health, LagSecond, LaneHealth, Machine, Times};
+use crate::health::{Health, LagSecond, Machine, Times, WorkerHealth};
 use crate::model::{Outcome, RequestRecord};
 use crate::output::{extras, json};
 
@@ -26,11 +26,12 @@ enum Key {
 
 use Key::{Fact, Flag, Stat};
 
-const BACKEND: Key = Fact("backend", |report| report.facts.backend.into());
-const DATASET: Key = Fact("dataset_name", |report| report.facts.dataset_name.clone().into());
-const RATE: Key =
-    Fact("request_rate", |report| serde_json::to_value(report.facts.rate).unwrap_or(Value::Null));
-const LIMIT: Key = Fact("max_concurrency", |report| report.facts.max_concurrency.into());
+const BACKEND: Key = Fact("backend", |report| report.metadata.backend.into());
+const DATASET: Key = Fact("dataset_name", |report| report.metadata.dataset_name.clone().into());
+const RATE: Key = Fact("request_rate", |report| {
+    serde_json::to_value(report.metadata.rate).unwrap_or(Value::Null)
+});
+const LIMIT: Key = Fact("max_concurrency", |report| report.metadata.max_concurrency.into());
 
 /// The keys up to 0.4.1, in their order.
 const EARLY: &[(Releases, Key)] = &[
@@ -56,7 +57,7 @@ const EARLY: &[(Releases, Key)] = &[
 
 /// The keys since 0.4.6, in their order.
 const KEYS: &[(Releases, Key)] = &[
-    (since(V0_5_6), Fact("tag", |report| report.facts.tag.clone().into())),
+    (since(V0_5_6), Fact("tag", |report| report.metadata.tag.clone().into())),
     (ALL, BACKEND),
     (ALL, DATASET),
     (ALL, RATE),
@@ -112,7 +113,7 @@ const REFERENCE: &str = "reference_";
 
 /// The line of `version`, with its line end.
 pub(super) fn render(report: &Report<'_>, version: Version, details: bool) -> String {
-    let config = &report.facts.config;
+    let config = &report.metadata.config;
     let mut line = Map::new();
     let mut put = |key: &str, value: Value| line.insert(key.to_owned(), value);
     let mut written = Vec::new();
@@ -187,7 +188,7 @@ fn error(record: &RequestRecord) -> String {
 
 /// The object `rbench`.
 pub(super) fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value {
-    let facts = &report.facts;
+    let metadata = &report.metadata;
     let failures: Vec<Value> = report
         .failures
         .iter()
@@ -210,19 +211,19 @@ pub(super) fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value
     let mut own = Map::new();
     let mut put = |key: &str, value: Value| own.insert(key.to_owned(), value);
     put("version", env!("CARGO_PKG_VERSION").into());
-    put("date", facts.date.clone().into());
-    put("model", facts.model.clone().into());
-    put("tokenizer", facts.tokenizer.clone().into());
-    put("seed", facts.seed.into());
+    put("date", metadata.date.clone().into());
+    put("model", metadata.model.clone().into());
+    put("tokenizer", metadata.tokenizer.clone().into());
+    put("seed", metadata.seed.into());
     put("failures", failures.into());
     put("output_token_source", sources.into());
     for (key, value) in extras::keys(report) {
         put(&key, value);
     }
-    if !report.health.lanes.is_empty() {
+    if !report.health.workers.is_empty() {
         put("client", client(&report.health, &report.headroom, details));
     }
-    if let Some(source) = facts.vision_source {
+    if let Some(source) = metadata.vision_source {
         put("vision_token_source", source.name().into());
     }
     let mut reference = Map::new();
@@ -234,7 +235,7 @@ pub(super) fn own(report: &Report<'_>, written: &[&str], details: bool) -> Value
         }
     }
     put("reference", reference.into());
-    put("config", facts.config.clone().into());
+    put("config", metadata.config.clone().into());
     if details {
         let seconds = |at: fn(&RequestRecord) -> Option<Duration>| {
             let each = report.records.iter().map(|r| at(r).map(|t| t.as_secs_f64()));
@@ -277,41 +278,42 @@ fn client(health: &Health, headroom: &Headroom, details: bool) -> Value {
             })
         })
     };
-    let longest = |figure: fn(&LaneHealth) -> Duration| {
-        health.lanes.iter().map(figure).max().unwrap_or_default().as_secs_f64()
+    let longest = |figure: fn(&WorkerHealth) -> Duration| {
+        health.workers.iter().map(figure).max().unwrap_or_default().as_secs_f64()
     };
-    let share = |part: fn(&LaneHealth) -> Option<Duration>| -> Option<f64> {
-        let lane = |lane: &LaneHealth| Some(part(lane)?.as_secs_f64() / lane.wall.as_secs_f64());
-        health.lanes.iter().map(lane).try_fold(0.0, |most: f64, share| Some(most.max(share?)))
+    let share = |part: fn(&WorkerHealth) -> Option<Duration>| -> Option<f64> {
+        let worker =
+            |worker: &WorkerHealth| Some(part(worker)?.as_secs_f64() / worker.wall.as_secs_f64());
+        health.workers.iter().map(worker).try_fold(0.0, |most: f64, share| Some(most.max(share?)))
     };
     let mut client = json!({
         "clock": health.clock.name(),
-        "threads": health.lanes.len(),
-        "reads": health.sum(|lane| lane.reads),
-        "events": health.sum(|lane| lane.events),
-        "merged_events": health.sum(|lane| lane.merged),
-        "unstamped_reads": health.sum(|lane| lane.unstamped),
-        "bytes": health.sum(|lane| lane.bytes),
+        "threads": health.workers.len(),
+        "reads": health.sum(|worker| worker.reads),
+        "events": health.sum(|worker| worker.events),
+        "merged_events": health.sum(|worker| worker.merged),
+        "unstamped_reads": health.sum(|worker| worker.unstamped),
+        "bytes": health.sum(|worker| worker.bytes),
         "events_per_s": headroom.events_per_s,
         "ceiling_events_per_s": headroom.ceiling.as_ref().map(|ceiling| ceiling.events_per_s),
         "headroom": headroom.factor(),
-        "connections_ahead": health.sum(|lane| lane.connections_ahead),
-        "connections": health.sum(|lane| lane.connections),
-        "connect_ms": times(&health.times(|lane| &lane.connecting)),
-        "tls_ms": times(&health.times(|lane| &lane.tls)),
-        "read_batch_ms": longest(|lane| lane.window) * 1e3,
-        "naps": health.sum(|lane| lane.naps),
-        "cpu_share": share(|lane| Some(lane.cpu)),
-        "run_delay_share": share(|lane| lane.run_delay),
-        "clock_error_us": health.lanes.iter().map(|lane| lane.clock_error_ns).max().unwrap_or(0) as f64 / 1e3,
-        "clock_moved_us": health.lanes.iter().map(|lane| lane.clock_moved_ns).max().unwrap_or(0) as f64 / 1e3,
+        "connections_ahead": health.sum(|worker| worker.connections_ahead),
+        "connections": health.sum(|worker| worker.connections),
+        "connect_ms": times(&health.times(|worker| &worker.connecting)),
+        "tls_ms": times(&health.times(|worker| &worker.tls)),
+        "read_batch_ms": longest(|worker| worker.window) * 1e3,
+        "naps": health.sum(|worker| worker.pauses),
+        "cpu_share": share(|worker| Some(worker.cpu)),
+        "run_delay_share": share(|worker| worker.run_delay),
+        "clock_error_us": health.workers.iter().map(|worker| worker.clock_error_ns).max().unwrap_or(0) as f64 / 1e3,
+        "clock_moved_us": health.workers.iter().map(|worker| worker.clock_moved_ns).max().unwrap_or(0) as f64 / 1e3,
         "lag_ms": (!lag.is_empty()).then(|| json!({
             "p50": ms(lag.quantile_ns(0.5)),
             "p99": ms(lag.quantile_ns(0.99)),
             "max": ms(lag.max_ns()),
         })),
     });
-    if let Some(waits) = times(&health.times(|lane| &lane.left_waiting)) {
+    if let Some(waits) = times(&health.times(|worker| &worker.left_waiting)) {
         client["left_waiting_ms"] = waits;
     }
     let Machine { stops, stopped, longest_stop, slept, steal, throttled } = health.machine;
@@ -322,10 +324,10 @@ fn client(health: &Health, headroom: &Headroom, details: bool) -> Value {
     client["steal_share"] = steal.into();
     client["throttled_share"] = throttled.into();
     client["unseen_ends_s"] =
-        health.lanes.iter().map(|lane| lane.unseen.as_secs_f64()).sum::<f64>().into();
-    client["held_reads"] = health.sum(|lane| lane.held).into();
-    client["held_longest_ms"] = (longest(|lane| lane.held_longest) * 1e3).into();
-    let http2 = health.sum(|lane| lane.http2_connections);
+        health.workers.iter().map(|worker| worker.unseen.as_secs_f64()).sum::<f64>().into();
+    client["held_reads"] = health.sum(|worker| worker.held).into();
+    client["held_longest_ms"] = (longest(|worker| worker.held_longest) * 1e3).into();
+    let http2 = health.sum(|worker| worker.http2_connections);
     if http2 > 0 {
         client["http2_connections"] = http2.into();
     }

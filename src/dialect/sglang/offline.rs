@@ -11,7 +11,7 @@ use crate::output::json;
 /// The table, beginning with an empty line; `last` is the throughput that the server measured last, in tokens/s.
 pub(super) fn table(report: &Report<'_>, last: Option<f64>) -> String {
     let mut out = format!("\n{:=^50}\n", " Offline Throughput Benchmark Result ");
-    out += &row("Backend:", report.facts.backend);
+    out += &row("Backend:", report.metadata.backend);
     for (label, figure) in [
         ("Successful requests:", report.figure("completed")),
         ("Benchmark duration (s):", report.figure("duration")),
@@ -43,7 +43,7 @@ const KEYS: &[(&str, &str)] = &[
 /// The line, with its line end.
 pub(super) fn line(report: &Report<'_>, last: Option<f64>) -> String {
     let mut line = Map::new();
-    line.insert("backend".to_owned(), report.facts.backend.into());
+    line.insert("backend".to_owned(), report.metadata.backend.into());
     for (key, figure) in KEYS {
         line.insert((*key).to_owned(), number(report.figure(figure)));
     }

@@ -9,7 +9,7 @@ use crate::protocol::batch::Case;
 
 /// What all batches of a run have in common.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub struct RunMetadata {
     /// `--run-name`.
     pub run_name: String,
     /// `--backend`.
@@ -36,7 +36,7 @@ fn real(value: Option<f64>) -> String {
 }
 
 /// `name: value` lines of one batch.
-pub fn lines(case: &Case, facts: &Facts) -> String {
+pub fn lines(case: &Case, metadata: &RunMetadata) -> String {
     let (shape, answer) = (case.shape, &case.answer);
     let mut out = String::new();
     // Writing to a string can not fail.
@@ -57,7 +57,7 @@ pub fn lines(case: &Case, facts: &Facts) -> String {
     if let Some(rate) = case.cache_hit_rate() {
         let _ = writeln!(out, "cache hit rate: {rate:.4}");
     }
-    if let Some(stops) = answer.early_stops.filter(|_| !facts.ignore_eos) {
+    if let Some(stops) = answer.early_stops.filter(|_| !metadata.ignore_eos) {
         let (tokens, requested) = (answer.output_tokens, case.requested());
         let _ = writeln!(out, "total output tokens: {tokens} (requested {requested})");
         let _ = writeln!(out, "early-stopped requests: {stops}/{}", shape.batch_size);
@@ -74,10 +74,10 @@ pub fn lines(case: &Case, facts: &Facts) -> String {
 }
 
 /// The result of one batch as a line of JSON, with its line end.
-pub fn line(case: &Case, facts: &Facts) -> String {
+pub fn line(case: &Case, metadata: &RunMetadata) -> String {
     let (shape, answer) = (case.shape, &case.answer);
     let value = json!({
-        "run_name": facts.run_name,
+        "run_name": metadata.run_name,
         "batch_size": shape.batch_size,
         "input_len": shape.input_len,
         "output_len": shape.output_len,
@@ -93,25 +93,25 @@ pub fn line(case: &Case, facts: &Facts) -> String {
         "steady_state_output_throughput": rounded(answer.window.map(|window| window.throughput()), 2),
         "steady_state_window_s": rounded(answer.window.map(|window| window.duration.as_secs_f64()), 4),
         "cache_hit_rate": rounded(case.cache_hit_rate(), 4),
-        "rbench": own(case, facts),
+        "rbench": own(case, metadata),
     });
     json::line(&value) + "\n"
 }
 
 /// The object `rbench`.
-fn own(case: &Case, facts: &Facts) -> Value {
+fn own(case: &Case, metadata: &RunMetadata) -> Value {
     let answer = &case.answer;
     let mut own = Map::new();
     for (key, value) in [
         ("version", env!("CARGO_PKG_VERSION").into()),
-        ("date", facts.date.clone().into()),
-        ("backend", facts.backend.into()),
-        ("model", facts.model.clone().into()),
-        ("tokenizer", facts.tokenizer.clone().into()),
-        ("dataset_name", facts.dataset.clone().into()),
-        ("seed", facts.seed.into()),
-        ("ignore_eos", facts.ignore_eos.into()),
-        ("cache_share", facts.cache_share.into()),
+        ("date", metadata.date.clone().into()),
+        ("backend", metadata.backend.into()),
+        ("model", metadata.model.clone().into()),
+        ("tokenizer", metadata.tokenizer.clone().into()),
+        ("dataset_name", metadata.dataset.clone().into()),
+        ("seed", metadata.seed.into()),
+        ("ignore_eos", metadata.ignore_eos.into()),
+        ("cache_share", metadata.cache_share.into()),
         ("input_tokens", case.input_tokens.into()),
         ("server_input_tokens", answer.prompt_tokens.into()),
         ("server_cached_tokens", answer.cached_tokens.into()),
@@ -135,7 +135,7 @@ const INPUT_UTILISATION: f64 = 0.7;
 /// All batches in Markdown, in the order of their input lengths; an hour of all GPUs costs `hour` $.
 pub fn report(
     cases: &[Case],
-    facts: &Facts,
+    metadata: &RunMetadata,
     input_lens: &[usize],
     output_lens: &[usize],
     hour: f64,
@@ -144,8 +144,8 @@ pub fn report(
         |lens: &[usize]| lens.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut out =
         format!("\nInput lens: {}. Output lens: {}.", listed(input_lens), listed(output_lens));
-    if facts.cache_share > 0.0 {
-        let _ = write!(out, " Cache hit rate: {:.1}%.", facts.cache_share * 1e2);
+    if metadata.cache_share > 0.0 {
+        let _ = write!(out, " Cache hit rate: {:.1}%.", metadata.cache_share * 1e2);
     }
     out.push('\n');
     let mut headers = vec![
@@ -160,12 +160,12 @@ pub fn report(
         "output cost ($/1M)",
         "cache hit rate",
     ];
-    if !facts.ignore_eos {
+    if !metadata.ignore_eos {
         headers.extend(["steady output throughput (tok/s)", "steady ITL (ms)", "early stops"]);
     }
     let mut cases: Vec<&Case> = cases.iter().collect();
     cases.sort_by_key(|case| case.shape.input_len);
-    let rows: Vec<Vec<String>> = cases.iter().map(|case| row(case, facts, hour)).collect();
+    let rows: Vec<Vec<String>> = cases.iter().map(|case| row(case, metadata, hour)).collect();
     let widths: Vec<usize> = (0..headers.len())
         .map(|i| rows.iter().map(|row| row[i].len()).chain([headers[i].len()]).max().unwrap_or(0))
         .collect();
@@ -184,7 +184,7 @@ pub fn report(
     out
 }
 
-fn row(case: &Case, facts: &Facts, hour: f64) -> Vec<String> {
+fn row(case: &Case, metadata: &RunMetadata, hour: f64) -> Vec<String> {
     let (shape, answer) = (case.shape, &case.answer);
     let output = case.output_throughput().filter(|&x| x > 0.0);
     let itl_ms = |throughput: f64| 1e3 * shape.batch_size as f64 / throughput;
@@ -201,7 +201,7 @@ fn row(case: &Case, facts: &Facts, hour: f64) -> Vec<String> {
         real(output.map(cost)),
         case.cache_hit_rate().map_or_else(|| "n/a".to_owned(), |rate| format!("{rate:.4}")),
     ];
-    if !facts.ignore_eos {
+    if !metadata.ignore_eos {
         let steady = answer.window.map(|window| window.throughput());
         row.push(real(steady));
         row.push(real(steady.map(itl_ms)));
@@ -244,8 +244,8 @@ mod tests {
         }
     }
 
-    fn facts(ignore_eos: bool) -> Facts {
-        Facts {
+    fn metadata(ignore_eos: bool) -> RunMetadata {
+        RunMetadata {
             run_name: "default".to_owned(),
             backend: "sglang",
             model: "m".to_owned(),
@@ -275,7 +275,7 @@ mod tests {
             early-stopped requests: 1/4
             steady-state output throughput: 24.00 tok/s over a 1.25 s full-batch window
         "]]
-        .assert_eq(&lines(&case(), &facts(false)));
+        .assert_eq(&lines(&case(), &metadata(false)));
         let mut bare = case();
         bare.shape.output_len = 1;
         bare.last_generation_throughput = None;
@@ -290,14 +290,14 @@ mod tests {
             last_ttft: 0.50 s
             last generation throughput: n/a tok/s
         "]]
-        .assert_eq(&lines(&bare, &facts(true)));
+        .assert_eq(&lines(&bare, &metadata(true)));
     }
 
     #[test]
     fn json_lines() {
         expect![[r#"
             {"run_name": "default", "batch_size": 4, "input_len": 100, "output_len": 11, "latency": 2.5, "input_throughput": 800.0, "output_throughput": 20.0, "overall_throughput": 177.6, "last_ttft": 0.5, "last_gen_throughput": 21.5, "acc_length": 2.5, "total_output_tokens": 44, "num_early_stopped": 1, "steady_state_output_throughput": 24.0, "steady_state_window_s": 1.25, "cache_hit_rate": 0.25, "rbench": {"version": "0.1.0", "date": "2026-01-02T03:04:05+00:00", "backend": "sglang", "model": "m", "tokenizer": "t", "dataset_name": "random", "seed": 42, "ignore_eos": true, "cache_share": 0.25, "input_tokens": 400, "server_input_tokens": 400, "server_cached_tokens": 100, "output_token_source": "server", "reference": {"output_throughput": 22.0}}}
-        "#]].assert_eq(&line(&case(), &facts(true)));
+        "#]].assert_eq(&line(&case(), &metadata(true)));
     }
 
     #[test]
@@ -312,6 +312,6 @@ mod tests {
             | ---------: | --------: | ----------: | -----------------------: | ------------------------: | ---------: | -------: | ----------------: | -----------------: | -------------: | -------------------------------: | --------------: | ----------: |
             |          4 |       100 |        2.50 |                   800.00 |                     20.00 |       2.50 |   200.00 |              0.99 |              27.78 |         0.2500 |                            24.00 |          166.67 |         1/4 |
             |          4 |      1000 |        0.50 |                   800.00 |                       n/a |       2.50 |      n/a |              0.99 |                n/a |         0.2500 |                            24.00 |          166.67 |         1/4 |
-        "]].assert_eq(&report(&[long, case()], &facts(false), &[1000, 100], &[11], 2.0));
+        "]].assert_eq(&report(&[long, case()], &metadata(false), &[1000, 100], &[11], 2.0));
     }
 }

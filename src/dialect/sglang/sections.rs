@@ -12,7 +12,7 @@ use crate::output::door::one_line;
 /// Figures that the keys of goodput tell, some under names of their own.
 pub(super) fn goodput_figures(report: &Report<'_>) -> Vec<&'static str> {
     let mut keys = vec!["request_goodput", "slo_attainment"];
-    keys.extend(report.facts.slos.iter().map(Slo::key));
+    keys.extend(report.metadata.slos.iter().map(Slo::key));
     keys
 }
 
@@ -28,7 +28,7 @@ pub(super) const CACHE_FIGURES: &[&str] = &[
 
 /// The section "Goodput", if there are objectives.
 pub(super) fn goodput(report: &Report<'_>) -> String {
-    let slos = &report.facts.slos;
+    let slos = &report.metadata.slos;
     if slos.is_empty() {
         return String::new();
     }
@@ -48,7 +48,7 @@ pub(super) fn goodput(report: &Report<'_>) -> String {
 
 /// The section "Cache Hit Details", if it is asked for. Its percentages are not padded.
 pub(super) fn cache(report: &Report<'_>) -> String {
-    if !report.facts.cache_report {
+    if !report.metadata.cache_report {
         return String::new();
     }
     let figure = |key: &str| report.figure(key);
@@ -85,7 +85,7 @@ pub(super) fn cache_report(report: &Report<'_>) -> Option<Value> {
     let figure = |key: &str| number(report.figure(key));
     let stored = Some(figure("storage_cached_tokens")).filter(|n| n.as_u64() != Some(0));
     let rate = report.figure("cache_hit_rate_pct").number().unwrap_or(0.0);
-    report.facts.cache_report.then(|| {
+    report.metadata.cache_report.then(|| {
         json!({
             "total_prompt_tokens": figure("cache_prompt_tokens"),
             "total_cached_tokens": figure("total_cached_tokens"),
@@ -122,7 +122,7 @@ pub(super) fn cache_arrays(records: &[RequestRecord]) -> [(&'static str, Value);
 
 /// The keys of the line that tell of goodput, if there are objectives.
 pub(super) fn goodput_keys(report: &Report<'_>) -> Vec<(&'static str, Value)> {
-    let slos = &report.facts.slos;
+    let slos = &report.metadata.slos;
     if slos.is_empty() {
         return Vec::new();
     }

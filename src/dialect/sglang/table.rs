@@ -53,7 +53,7 @@ pub(super) fn has(section: dialect::Section, version: Version) -> bool {
 
 /// The rows in their order.
 const ROWS: &[(Releases, Row)] = &[
-    (ALL, Fact("Backend:", |report| report.facts.backend.to_owned())),
+    (ALL, Fact("Backend:", |report| report.metadata.backend.to_owned())),
     (ALL, Fact("Traffic request rate:", rate)),
     (between(V0_4_1, V0_4_6), Fact("Max reqeuest concurrency:", limit)),
     (since(V0_5_1), Fact("Max request concurrency:", limit)),
@@ -114,7 +114,7 @@ const ROWS: &[(Releases, Row)] = &[
 
 /// The rate as Python prints it.
 fn rate(report: &Report<'_>) -> String {
-    match report.facts.rate {
+    match report.metadata.rate {
         Rate::Unlimited => "inf".to_owned(),
         Rate::PerSecond(rate) => python_float(rate),
         Rate::Trace => "trace".to_owned(),
@@ -122,7 +122,7 @@ fn rate(report: &Report<'_>) -> String {
 }
 
 fn limit(report: &Report<'_>) -> String {
-    report.facts.max_concurrency.map_or_else(|| "not set".to_owned(), |n| n.to_string())
+    report.metadata.max_concurrency.map_or_else(|| "not set".to_owned(), |n| n.to_string())
 }
 
 /// The table of `version`, beginning with an empty line.
@@ -130,8 +130,8 @@ pub(super) fn render(report: &Report<'_>, version: Version) -> String {
     let mut out = format!("\n{:=^WIDTH$}\n", " Serving Benchmark Result ");
     let shown = |when: When, figure: Figure| match when {
         Always => true,
-        Generates => report.facts.generates || version < V0_5_10,
-        Images => ["image", "mmmu"].contains(&report.facts.dataset_name.as_str()),
+        Generates => report.metadata.generates || version < V0_5_10,
+        Images => ["image", "mmmu"].contains(&report.metadata.dataset_name.as_str()),
         NotZero => figure.number().is_some_and(|x| x != 0.0),
     };
     for (_, row) in ROWS.iter().filter(|(releases, _)| releases.contain(version)) {

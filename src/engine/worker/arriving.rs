@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Lane;
+use super::Worker;
 use crate::engine::transport::clock::Offset;
 use crate::engine::transport::socket::Disorder;
 
@@ -56,7 +56,7 @@ impl Arriving {
     }
 }
 
-impl Lane {
+impl Worker {
     /// When the bytes that were read from connection `key` at `now` had arrived, by the kernel's `stamp` of the last
     /// of them.
     #[inline]

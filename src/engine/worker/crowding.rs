@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::{Lane, Link};
+use super::{Link, Worker};
 use crate::engine::schedule::Claim;
 use crate::health::Times;
 
@@ -51,14 +51,14 @@ impl Crowd {
     /// The request over `links[key]` is about to end: what that says of the first that waits.
     fn ended(&mut self, key: usize, links: &Slab<Link>) {
         let Some(link) = links.get(key) else { return };
-        let Some(sent) = link.exchange.as_ref().and_then(|exchange| exchange.record.sent) else {
+        let Some(sent) = link.in_flight.as_ref().and_then(|in_flight| in_flight.record.sent) else {
             return;
         };
         while let Some(&(first, since)) = self.waiting.front() {
             let new = links.get(first).filter(|link| !link.is_reused);
-            let exchange = new.and_then(|link| link.exchange.as_ref());
+            let in_flight = new.and_then(|link| link.in_flight.as_ref());
             let record =
-                exchange.map(|exchange| &exchange.record).filter(|r| r.sent == Some(since));
+                in_flight.map(|in_flight| &in_flight.record).filter(|r| r.sent == Some(since));
             let headers = record.and_then(|record| record.headers);
             let is_unanswered = new.is_some_and(|link| link.connection.is_unanswered());
             if record.is_none() || headers.is_some() || !is_unanswered {
@@ -109,7 +109,7 @@ impl Crowd {
     }
 }
 
-impl Lane {
+impl Worker {
     /// Notes that the request on a connection is about to end.
     pub(super) fn note_end(&mut self, key: usize) {
         if let Some(link) = self.links.get(key) {

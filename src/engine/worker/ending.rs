@@ -2,100 +2,101 @@
 
 use std::time::Duration;
 
-use super::Lane;
+use super::Worker;
 use crate::engine::Sink;
-use crate::engine::in_flight::Exchange;
+use crate::engine::in_flight::InFlight;
 use crate::engine::request_log;
 use crate::engine::schedule::Claim;
 use crate::engine::system::Charge;
 use crate::model::{Failure, REQUEST_BYTES, RequestRecord};
 
-impl Lane {
+impl Worker {
     /// Ends the round on a connection and begins the next one, or frees the connection.
     pub(super) fn end(&mut self, key: usize, result: Result<(), Failure>, reuse: bool) {
         self.note_end(key);
         let Some(link) = self.links.get_mut(key) else { return };
-        let Some(exchange) = link.exchange.take() else { return };
+        let Some(in_flight) = link.in_flight.take() else { return };
         let endpoint = link.endpoint;
         link.is_reused = true;
-        link.idle_until = exchange.usable_for().map(|idle| self.clock.now().saturating_add(idle));
+        link.idle_until = in_flight.usable_for().map(|idle| self.clock.now().saturating_add(idle));
         let keep = reuse && !self.shared.options.connection_per_request;
         if !keep {
             self.links.remove(key);
         }
         let kept = match &result {
-            Err(failure) => self.keep_for_later(exchange, failure),
-            Ok(()) => Some(exchange),
+            Err(failure) => self.keep_for_later(in_flight, failure),
+            Ok(()) => Some(in_flight),
         };
-        let Some(mut exchange) = kept else { return };
+        let Some(mut in_flight) = kept else { return };
         let now = self.clock.now();
-        self.settle(&mut exchange, result, now);
-        if !self.shared.options.stop.is_draining() && exchange.next_round(self.clock.now()) {
+        self.settle(&mut in_flight, result, now);
+        if !self.shared.options.stop.is_draining() && in_flight.next_round(self.clock.now()) {
             self.shared.progress.sent();
             if let Some(link) = self.links.get_mut(key).filter(|_| keep) {
-                link.exchange = Some(exchange);
+                link.in_flight = Some(in_flight);
                 self.send(key);
-            } else if let Err((Some(exchange), failure)) = self.connect(Some(exchange), endpoint, 0)
+            } else if let Err((Some(in_flight), failure)) =
+                self.connect(Some(in_flight), endpoint, 0)
             {
-                self.conclude(exchange, &failure);
+                self.conclude(in_flight, &failure);
             }
             return;
         }
         if keep {
             self.keep(key, now);
         }
-        self.leave(exchange, now);
+        self.leave(in_flight, now);
     }
 
     /// Ends a conversation whose server can not be reached, with a record for each round that is left.
-    pub(super) fn conclude(&mut self, exchange: Box<Exchange>, failure: &Failure) {
-        let Some(mut exchange) = self.keep_for_later(exchange, failure) else { return };
+    pub(super) fn conclude(&mut self, in_flight: Box<InFlight>, failure: &Failure) {
+        let Some(mut in_flight) = self.keep_for_later(in_flight, failure) else { return };
         let mut now = self.clock.now();
-        self.settle(&mut exchange, Err(failure.clone()), now);
-        while !self.shared.options.stop.is_draining() && exchange.next_round(now) {
+        self.settle(&mut in_flight, Err(failure.clone()), now);
+        while !self.shared.options.stop.is_draining() && in_flight.next_round(now) {
             self.shared.progress.sent();
             now = self.clock.now();
-            self.settle(&mut exchange, Err(failure.clone()), now);
+            self.settle(&mut in_flight, Err(failure.clone()), now);
         }
-        self.leave(exchange, now);
+        self.leave(in_flight, now);
     }
 
     /// Gives up the round on a connection, since the run is to end.
     pub(super) fn cancel(&mut self, key: usize) {
         let Some(mut link) = self.links.try_remove(key) else { return };
-        let Some(mut exchange) = link.exchange.take() else { return };
+        let Some(mut in_flight) = link.in_flight.take() else { return };
         let now = self.clock.now();
-        self.give_up(&mut exchange, now);
-        self.leave(exchange, now);
+        self.give_up(&mut in_flight, now);
+        self.leave(in_flight, now);
     }
 
     /// Settles a round that is given up.
-    pub(super) fn give_up(&self, exchange: &mut Exchange, now: Duration) {
-        exchange.cancel(now);
-        self.tell_end(exchange);
+    pub(super) fn give_up(&self, in_flight: &mut InFlight, now: Duration) {
+        in_flight.cancel(now);
+        self.tell_end(in_flight);
     }
 
     pub(super) fn settle(
         &self,
-        exchange: &mut Exchange,
+        in_flight: &mut InFlight,
         result: Result<(), Failure>,
         now: Duration,
     ) {
         if result.is_err() {
             self.shared.count_failure();
         }
-        exchange.settle(result, now);
-        self.tell_end(exchange);
+        in_flight.settle(result, now);
+        self.tell_end(in_flight);
     }
 
-    fn tell_end(&self, exchange: &Exchange) {
-        self.shared.progress.ended(&exchange.record);
+    fn tell_end(&self, in_flight: &InFlight) {
+        self.shared.progress.ended(&in_flight.record);
         if let Some(log) = &self.shared.options.log {
-            let event = || request_log::Event::end(&exchange.record, self.clock.wall());
+            let event = || request_log::Event::end(&in_flight.record, self.clock.wall());
             log.offer(request_log::WEIGHT, event);
         }
         if let Some(records) = &self.shared.options.records {
-            let record = &exchange.record;
+            let record = &in_flight.record;
             let kept = records.offer(weight(record), || record.clone());
             if !kept && self.shared.options.sink.is_none() {
                 // It is written when the run is over.
@@ -119,12 +120,12 @@ impl Lane {
     }
 
     /// Stores the records and lets the next request go.
-    pub(super) fn leave(&mut self, exchange: Box<Exchange>, now: Duration) {
-        self.shared.left(exchange.record.endpoint);
+    pub(super) fn leave(&mut self, in_flight: Box<InFlight>, now: Duration) {
+        self.shared.left(in_flight.record.endpoint);
         self.ended.0 += 1;
-        self.ended.1 += now.saturating_sub(exchange.record.sent.unwrap_or(now));
-        self.health.unseen += unseen(&exchange, now);
-        let Exchange { earlier, record, charge, .. } = *exchange;
+        self.ended.1 += now.saturating_sub(in_flight.record.sent.unwrap_or(now));
+        self.health.unseen += unseen(&in_flight, now);
+        let InFlight { earlier, record, charge, .. } = *in_flight;
         match &self.shared.options.sink {
             None => {
                 self.records.extend(earlier.into_iter().chain([record]));
@@ -147,9 +148,9 @@ impl Lane {
     }
 }
 
-/// How much of the time of `exchange` in flight, which is seen to be over at `now`, is in none of its records.
-fn unseen(exchange: &Exchange, now: Duration) -> Duration {
-    let records = || exchange.earlier.iter().chain([&exchange.record]);
+/// How much of the time of `in_flight` in flight, which is seen to be over at `now`, is in none of its records.
+fn unseen(in_flight: &InFlight, now: Duration) -> Duration {
+    let records = || in_flight.earlier.iter().chain([&in_flight.record]);
     let begun = records().find_map(RequestRecord::taken_up).unwrap_or(now);
     let told: Duration = records().filter_map(RequestRecord::in_flight).sum();
     now.saturating_sub(begun).saturating_sub(told)

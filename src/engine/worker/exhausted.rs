@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::Lane;
-use crate::engine::in_flight::Exchange;
+use super::Worker;
+use crate::engine::in_flight::InFlight;
 use crate::model::{Failure, FailureKind, Phase};
 
 /// How often it is tried again while no connection of this thread is closed.
@@ -30,7 +30,7 @@ const MEMORY: Shortage = ("memory for a socket", "set --max-concurrency to less"
 /// Requests that wait in line.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    requests: VecDeque<(Box<Exchange>, Shortage)>,
+    requests: VecDeque<(Box<InFlight>, Shortage)>,
     /// When the first is tried again at the latest.
     again: Duration,
     /// Connections of this thread when it was tried last.
@@ -48,7 +48,7 @@ impl Line {
     }
 }
 
-impl Lane {
+impl Worker {
     /// What `error`, of opening a connection, says that there is none of.
     pub(super) fn shortage(&self, error: &io::Error) -> Option<Shortage> {
         match Errno::from_raw(error.raw_os_error()?) {
@@ -67,23 +67,23 @@ impl Lane {
     }
 
     /// Puts a request at the end of the line.
-    pub(super) fn line_up(&mut self, exchange: Box<Exchange>, shortage: Shortage) {
+    pub(super) fn line_up(&mut self, in_flight: Box<InFlight>, shortage: Shortage) {
         self.health.exhausted += 1;
         if self.line.is_empty() {
             self.line.again = self.clock.now() + AGAIN;
             self.line.links = self.links.len();
         }
-        self.line.requests.push_back((exchange, shortage));
+        self.line.requests.push_back((in_flight, shortage));
     }
 
     /// Has a request wait behind those in line, if there is a line.
-    pub(super) fn wait_in_line(&mut self, exchange: Box<Exchange>) -> Option<Box<Exchange>> {
+    pub(super) fn wait_in_line(&mut self, in_flight: Box<InFlight>) -> Option<Box<InFlight>> {
         match self.line.requests.back() {
             Some(&(_, shortage)) => {
-                self.line_up(exchange, shortage);
+                self.line_up(in_flight, shortage);
                 None
             }
-            None => Some(exchange),
+            None => Some(in_flight),
         }
     }
 
@@ -95,15 +95,15 @@ impl Lane {
             return;
         }
         let mut line = std::mem::take(&mut self.line.requests);
-        while let Some((exchange, shortage)) = line.pop_front() {
-            if let Some(failure) = self.shared.options.limits.passed(exchange.waiting(), now) {
-                let failure = explain(exchange.locate(failure), shortage);
-                self.conclude(exchange, &failure);
+        while let Some((in_flight, shortage)) = line.pop_front() {
+            if let Some(failure) = self.shared.options.limits.passed(in_flight.waiting(), now) {
+                let failure = explain(in_flight.locate(failure), shortage);
+                self.conclude(in_flight, &failure);
                 continue;
             }
-            let endpoint = exchange.record.endpoint;
-            if let Err((Some(exchange), failure)) = self.connect(Some(exchange), endpoint, 0) {
-                self.conclude(exchange, &failure);
+            let endpoint = in_flight.record.endpoint;
+            if let Err((Some(in_flight), failure)) = self.connect(Some(in_flight), endpoint, 0) {
+                self.conclude(in_flight, &failure);
             }
             if let Some(first) = self.line.requests.pop_front() {
                 // Counted already.
@@ -119,9 +119,9 @@ impl Lane {
     /// Gives up those in line, since the run is to end.
     pub(super) fn give_up_line(&mut self) {
         let now = self.clock.now();
-        for (mut exchange, _) in std::mem::take(&mut self.line.requests) {
-            self.give_up(&mut exchange, now);
-            self.leave(exchange, now);
+        for (mut in_flight, _) in std::mem::take(&mut self.line.requests) {
+            self.give_up(&mut in_flight, now);
+            self.leave(in_flight, now);
         }
     }
 }

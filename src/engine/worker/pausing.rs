@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use mio::Events;
 
-use super::{Lane, SPIN};
+use super::{SPIN, Worker};
 use crate::engine::schedule::Claim;
 
-impl Lane {
+impl Worker {
     /// Waits until a socket has something, or a request is due.
     pub(super) fn wait(&mut self, events: &mut Events) {
         let timeout = match self.next {
@@ -70,10 +70,10 @@ impl Lane {
         if let Claim::Until(due) = self.next {
             length = length.min(due.saturating_sub(self.clock.now()).saturating_sub(SPIN * 2));
         }
-        if length < Duration::from_micros(20) || !self.naps.wanted() {
+        if length < Duration::from_micros(20) || !self.coalescing.wanted() {
             return false;
         }
-        self.health.naps += 1;
+        self.health.pauses += 1;
         std::thread::sleep(length);
         true
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mio::event::Event;
 
-use super::{BUFFER, Lane, TRAILING};
+use super::{BUFFER, TRAILING, Worker};
 use crate::engine::in_flight::Step;
 use crate::engine::transport::connection::{Arrived, Opening};
 use crate::engine::transport::http2::Fed;
@@ -17,7 +17,7 @@ use crate::model::{Failure, FailureKind, Phase};
 /// Reads of one connection before the others have their turn.
 const TURN: u32 = 16;
 
-impl Lane {
+impl Worker {
     /// Deals with whatever happened on a socket.
     pub(super) fn ready(&mut self, event: &Event) {
         let key = event.token().0;
@@ -59,7 +59,7 @@ impl Lane {
 
     /// Reads all that has arrived on a connection.
     pub(super) fn read(&mut self, key: usize, closed: bool) {
-        // Taken out for the time of the read, since the rest of the lane is needed as well.
+        // Taken out for the time of the read, since the rest of the worker is needed as well.
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut control = std::mem::take(&mut self.control);
         let mut turn = TURN;
@@ -120,25 +120,25 @@ impl Lane {
         };
         let health = &mut self.health;
         let Some(link) = self.links.get_mut(key) else { return };
-        let Some(exchange) = &mut link.exchange else {
+        let Some(in_flight) = &mut link.in_flight else {
             // Nobody asked for anything: but for what HTTP/2 says by itself, the connection is of no use any more.
             if !link.connection.is_unmoved_by(bytes) {
                 self.forget(key);
             }
             return;
         };
-        let before = exchange.events();
+        let before = in_flight.events();
         let (mut tokens, mut step) = (0, Step::Open);
         let endpoint = &*self.shared.endpoints[link.endpoint];
         let fed = link.connection.feed(bytes, &mut |part| {
-            let (new, after) = exchange.part(part, at, endpoint)?;
+            let (new, after) = in_flight.part(part, at, endpoint)?;
             tokens += new;
             step = after;
             Ok::<(), Failure>(())
         });
         // Of an answer that is cut fewer are kept than were read.
-        self.lost_events += before.saturating_sub(exchange.events()) as u64;
-        let events = exchange.events().saturating_sub(before);
+        self.lost_events += before.saturating_sub(in_flight.events()) as u64;
+        let events = in_flight.events().saturating_sub(before);
         health.events += events as u64;
         health.merged += events.saturating_sub(1) as u64;
         if stamp.is_some() {
@@ -148,27 +148,27 @@ impl Lane {
         match fed {
             Err(failure) => {
                 // What follows a whole answer breaks nothing of it.
-                let result = if exchange.is_whole() {
-                    exchange.finish(at)
+                let result = if in_flight.is_whole() {
+                    in_flight.finish(at)
                 } else {
-                    Err(exchange.locate(failure))
+                    Err(in_flight.locate(failure))
                 };
                 self.end(key, result, false);
             }
             Ok(fed) if step == Step::Ended => {
                 let clean = fed == (Fed::Read { clean: true }) && !link.connection.is_sending();
-                let reuse = clean && exchange.keep_alive();
+                let reuse = clean && in_flight.keep_alive();
                 self.trails[link.endpoint] = TRAILING;
                 self.end(key, Ok(()), reuse);
             }
             Ok(Fed::Cut { unread: true, .. }) if link.is_reused => self.resend(key),
             Ok(Fed::Cut { why, .. }) => {
-                let result = exchange.broken(&why, false, at);
+                let result = in_flight.broken(&why, false, at);
                 self.end(key, result, false);
             }
             Ok(Fed::Read { .. }) => {
                 let is_noted = |&(_, noted): &(Duration, usize)| noted == key;
-                if exchange.is_whole() && !self.trailing.iter().any(is_noted) {
+                if in_flight.is_whole() && !self.trailing.iter().any(is_noted) {
                     self.trailing.push((now + self.trails[link.endpoint], key));
                 }
             }
@@ -184,13 +184,13 @@ impl Lane {
             return;
         }
         let Some(link) = self.links.get_mut(key) else { return };
-        let Some(exchange) = &mut link.exchange else {
+        let Some(in_flight) = &mut link.in_flight else {
             self.forget(key);
             return;
         };
         // A body without a length ends like this.
         let result = if whole && link.connection.ends_with_close() {
-            exchange.part(Part::End, now, &self.shared.endpoints[link.endpoint]).map(drop)
+            in_flight.part(Part::End, now, &self.shared.endpoints[link.endpoint]).map(drop)
         } else {
             let why = match (&trouble, error) {
                 (Some(trouble), _) => trouble.message.clone(),
@@ -199,7 +199,7 @@ impl Lane {
                     "the connection was closed before the response was complete".to_owned()
                 }
             };
-            exchange.broken(&why, trouble.is_some(), now)
+            in_flight.broken(&why, trouble.is_some(), now)
         };
         self.end(key, result, false);
     }

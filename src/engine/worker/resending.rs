@@ -4,13 +4,13 @@
 //! by then. It is sent over a new connection, never over another kept one, so that this happens once for each attempt.
 //! After any byte of an answer the server is known to have the request, which is then not sent again.
 
-use super::Lane;
+use super::Worker;
 
-impl Lane {
+impl Worker {
     /// Whether the request on a connection that broke is to be sent once more.
     pub(super) fn is_lost(&self, key: usize) -> bool {
         self.links.get(key).is_some_and(|link| {
-            link.is_reused && link.exchange.is_some() && link.connection.is_unanswered()
+            link.is_reused && link.in_flight.is_some() && link.connection.is_unanswered()
         })
     }
 
@@ -22,10 +22,10 @@ impl Lane {
             return;
         }
         let Some(mut link) = self.links.try_remove(key) else { return };
-        let Some(mut exchange) = link.exchange.take() else { return };
-        exchange.resend(self.clock.now());
-        if let Err((Some(exchange), failure)) = self.connect(Some(exchange), link.endpoint, 0) {
-            self.conclude(exchange, &failure);
+        let Some(mut in_flight) = link.in_flight.take() else { return };
+        in_flight.resend(self.clock.now());
+        if let Err((Some(in_flight), failure)) = self.connect(Some(in_flight), link.endpoint, 0) {
+            self.conclude(in_flight, &failure);
         }
     }
 }

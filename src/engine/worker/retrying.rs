@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Lane;
-use crate::engine::in_flight::Exchange;
+use super::Worker;
+use crate::engine::in_flight::InFlight;
 use crate::model::{Failure, FailureKind};
 
 /// First wait where the server names none; each further one is twice as long.
@@ -16,35 +16,35 @@ const LONGEST_WAIT: Duration = Duration::from_mins(10);
 const DOUBLINGS: u32 = 6;
 
 /// A request that is to be sent again, and what became of it so far.
-pub(super) type Waiting = (Box<Exchange>, Failure);
+pub(super) type Waiting = (Box<InFlight>, Failure);
 
-impl Lane {
+impl Worker {
     /// Keeps the request for another attempt, unless its failure is final or its time would be over by then;
     /// then it is given back.
     pub(super) fn keep_for_later(
         &mut self,
-        exchange: Box<Exchange>,
+        in_flight: Box<InFlight>,
         failure: &Failure,
-    ) -> Option<Box<Exchange>> {
+    ) -> Option<Box<InFlight>> {
         let options = &self.shared.options;
-        let is_over = options.stop.is_draining() || exchange.record.attempts > options.retries;
+        let is_over = options.stop.is_draining() || in_flight.record.attempts > options.retries;
         let turned_away = failure.kind == FailureKind::ConnectRefused
             || (failure.kind == FailureKind::HttpStatus
                 && matches!(failure.status, Some(429 | 503)));
         if is_over || !turned_away {
-            return Some(exchange);
+            return Some(in_flight);
         }
-        let told = exchange.retry_after().and_then(|text| wait_until(text, SystemTime::now()));
+        let told = in_flight.retry_after().and_then(|text| wait_until(text, SystemTime::now()));
         // Attempts begin at 1.
-        let doublings = (exchange.record.attempts - 1).min(DOUBLINGS);
+        let doublings = (in_flight.record.attempts - 1).min(DOUBLINGS);
         let wait = told.unwrap_or(FIRST_WAIT * 2_u32.pow(doublings)).min(LONGEST_WAIT);
         let at = self.clock.now() + wait;
-        if options.limits.request.is_some_and(|limit| at > exchange.taken_up() + limit) {
-            return Some(exchange);
+        if options.limits.request.is_some_and(|limit| at > in_flight.taken_up() + limit) {
+            return Some(in_flight);
         }
-        self.shared.left(exchange.record.endpoint);
-        let key = (at, exchange.record.index);
-        self.later.insert(key, (exchange, failure.clone()));
+        self.shared.left(in_flight.record.endpoint);
+        let key = (at, in_flight.record.index);
+        self.later.insert(key, (in_flight, failure.clone()));
         None
     }
 
@@ -55,21 +55,21 @@ impl Lane {
             if entry.key().0 > now {
                 return;
             }
-            let (mut exchange, _) = entry.remove();
-            exchange.again();
-            exchange.begun = now;
-            let record = &mut exchange.record;
+            let (mut in_flight, _) = entry.remove();
+            in_flight.again();
+            in_flight.begun = now;
+            let record = &mut in_flight.record;
             record.endpoint = self.shared.choose(record.index, record.attempts);
-            self.begin(exchange);
+            self.begin(in_flight);
         }
     }
 
     /// Gives up what waits to be sent again: the last failure of each counts.
     pub(super) fn send_no_more(&mut self) {
-        while let Some((_, (exchange, failure))) = self.later.pop_first() {
+        while let Some((_, (in_flight, failure))) = self.later.pop_first() {
             // It leaves the endpoint once more.
-            self.shared.back(exchange.record.endpoint);
-            self.conclude(exchange, &failure);
+            self.shared.back(in_flight.record.endpoint);
+            self.conclude(in_flight, &failure);
         }
     }
 }

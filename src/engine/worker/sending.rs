@@ -5,18 +5,18 @@ use std::io;
 use mio::Token;
 
 use super::arriving::Arriving;
-use super::{Lane, Link, connect_failure, connect_kind};
-use crate::engine::in_flight::Exchange;
+use super::{Link, Worker, connect_failure, connect_kind};
+use crate::engine::in_flight::InFlight;
 use crate::engine::request_log;
 use crate::engine::transport::connection::Connection;
 use crate::engine::transport::{Version, tls};
 use crate::health::ClockSource;
 use crate::model::{Failure, FailureKind};
 
-impl Lane {
-    /// Sends the request of `exchange` over an idle connection, or over a new one as soon as it is open.
-    pub(super) fn begin(&mut self, exchange: Box<Exchange>) {
-        let endpoint = exchange.record.endpoint;
+impl Worker {
+    /// Sends the request of `in_flight` over an idle connection, or over a new one as soon as it is open.
+    pub(super) fn begin(&mut self, in_flight: Box<InFlight>) {
+        let endpoint = in_flight.record.endpoint;
         while let Some(key) = self.idle[endpoint].pop() {
             let Some(link) = self.links.get_mut(key) else { continue };
             // The server may be about to close it.
@@ -25,28 +25,28 @@ impl Lane {
                 self.links.remove(key);
                 continue;
             }
-            link.exchange = Some(exchange);
+            link.in_flight = Some(in_flight);
             self.send(key);
             return;
         }
-        let Some(exchange) = self.wait_in_line(exchange) else { return };
-        if let Err((Some(exchange), failure)) = self.connect(Some(exchange), endpoint, 0) {
-            self.conclude(exchange, &failure);
+        let Some(in_flight) = self.wait_in_line(in_flight) else { return };
+        if let Err((Some(in_flight), failure)) = self.connect(Some(in_flight), endpoint, 0) {
+            self.conclude(in_flight, &failure);
         }
     }
 
-    /// Begins to open a connection to the address `address` of `endpoint`, or a later one, for `exchange` if there is one.
+    /// Begins to open a connection to the address `address` of `endpoint`, or a later one, for `in_flight` if there is one.
     pub(super) fn connect(
         &mut self,
-        mut exchange: Option<Box<Exchange>>,
+        mut in_flight: Option<Box<InFlight>>,
         at: usize,
         mut address: usize,
-    ) -> Result<(), (Option<Box<Exchange>>, Failure)> {
+    ) -> Result<(), (Option<Box<InFlight>>, Failure)> {
         let endpoint = self.shared.endpoints[at].clone();
         let addresses = match &endpoint.addresses {
             Ok(addresses) => addresses,
             Err(why) => {
-                return Err((exchange, connect_failure(FailureKind::Dns, why.as_str())));
+                return Err((in_flight, connect_failure(FailureKind::Dns, why.as_str())));
             }
         };
         let stamps = self.shared.clock == ClockSource::Kernel;
@@ -59,7 +59,7 @@ impl Lane {
                 Ok(connection) => {
                     entry.insert(Link {
                         connection,
-                        exchange,
+                        in_flight,
                         endpoint: at,
                         address,
                         is_reused: false,
@@ -75,8 +75,8 @@ impl Lane {
                         if self.close_idle() {
                             continue;
                         }
-                        if let Some(exchange) = exchange.take() {
-                            self.line_up(exchange, shortage);
+                        if let Some(in_flight) = in_flight.take() {
+                            self.line_up(in_flight, shortage);
                             return Ok(());
                         }
                     }
@@ -85,32 +85,32 @@ impl Lane {
             }
             address += 1;
         }
-        Err((exchange, failure))
+        Err((in_flight, failure))
     }
 
     /// Sends the request that waits on an open connection.
     pub(super) fn send(&mut self, key: usize) {
         let Some(link) = self.links.get_mut(key) else { return };
-        let Some(exchange) = &mut link.exchange else { return };
+        let Some(in_flight) = &mut link.in_flight else { return };
         let endpoint = &self.shared.endpoints[link.endpoint];
-        let head = link.connection.head(endpoint, &exchange.request);
+        let head = link.connection.head(endpoint, &in_flight.request);
         let sent = self.clock.now();
-        exchange.record.sent = Some(sent);
+        in_flight.record.sent = Some(sent);
         if !link.is_reused {
             self.crowds[link.endpoint].sent(key, sent);
         }
         if let Some(log) = &self.shared.options.log
-            && !exchange.is_resent()
+            && !in_flight.is_resent()
         {
             let event = || request_log::Event::Start {
-                request: exchange.request.clone(),
-                round: exchange.record.round,
+                request: in_flight.request.clone(),
+                round: in_flight.record.round,
                 sent,
                 run: self.clock.wall(),
             };
             log.offer(request_log::WEIGHT, event);
         }
-        if let Err(error) = link.connection.send(head, exchange.request.body.clone()) {
+        if let Err(error) = link.connection.send(head, in_flight.request.body.clone()) {
             self.unsendable(key, &error);
         }
     }
@@ -122,7 +122,7 @@ impl Lane {
             self.resend(key);
         } else if self.links.get(key).is_some_and(|link| {
             // What was sent once more, or a next round, may have its place, on a connection that is being opened.
-            link.exchange.is_some() && link.connection.is_open()
+            link.in_flight.is_some() && link.connection.is_open()
         }) {
             let failure = connect_failure(FailureKind::Transport, error.to_string());
             self.end(key, Err(failure), false);
@@ -137,10 +137,10 @@ impl Lane {
         if let Some(tls) = took.tls {
             self.health.tls.add(tls);
         }
-        match &mut link.exchange {
-            Some(exchange) => {
-                let took = self.clock.now().saturating_sub(exchange.begun);
-                exchange.record.connect = Some(took);
+        match &mut link.in_flight {
+            Some(in_flight) => {
+                let took = self.clock.now().saturating_sub(in_flight.begun);
+                in_flight.record.connect = Some(took);
                 if link.connection.speaks_unasked(&mut self.buffer, &mut self.control) {
                     let why = "the server sent bytes before it was asked for anything, as one does that speaks HTTP/2 alone (--http-version 2)";
                     let failure = connect_failure(FailureKind::Malformed, why);
@@ -157,15 +157,15 @@ impl Lane {
         let Some(link) = self.links.try_remove(key) else { return };
         let endpoint = &self.shared.endpoints[link.endpoint];
         if tls::refuses_version(error) && endpoint.refuses(link.connection.version()) {
-            if let Err((Some(exchange), failure)) =
-                self.connect(link.exchange, link.endpoint, link.address)
+            if let Err((Some(in_flight), failure)) =
+                self.connect(link.in_flight, link.endpoint, link.address)
             {
-                self.conclude(exchange, &failure);
+                self.conclude(in_flight, &failure);
             }
             return;
         }
         // Without a request nobody waits for another address.
-        let Some(exchange) = link.exchange else { return };
+        let Some(in_flight) = link.in_flight else { return };
         let mut failure = connect_failure(connect_kind(error), error.to_string());
         if let Some(trouble) = tls::trouble(error) {
             failure.kind = FailureKind::Tls;
@@ -174,10 +174,10 @@ impl Lane {
             failure.kind = FailureKind::Tls;
             failure.message = format!("within the handshake of TLS: {error}");
         }
-        if let Err((Some(exchange), _)) =
-            self.connect(Some(exchange), link.endpoint, link.address + 1)
+        if let Err((Some(in_flight), _)) =
+            self.connect(Some(in_flight), link.endpoint, link.address + 1)
         {
-            self.conclude(exchange, &failure);
+            self.conclude(in_flight, &failure);
         }
     }
 }

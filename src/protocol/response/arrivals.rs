@@ -61,8 +61,8 @@ impl Arrivals {
     }
 
     /// Has the place of the next event fetched.
-    pub(super) fn fetch(&self) {
-        sys::fetch_end(&self.0);
+    pub(super) fn prefetch(&self) {
+        sys::prefetch_end(&self.0);
     }
 
     /// Has room for `n` more.

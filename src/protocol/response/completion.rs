@@ -50,9 +50,9 @@ impl Completion {
     }
 
     /// Has the places fetched that the next text is compared with and goes to.
-    pub(super) fn fetch(&self) {
-        sys::fetch_end(self.text.as_bytes());
-        sys::fetch_end(&self.escaped);
+    pub(super) fn prefetch(&self) {
+        sys::prefetch_end(self.text.as_bytes());
+        sys::prefetch_end(&self.escaped);
     }
 
     /// Bytes of text that are kept of it.

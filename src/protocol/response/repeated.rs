@@ -108,8 +108,8 @@ impl Repeated {
     }
 
     /// Has fetched what the next event is compared with.
-    pub(super) fn fetch(&self) {
-        sys::fetch_all(&self.around);
+    pub(super) fn prefetch(&self) {
+        sys::prefetch_all(&self.around);
     }
 
     fn told<'a>(&self, data: &'a [u8]) -> Option<Delta<'a>> {

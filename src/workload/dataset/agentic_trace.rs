@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::records::LeftOut;
-use super::{Context, Dataset, Entry, Rows, facts};
+use super::{Context, Dataset, Entry, Rows, effective};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::workload::conversation::text_len;
@@ -26,7 +26,7 @@ pub(super) const ENTRY: Entry = Entry {
         let output_len = matches.get_one::<u32>("sharegpt_output_len").copied();
         Ok(Box::new(AgenticTrace { opts, output_len: output_len.unwrap_or(OUTPUT_LEN) as usize }))
     },
-    facts: |matches| facts(Opts::from_arg_matches(matches)),
+    effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
 const HEADING: &str = "Dataset: agentic-trace";

@@ -18,13 +18,13 @@ const EXPECTED: &str =
 
 /// The first two turns of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Exchange {
+pub(super) struct InFlight {
     pub(super) question: String,
     pub(super) answer: String,
 }
 
 /// Conversations and where they come from.
-pub(super) type Corpus = Records<Exchange>;
+pub(super) type Corpus = Records<InFlight>;
 
 #[derive(Deserialize)]
 struct Item {
@@ -79,7 +79,7 @@ impl Corpus {
 }
 
 /// The question and the answer, if there are two turns; `content` tells whether they may have their text as that.
-fn exchange(item: Item, content: bool) -> Result<Taken<Exchange>, String> {
+fn exchange(item: Item, content: bool) -> Result<Taken<InFlight>, String> {
     let Some(turns) = item.conversations.or(item.conversation) else {
         return Ok(Taken::Strange("without `conversations`"));
     };
@@ -108,5 +108,5 @@ fn exchange(item: Item, content: bool) -> Result<Taken<Exchange>, String> {
     }
     let mut texts = texts.into_iter();
     let (question, answer) = (texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
-    Ok(Taken::Row(Exchange { question, answer }))
+    Ok(Taken::Row(InFlight { question, answer }))
 }

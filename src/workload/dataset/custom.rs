@@ -4,7 +4,7 @@ use clap::FromArgMatches;
 
 use super::corpus::Corpus;
 use super::sharegpt::{self, Opts};
-use super::{Context, Dataset, Entry, Rows, Uses, facts, records};
+use super::{Context, Dataset, Entry, Rows, Uses, effective, records};
 use crate::error::Error;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -14,7 +14,7 @@ pub(super) const ENTRY: Entry = Entry {
     flags: |command| command,
     reads: super::sharegpt::FLAGS,
     build: |matches| Ok(Box::new(Custom(Opts::of_answers(matches)?))),
-    facts: |matches| facts(Opts::from_arg_matches(matches)),
+    effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
 const EXPECTED: &str =

@@ -13,7 +13,7 @@ pub(super) const ENTRY: Entry = Entry {
     flags: |command| command,
     reads: &["dataset-path"],
     build: |_| Ok(Box::new(Embedding)),
-    facts: |_| Map::new(),
+    effective: |_| Map::new(),
 };
 
 const EXPECTED: &str = "{\"input\": \"...\" or [\"...\", ...], ...} on each line";

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::distinct::{Openings, Places};
 use super::exact::{self, Words};
 use super::lengths::{Ratio, draw, shortest};
-use super::{Context, Dataset, Entry, Rows, facts, weight};
+use super::{Context, Dataset, Entry, Rows, effective, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row, user_message};
 use crate::rng;
@@ -43,7 +43,7 @@ pub(super) const ENTRY: Entry = Entry {
         "gsp-ordered",
     ],
     build: |matches| Ok(Box::new(SharedPrefix::from_matches(matches)?)),
-    facts: |matches| facts(Opts::from_arg_matches(matches)),
+    effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
 const HEADING: &str = "Dataset: generated-shared-prefix";

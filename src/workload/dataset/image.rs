@@ -15,7 +15,7 @@ use super::patches::Rule;
 use super::picture::{Content, Format, Resolution, Size, data_uri};
 use super::placing::Placing;
 use super::random_ids::Maker;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts, weight};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, weight};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -39,7 +39,7 @@ pub(super) const ENTRY: Entry = Entry {
             (Opts::from_arg_matches(matches)?, Lengths::from_arg_matches(matches)?);
         Ok(Box::new(Images { opts, lengths }))
     },
-    facts: |matches| facts(Opts::from_arg_matches(matches)),
+    effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
 const HEADING: &str = "Dataset: image";

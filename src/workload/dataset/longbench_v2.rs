@@ -6,7 +6,7 @@ use clap::FromArgMatches;
 use serde::Deserialize;
 
 use super::sharegpt::Opts;
-use super::{Context, Dataset, Entry, Rows, Uses, facts, records};
+use super::{Context, Dataset, Entry, Rows, Uses, effective, records};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::workload::bundled;
@@ -19,7 +19,7 @@ pub(super) const ENTRY: Entry = Entry {
     flags: |command| command,
     reads: super::sharegpt::FLAGS,
     build: |matches| Ok(Box::new(LongBench(Opts::from_arg_matches(matches)?))),
-    facts: |matches| facts(Opts::from_arg_matches(matches)),
+    effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
 const REPO: &str = "THUDM/LongBench-v2";

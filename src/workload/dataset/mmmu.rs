@@ -37,7 +37,7 @@ pub(super) const ENTRY: Entry = Entry {
     flags: |command| command,
     reads: &["dataset-path", "random-output-len"],
     build: |matches| Ok(Box::new(Mmmu(Opts::from_arg_matches(matches)?))),
-    facts: |_| serde_json::Map::new(),
+    effective: |_| serde_json::Map::new(),
 };
 
 const REPO: &str = "MMMU/MMMU";

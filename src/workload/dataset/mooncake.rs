@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::records::{self, Taken};
-use super::{Context, Dataset, Entry, Rows, Uses, facts, weight};
+use super::{Context, Dataset, Entry, Rows, Uses, effective, weight};
 use crate::error::Error;
 use crate::model::{Prompt, Row, user_message};
 use crate::workload::download;
@@ -29,7 +29,7 @@ pub(super) const ENTRY: Entry = Entry {
         "mooncake-num-rounds",
     ],
     build: |matches| Ok(Box::new(Opts::from_arg_matches(matches)?)),
-    facts: |matches| facts(Opts::from_arg_matches(matches)),
+    effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
 const HEADING: &str = "Dataset: mooncake";

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::records::{self, Taken};
 use super::sharegpt::Opts;
-use super::{Context, Dataset, Entry, Rows, Uses, facts};
+use super::{Context, Dataset, Entry, Rows, Uses, effective};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::workload::conversation::text_len;
@@ -21,7 +21,7 @@ pub(super) const ENTRY: Entry = Entry {
     flags: |command| command,
     reads: &["dataset-path", "sharegpt-output-len"],
     build: |matches| Ok(Box::new(OpenAi(Opts::from_arg_matches(matches)?))),
-    facts: |matches| facts(Opts::from_arg_matches(matches)),
+    effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
 const EXPECTED: &str =

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::corpus::Corpus;
 use super::lengths::{Opts, draw};
 use super::records::LeftOut;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, distinct, exact, facts, weight};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, distinct, effective, exact, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::workload::tokenizer::Tokenizer;
@@ -19,7 +19,7 @@ pub(super) const ENTRY: Entry = Entry {
     flags: Opts::augment_args,
     reads: &["dataset-path", "random-input-len", "random-output-len", "random-range-ratio"],
     build: |matches| Ok(Box::new(Random(Opts::from_arg_matches(matches)?))),
-    facts: |matches| facts(Opts::from_arg_matches(matches)),
+    effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
 /// Heading of the flags that this dataset shares with others.

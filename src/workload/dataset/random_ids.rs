@@ -8,7 +8,7 @@ use super::distinct::{self, Openings, Places};
 use super::exact::{self, Words};
 use super::lengths::Opts;
 use super::random::targets;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts, weight};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::rng::{self, Stream};
@@ -21,7 +21,7 @@ pub(super) const ENTRY: Entry = Entry {
     flags: |command| command,
     reads: &["random-input-len", "random-output-len", "random-range-ratio"],
     build: |matches| Ok(Box::new(RandomIds(Opts::from_arg_matches(matches)?))),
-    facts: |matches| facts(Opts::from_arg_matches(matches)),
+    effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
 #[derive(Debug)]

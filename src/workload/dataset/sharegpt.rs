@@ -4,9 +4,9 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, FromArgMatches};
 use serde::Serialize;
 
-use super::corpus::{Corpus, Exchange};
+use super::corpus::{Corpus, InFlight};
 use super::text::Shaper;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 
@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     flags: Opts::augment_args,
     reads: FLAGS,
     build: |matches| Ok(Box::new(ShareGpt(Opts::of_answers(matches)?))),
-    facts: |matches| facts(Opts::from_arg_matches(matches)),
+    effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
 /// Heading of the flags that other datasets of real text share.
@@ -96,7 +96,7 @@ impl Opts {
         &self,
         shaper: &Shaper<'_>,
         context: &Context<'_>,
-        exchange: &Exchange,
+        exchange: &InFlight,
     ) -> Result<Result<Row, &'static str>, Error> {
         let (prompt, prompt_len) = shaper.prompt(&exchange.question)?;
         let output_len = match self.sharegpt_output_len {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::records::{self, Taken};
 use super::text::Shaper;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, facts, weight};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, weight};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -18,7 +18,7 @@ pub(super) const ENTRY: Entry = Entry {
     flags: Opts::augment_args,
     reads: &["dataset-path", "speed-bench-category", "speed-bench-output-len"],
     build: |matches| Ok(Box::new(Opts::from_arg_matches(matches)?)),
-    facts: |matches| facts(Opts::from_arg_matches(matches)),
+    effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
 const HEADING: &str = "Dataset: speed-bench";

@@ -9,50 +9,50 @@ use mio::event::Iter;
 use slab::Slab;
 
 use super::Link;
-use crate::engine::in_flight::Exchange;
+use crate::engine::in_flight::InFlight;
 use crate::sys;
 
 /// The reads that one look at the queue asked for, by how much of what each needs was fetched.
 #[derive(Debug)]
-pub(super) struct Ahead<'a> {
+pub(super) struct Prefetch<'a> {
     /// Those whose connection was not; two ahead of the one that is next.
     links: Iter<'a>,
     /// Those whose request was not; one ahead.
-    exchanges: Iter<'a>,
+    requests: Iter<'a>,
     /// Those of which nothing further was: the next one, whose read begins with a call of the kernel.
     streams: Iter<'a>,
 }
 
-impl<'a> Ahead<'a> {
+impl<'a> Prefetch<'a> {
     /// Begins with the first of `events`, which are about `links`.
     pub(super) fn begin(events: &'a Events, links: &Slab<Link>) -> Self {
         let mut ahead =
-            Self { links: events.iter(), exchanges: events.iter(), streams: events.iter() };
+            Self { links: events.iter(), requests: events.iter(), streams: events.iter() };
         for _ in 0..2 {
-            ahead.fetch_link(links);
+            ahead.prefetch_link(links);
         }
-        ahead.fetch_exchange(links);
+        ahead.prefetch_exchange(links);
         ahead
     }
 
     /// Goes one read further; to be called before each.
     pub(super) fn step(&mut self, links: &Slab<Link>) {
-        self.fetch_link(links);
-        self.fetch_exchange(links);
-        if let Some(exchange) = exchange(&mut self.streams, links) {
-            exchange.fetch_further();
+        self.prefetch_link(links);
+        self.prefetch_exchange(links);
+        if let Some(in_flight) = in_flight(&mut self.streams, links) {
+            in_flight.prefetch_further();
         }
     }
 
-    fn fetch_link(&mut self, links: &Slab<Link>) {
+    fn prefetch_link(&mut self, links: &Slab<Link>) {
         if let Some(link) = link(&mut self.links, links) {
-            sys::fetch(link);
+            sys::prefetch(link);
         }
     }
 
-    fn fetch_exchange(&mut self, links: &Slab<Link>) {
-        if let Some(exchange) = exchange(&mut self.exchanges, links) {
-            exchange.fetch();
+    fn prefetch_exchange(&mut self, links: &Slab<Link>) {
+        if let Some(in_flight) = in_flight(&mut self.requests, links) {
+            in_flight.prefetch();
         }
     }
 }
@@ -63,6 +63,6 @@ fn link<'l>(events: &mut Iter<'_>, links: &'l Slab<Link>) -> Option<&'l Link> {
 }
 
 /// The request on it, if there is one.
-fn exchange<'l>(events: &mut Iter<'_>, links: &'l Slab<Link>) -> Option<&'l Exchange> {
-    link(events, links)?.exchange.as_deref()
+fn in_flight<'l>(events: &mut Iter<'_>, links: &'l Slab<Link>) -> Option<&'l InFlight> {
+    link(events, links)?.in_flight.as_deref()
 }

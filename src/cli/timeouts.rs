@@ -14,7 +14,7 @@ const PATIENCE: &str = "Failures and time limits";
 /// The flags.
 #[derive(Debug, Clone, Args, Serialize)]
 #[group(skip)]
-pub struct PatienceArgs {
+pub struct TimeoutArgs {
     /// Longest wait for a connection, through proxies and with TLS; 0 waits as long as it takes
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration, help_heading = PATIENCE)]
     #[serde(serialize_with = "seconds")]

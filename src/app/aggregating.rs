@@ -3,11 +3,11 @@
 use std::io;
 use std::thread;
 
-use crate::analysis::aggregate::{Rules, Sums, fold};
+use crate::analysis::aggregate::{Rules, Sums, aggregate};
 use crate::engine::outbox;
 use crate::engine::{Options, Ran};
 
-/// Runs `run`, whose records are folded by `rules` as its requests end, or left alone without rules.
+/// Runs `run`, whose records are aggregated by `rules` as its requests end, or left alone without rules.
 ///
 /// # Errors
 /// If a thread can not be started, or that of `run`.
@@ -20,16 +20,16 @@ pub(super) fn run(
     let (sink, mut records) = outbox::bounded(options.budget.backlog());
     options.sink = Some(sink);
     thread::scope(|scope| {
-        let folding = thread::Builder::new()
+        let aggregating = thread::Builder::new()
             .name("rbench-fold".into())
-            .spawn_scoped(scope, move || fold(&mut records, rules))?;
+            .spawn_scoped(scope, move || aggregate(&mut records, rules))?;
         let ran = run(options);
         // The thread ends with the last who could send.
         options.sink = None;
-        let folded = folding.join();
+        let aggregated = aggregating.join();
         let ran = ran?;
-        let sums =
-            folded.map_err(|_| io::Error::other("the thread that folds records has a defect"))?;
+        let sums = aggregated
+            .map_err(|_| io::Error::other("the thread that folds records has a defect"))?;
         Ok((ran, Some(sums)))
     })
 }

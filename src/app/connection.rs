@@ -1,6 +1,6 @@
 //! How the server is reached: certificates, proxies, sockets.
 
-use crate::cli::reach::HttpVersion;
+use crate::cli::connection::HttpVersion;
 use crate::config::{Place, Serve};
 use crate::engine::transport::tls::Trust;
 use crate::engine::transport::{Route, Version};
@@ -19,8 +19,8 @@ pub(super) fn to(route: &Route, place: &Place) -> Route {
 }
 
 /// Reads the certificates and the environment, and tells what is not as usual.
-pub(super) fn reach(config: &Serve, ui: Ui) -> Result<Route, Error> {
-    let args = &config.reach;
+pub(super) fn connection(config: &Serve, ui: Ui) -> Result<Route, Error> {
+    let args = &config.connection;
     let identity = args.cert.as_deref().zip(args.key.as_deref());
     let route = Route {
         socket: config.target.socket.clone(),

@@ -26,7 +26,7 @@ pub enum HttpVersion {
 /// The flags.
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[group(skip)]
-pub struct ReachArgs {
+pub struct ConnectionArgs {
     /// File with the key that opens the server, sent as a bearer token, instead of that of the environment
     #[arg(long, value_name = "FILE", help_heading = TARGET)]
     #[serde(serialize_with = "super::values::path")]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Target, keys, profile, usage};
 use crate::cli::ServeArgs;
 use crate::cli::client::ClockChoice;
-use crate::cli::reach::HttpVersion;
+use crate::cli::connection::HttpVersion;
 use crate::error::Error;
 
 /// What a base URL that names a Unix socket begins with.
@@ -32,14 +32,14 @@ pub(super) fn check(
     target: &Target,
     profile: Option<&profile::Profile>,
 ) -> Result<Vec<String>, Error> {
-    let (reach, client) = (&args.reach, &args.client);
+    let (connection, client) = (&args.connection, &args.client);
     let mut bases: Vec<&str> = vec![&target.base];
     bases.extend(target.others.iter().map(|place| place.base.as_str()));
     bases.extend(profile.into_iter().flat_map(|p| &p.workers).map(|worker| worker.base.as_str()));
     let given = [
-        ("--cacert", reach.cacert.is_some()),
-        ("--cert", reach.cert.is_some()),
-        ("--insecure", reach.insecure),
+        ("--cacert", connection.cacert.is_some()),
+        ("--cert", connection.cert.is_some()),
+        ("--insecure", connection.insecure),
     ];
     if let Some((flag, _)) = given.iter().find(|(_, given)| *given)
         && !bases.iter().any(|base| base.starts_with("https:"))
@@ -47,14 +47,14 @@ pub(super) fn check(
         return Err(usage(format!("{flag} does not apply to {}, which has no TLS", target.shown))
             .hint("leave it out, or name an https URL with --base-url"));
     }
-    if target.own && reach.http_version == Some(HttpVersion::Two) {
+    if target.own && connection.http_version == Some(HttpVersion::Two) {
         return Err(usage(
             "--http-version 2 does not apply to --mock, whose engine speaks HTTP/1.1".to_owned(),
         )
         .hint("leave it out"));
     }
     let mut notes: Vec<String> =
-        reach.api_key_file.as_deref().and_then(keys::note).into_iter().collect();
+        connection.api_key_file.as_deref().and_then(keys::note).into_iter().collect();
     if target.socket.is_none() && target.others.iter().all(|place| place.socket.is_none()) {
         return Ok(notes);
     }
@@ -79,7 +79,7 @@ pub(super) fn check(
                 .to_owned(),
         );
     }
-    if reach.no_proxy {
+    if connection.no_proxy {
         notes.push("--no-proxy does nothing with a Unix socket".to_owned());
     }
     Ok(notes)
