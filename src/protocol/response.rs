@@ -57,6 +57,8 @@ pub struct Collector {
     /// The body so far; of a stream only the beginning, as long as it has no event.
     body: Vec<u8>,
     lines: Lines,
+    /// Output tokens after the last chunk.
+    tokens: u64,
     seen: Seen,
 }
 
@@ -89,6 +91,7 @@ impl Collector {
             any: false,
             body: Vec::new(),
             lines: Lines::default(),
+            tokens: 0,
             seen: Seen::new(decoder),
         }
     }
@@ -128,7 +131,6 @@ impl Collector {
 
     /// Reads the events of a chunk.
     fn read(&mut self, chunk: &[u8], at: Duration) -> Result<u64, Failure> {
-        let before = self.seen.tokens();
         let seen = &mut self.seen;
         let fed = self.sse.feed(chunk, &mut |event| seen.event(event, at).map_err(Stop::Failed));
         fed.map_err(|stop| seen.failure_of(stop))?;
@@ -138,7 +140,8 @@ impl Collector {
             let room = Failure::EXCERPT.saturating_sub(self.body.len());
             self.body.extend_from_slice(&chunk[..room.min(chunk.len())]);
         }
-        Ok(self.seen.tokens().saturating_sub(before))
+        let tokens = seen.tokens();
+        Ok(tokens.saturating_sub(std::mem::replace(&mut self.tokens, tokens)))
     }
 
     /// Keeps a chunk of a body that is no stream of events, as far as is known, and finds out whether it is one.

@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("engine", &["error", "health", "model", "protocol", "secrets", "sys"]),
     ("workload", &["engine::transport", "error", "model", "protocol", "rng"]),
     ("analysis", &["engine", "error", "health", "model", "secrets", "workload"]),
-    ("output", &["analysis", "engine::system", "error", "health", "model", "secrets"]),
+    ("output", &["analysis", "engine::system", "error", "model", "secrets"]),
     (
         "journal",
         &[
@@ -275,6 +275,7 @@ fn modules_know_only_what_they_may() {
 #[test]
 fn layers_use_what_is_below_them() {
     let sources = sources("src");
+    let mut unused = Vec::new();
     for (at, (module, allowed)) in LAYERS.iter().enumerate() {
         assert!(sources.iter().any(|source| source.top() == *module), "no module {module}");
         for entry in *allowed {
@@ -286,9 +287,12 @@ fn layers_use_what_is_below_them() {
                     .iter()
                     .any(|path| path == entry || path.starts_with(&format!("{entry}::")))
             });
-            assert!(is_used, "{module} does not use {entry}");
+            if !is_used {
+                unused.push(format!("{module} does not use {entry}"));
+            }
         }
     }
+    assert_eq!(unused, [""; 0]);
 }
 
 #[test]
