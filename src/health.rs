@@ -56,6 +56,8 @@ pub struct WorkerHealth {
     pub unstamped: u64,
     /// Those whose bytes the kernel had kept back, since bytes before them had not arrived.
     pub held: u64,
+    /// Events that share their time with a later one since bytes before both had not arrived.
+    pub gathered: u64,
     /// The longest time from the arrival of such bytes until those before them had arrived.
     pub held_longest: Duration,
     /// Events with output.

@@ -79,6 +79,8 @@ struct Worker {
     unstamped: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
     held: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    gathered: u64,
     #[serde(default)]
     held_longest_ns: Ns,
     events: u64,
@@ -175,6 +177,7 @@ fn worker(health: &WorkerHealth) -> Worker {
         reads,
         unstamped,
         held,
+        gathered,
         held_longest,
         events,
         merged,
@@ -203,6 +206,7 @@ fn worker(health: &WorkerHealth) -> Worker {
         reads: *reads,
         unstamped: *unstamped,
         held: *held,
+        gathered: *gathered,
         held_longest_ns: (*held_longest).into(),
         events: *events,
         merged: *merged,
@@ -241,6 +245,7 @@ fn health(worker: Worker) -> WorkerHealth {
         reads: worker.reads,
         unstamped: worker.unstamped,
         held: worker.held,
+        gathered: worker.gathered,
         held_longest: worker.held_longest_ns.into(),
         events: worker.events,
         merged: worker.merged,

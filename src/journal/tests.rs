@@ -60,6 +60,7 @@ fn end() -> End {
     worker.lag.close_second();
     worker.tls.add(Duration::from_millis(3));
     (worker.held, worker.held_longest) = (2, Duration::from_millis(7));
+    worker.gathered = 3;
     let mut machine = Machine { steal: Some(0.25), throttled: None, ..Machine::default() };
     machine.add_stop(Duration::from_millis(90));
     machine.slept = Duration::from_secs(3);

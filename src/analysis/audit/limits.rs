@@ -182,9 +182,14 @@ pub(super) fn stop(health: &Health) -> Option<Finding> {
 pub(super) fn held(health: &Health) -> Option<Finding> {
     let held = health.sum(|worker| worker.held);
     let longest = health.workers.iter().map(|worker| worker.held_longest).max().unwrap_or_default();
-    (held > 0).then(|| Finding {
+    let gathered = health.sum(|worker| worker.gathered);
+    let merged = match gathered {
+        0 => String::new(),
+        events => format!(", and {events} events share their time with a later one"),
+    };
+    (held + gathered > 0).then(|| Finding {
         evidence: format!(
-            "the network lost or reordered packets: {held} reads had waited for one, up to {:.1} ms",
+            "the network lost or reordered packets: {held} reads had waited for one, up to {:.1} ms{merged}",
             ms(longest)
         ),
         advice: "that time is in the latencies, and is neither the client's nor the server's",

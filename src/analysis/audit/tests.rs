@@ -224,3 +224,19 @@ fn a_starved_run_still_adds_up() {
     late.workers[0].unseen = ms(4000);
     assert_eq!(broken(&records(), &late), ["little"]);
 }
+
+#[test]
+fn what_the_network_held_back_is_no_limit_of_the_client() {
+    let mut health = health();
+    let worker = &mut health.workers[0];
+    (worker.held, worker.held_longest, worker.gathered) = (2, ms(60), 3);
+    let audit = audit_of(&records(), &health);
+    assert!(audit.limits.is_empty(), "{:?}", audit.limits);
+    let notes: Vec<&str> = audit.notes.iter().map(|note| note.evidence.as_str()).collect();
+    assert_eq!(
+        notes,
+        [
+            "the network lost or reordered packets: 2 reads had waited for one, up to 60.0 ms, and 3 events share their time with a later one"
+        ]
+    );
+}

@@ -56,6 +56,19 @@ impl Arriving {
     }
 }
 
+impl Arriving {
+    /// Whether bytes that had arrived at `at` and were read at `now` came over a gap that was closed lately.
+    #[cold]
+    pub(super) fn over_gap(
+        &mut self,
+        disorder: Option<Disorder>,
+        at: Duration,
+        now: Duration,
+    ) -> bool {
+        disorder.is_some_and(|disorder| self.readable(at, now, disorder).is_some())
+    }
+}
+
 impl Worker {
     /// When the bytes that were read from connection `key` at `now` had arrived, by the kernel's `stamp` of the last
     /// of them.
