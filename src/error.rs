@@ -15,7 +15,7 @@ pub const EXIT_INVALID: u8 = 4;
 
 /// What each exit code means, for help texts and the manual.
 pub const EXIT_CODES: &[(&str, &str)] = &[
-    ("0", "the run is done; some requests may have failed, which the result tells"),
+    ("0", "the run is done; some requests may have failed, which the result reports"),
     (
         "1",
         "the run failed: no request succeeded, the warm-up failed, the server did not answer, --max-errors ended the run, or a file could not be used",
@@ -28,7 +28,7 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
     ),
     (
         "129, 130, 143",
-        "SIGHUP, SIGINT or SIGTERM ended the run, whose partial result is told and marked",
+        "SIGHUP, SIGINT or SIGTERM ended the run, whose partial result is printed and marked",
     ),
 ];
 
