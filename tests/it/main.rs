@@ -13,6 +13,8 @@ mod support;
 
 /// What rbench sends: paths, heads and bodies, and what it keeps to itself.
 mod bodies;
+/// Pages of the book that are made from the program.
+mod book;
 /// Every kind of fault in one run.
 mod chaos;
 /// The command line: what is refused and how, what may be shortened, what help says.
