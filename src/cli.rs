@@ -57,9 +57,9 @@ enum Subcommands {
     OneBatch(Box<one_batch::OneBatchArgs>),
     /// Run a simulated engine to measure clients against
     Mock(Box<mock::Opts>),
-    /// Print the table of a run anew from its records, also if it died
+    /// Print the result of a run from its records, also if it died
     Report(report::ReportArgs),
-    /// Measure how true this client's times are on this machine, and how much it can read
+    /// Measure how accurate the timestamps are on this machine, and how many events it can read
     Selftest(selftest::SelftestArgs),
     /// Print the manual page
     Man(man::ManArgs),
@@ -120,7 +120,7 @@ const OUTPUT: &str = "Output";
 /// What stands below the flags of `rbench serve`.
 fn after_help() -> String {
     let mut text =
-        "Long flags may be shortened as long as they stay unambiguous.\n\nExit codes:".to_owned();
+        "Long flags may be abbreviated as long as they stay unambiguous.\n\nExit codes:".to_owned();
     for (code, meaning) in EXIT_CODES {
         text += &format!("\n  {code:<13} {meaning}");
     }
@@ -165,7 +165,8 @@ pub struct ServeArgs {
     /// Name to send instead of --model
     #[arg(long, value_name = "NAME", help_heading = TARGET)]
     pub served_model_name: Option<String>,
-    /// tokenizer.json, tiktoken, SentencePiece or GGUF file, a folder with one, or a Hub id [default: as the server tells, else the model]
+    /// tokenizer.json, tiktoken, SentencePiece or GGUF file, a folder with one, or a Hub id [default: the one the
+    /// server reports, else the model]
     #[arg(long, value_name = "PATH|ID", help_heading = TARGET)]
     pub tokenizer: Option<String>,
     /// Headers of each request
@@ -183,7 +184,7 @@ pub struct ServeArgs {
     /// Number of requests
     #[arg(long, value_name = "N", default_value = "1000", value_parser = count, help_heading = LOAD)]
     pub num_prompts: usize,
-    /// Send for this long, such as 10m, and go around the prompts, each time with another salt before their text
+    /// Send for this long, such as 10m; the prompts repeat, each time with another salt before their text
     #[arg(long, value_name = "TIME", value_parser = client::duration, help_heading = LOAD)]
     #[serde(serialize_with = "client::some_seconds")]
     pub duration: Option<Duration>,
@@ -198,13 +199,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N,...", default_value = "2,34,2", requires = "multi", help_heading = LOAD)]
     #[serde(skip)]
     pub request_rate_range: RateRange,
-    /// Send each request when the trace of the dataset says, instead of by --request-rate
+    /// Send each request at its time in the dataset's trace, instead of by --request-rate
     #[arg(long, help_heading = LOAD)]
     pub use_trace_timestamps: bool,
     /// Requests in flight at most; others wait [default: no limit]
     #[arg(long, value_name = "N", value_parser = whole::<usize>, help_heading = LOAD)]
     pub max_concurrency: Option<usize>,
-    /// Seed of everything that is drawn
+    /// Random seed
     #[arg(long, value_name = "N", default_value_t = 42, value_parser = whole::<u64>, help_heading = LOAD)]
     pub seed: u64,
     /// Threads that send and read [default: 1, more for more than 16384 requests at once]
@@ -254,19 +255,19 @@ pub struct ServeArgs {
     /// Draw from the smallest set of tokens with this probability
     #[arg(long, value_name = "P", default_value = "1", value_parser = probability, allow_negative_numbers = true, help_heading = REQUEST)]
     pub top_p: f64,
-    /// Have log probabilities returned
+    /// Return log probabilities
     #[arg(long, help_heading = REQUEST)]
     pub return_logprob: bool,
-    /// Have those of so many alternatives returned
+    /// Return the log probabilities of this many alternatives
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = REQUEST)]
     pub top_logprobs_num: u32,
-    /// Have those of these tokens returned (/generate)
+    /// Return the log probabilities of these tokens (/generate)
     #[arg(long, value_name = "ID", num_args = 1.., help_heading = REQUEST)]
     pub token_ids_logprob: Vec<u32>,
-    /// Have those of the prompt from this position on returned (/generate)
+    /// Return the log probabilities of the prompt from this position on (/generate)
     #[arg(long, value_name = "N", default_value_t = -1, value_parser = clap::value_parser!(i64).range(-1..), allow_negative_numbers = true, help_heading = REQUEST)]
     pub logprob_start_len: i64,
-    /// Have the experts of each token returned (/generate)
+    /// Return the experts of each token (/generate)
     #[arg(long, help_heading = REQUEST)]
     pub return_routed_experts: bool,
     /// LoRA adapters, one of which each request asks for
@@ -278,23 +279,23 @@ pub struct ServeArgs {
     /// How many times as likely as the next an adapter is, if skewed; above 1
     #[arg(long, value_name = "ALPHA", default_value_t = 1.5, allow_negative_numbers = true, help_heading = REQUEST)]
     pub lora_zipf_alpha: f64,
-    /// Tell an SGLang decode server that a prefill server which does not exist has done its part
+    /// Measure an SGLang decode server without a prefill server
     #[arg(long, help_heading = REQUEST)]
     pub fake_prefill: bool,
     /// Keys to add to each body, or to replace in it
     #[arg(long, value_name = "JSON", help_heading = REQUEST)]
     pub extra_request_body: Option<Object>,
 
-    /// How long to wait for the server; 0 does not look [default: 60, with --launch 1800]
+    /// How long to wait for the server; 0 skips the check [default: 60, with --launch 1800]
     #[arg(long, value_name = "SECONDS", value_parser = whole::<u64>, help_heading = FLOW)]
     pub ready_check_timeout_sec: Option<u64>,
     /// Copies of the first request, with a short output, that are sent first
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>, help_heading = FLOW)]
     pub warmup_requests: usize,
-    /// Empty the server's prefix cache after the warm-up
+    /// Flush the server's prefix cache after the warm-up
     #[arg(long, help_heading = FLOW)]
     pub flush_cache: bool,
-    /// How long the server may take to empty its cache
+    /// How long the server may take to flush its cache
     #[arg(long, value_name = "SECONDS", default_value = "60", requires = "flush_cache", help_heading = FLOW)]
     pub flush_cache_timeout: Seconds,
 
@@ -331,21 +332,22 @@ pub struct ServeArgs {
     /// Add arrays with one entry per request to the result
     #[arg(long, help_heading = OUTPUT)]
     pub output_details: bool,
-    /// File to append the record of each request to as soon as it has ended: JSON lines, from which rbench report makes table and result
+    /// File to append the record of each request to as soon as it has ended: JSON lines, from which rbench report
+    /// makes table and result
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     #[serde(serialize_with = "values::path")]
     pub records: Option<PathBuf>,
-    /// Keep nothing of requests that have ended: what figures need is added up as they end, percentiles to 0.1 %
+    /// Keep nothing of requests that have ended: figures are aggregated as they end, percentiles to 0.1 %
     #[arg(long, help_heading = OUTPUT)]
     pub low_memory: bool,
     /// JSONL file to append each failed request to as soon as it has failed
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     #[serde(serialize_with = "values::path")]
     pub failed_file: Option<PathBuf>,
-    /// Latencies in ms that requests are to keep within, of ttft, tpot and e2el; tells how many do
+    /// Objectives in ms for ttft, tpot and e2el; reports how many requests meet them
     #[arg(long, value_name = "KEY:MS", num_args = 1.., help_heading = OUTPUT)]
     pub goodput: Vec<Slo>,
-    /// Tell how many prompt tokens the server's prefix cache held
+    /// Report how many prompt tokens the server's prefix cache held
     #[arg(long, help_heading = OUTPUT)]
     pub cache_report: bool,
     /// A label in the result
@@ -361,7 +363,7 @@ pub struct ServeArgs {
     /// Plot output tokens per second and requests in flight over time on stderr
     #[arg(long, help_heading = OUTPUT)]
     pub plot_throughput: bool,
-    /// Tell of each request on stderr when it is sent and when it ended: lines of JSON, for debugging
+    /// Print each request on stderr when it is sent and when it has ended: lines of JSON, for debugging
     #[arg(long, help_heading = OUTPUT)]
     pub print_requests: bool,
     /// Draw no progress bar

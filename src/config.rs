@@ -100,7 +100,7 @@ pub struct Serve {
     pub warmup: usize,
     /// What to have profiled.
     pub profile: Option<profile::Profile>,
-    /// How long the server may take to empty its cache, if it is to do so.
+    /// How long the server may take to flush its cache, if it is to do so.
     pub flush: Option<Duration>,
     /// Layout of the table.
     pub table: dialect::Choice,

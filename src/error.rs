@@ -21,7 +21,7 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
         "the run failed: no request succeeded, the warm-up failed, the server did not answer, --max-errors ended the run, or a file could not be used",
     ),
     ("2", "the command line is not usable"),
-    ("3", "a gate failed: kept for comparisons and searches"),
+    ("3", "a gate failed; reserved for comparisons and searches"),
     (
         "4",
         "the run is over and its result stored, and --strict found that the client was the limit or a check failed",

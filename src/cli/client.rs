@@ -21,14 +21,15 @@ pub enum ClockChoice {
 #[derive(Debug, Clone, Args, Serialize)]
 #[group(skip)]
 pub struct ClientArgs {
-    /// Where arrival times come from [default: kernel, where it tells them]
+    /// Source of arrival times [default: kernel, where it has them]
     #[arg(long, value_name = "SOURCE", hide_possible_values = true, help_heading = CLIENT)]
     pub clock: Option<ClockChoice>,
-    /// How long data may wait to be read together with others', such as 200us; 0 reads at once. The kernel's times do not change with it [default: 500us]
+    /// Coalescing window: how long data may wait to be read together, such as 200us; 0 reads at once. Kernel
+    /// timestamps do not change with it [default: 500us]
     #[arg(long, value_name = "TIME", value_parser = read_batch, help_heading = CLIENT)]
     #[serde(serialize_with = "some_seconds")]
     pub read_batch: Option<Duration>,
-    /// Do not spend the last part of a wait for a due time awake: saves CPU, and sends later
+    /// Do not spin before a due time: saves CPU time, and sends later
     #[arg(long, help_heading = CLIENT)]
     pub no_spin: bool,
     /// Count requests with a gap between two events longer than this as stalled

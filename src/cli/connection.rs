@@ -27,15 +27,15 @@ pub enum HttpVersion {
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[group(skip)]
 pub struct ConnectionArgs {
-    /// File with the key that opens the server, sent as a bearer token, instead of that of the environment
+    /// File with the API key, sent as a bearer token; overrides the environment
     #[arg(long, value_name = "FILE", help_heading = TARGET)]
     #[serde(serialize_with = "super::values::path")]
     pub api_key_file: Option<PathBuf>,
-    /// Certificates in PEM form to trust beside those of the system: of authorities, or the server's own
+    /// Certificates in PEM form to trust in addition to the system's: of authorities, or the server's own
     #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = TARGET)]
     #[serde(serialize_with = "super::values::path")]
     pub cacert: Option<PathBuf>,
-    /// Certificate in PEM form that shows servers who this client is; with --key
+    /// Client certificate in PEM form; with --key
     #[arg(long, value_name = "FILE", requires = "key", help_heading = TARGET)]
     #[serde(serialize_with = "super::values::path")]
     pub cert: Option<PathBuf>,
@@ -43,13 +43,14 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "FILE", requires = "cert", help_heading = TARGET)]
     #[serde(serialize_with = "super::values::path")]
     pub key: Option<PathBuf>,
-    /// Trust any server, whatever its certificate
+    /// Accept any certificate
     #[arg(long, help_heading = TARGET)]
     pub insecure: bool,
-    /// Ignore the proxies that the environment names
+    /// Ignore the proxies of the environment
     #[arg(long, help_heading = TARGET)]
     pub no_proxy: bool,
-    /// Version of HTTP: auto, 1.1, or 2 for servers that speak only that. auto finds out where there is TLS, and is 1.1 elsewhere [default: auto]
+    /// HTTP version: auto, 1.1, or 2 for servers that speak nothing else. auto negotiates over TLS, and is 1.1
+    /// elsewhere [default: auto]
     #[arg(long, value_name = "VERSION", hide_possible_values = true, help_heading = TARGET)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_version: Option<HttpVersion>,

@@ -14,7 +14,7 @@ pub struct LaunchArgs {
     /// Start this server with `sh -c`, wait for it, measure it, and end it with all its processes
     #[arg(long, value_name = "COMMAND", conflicts_with = "mock", help_heading = TARGET)]
     pub launch: Option<String>,
-    /// File for what that server says [default: kept in memory, the end is shown if it fails]
+    /// File for that server's output [default: memory; its end is printed if it fails]
     #[arg(long, value_name = "FILE", requires = "launch", help_heading = TARGET)]
     pub launch_log: Option<PathBuf>,
     /// Time that server has to end before it is killed

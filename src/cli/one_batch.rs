@@ -23,7 +23,7 @@ const DATASETS: [&str; 6] =
 #[group(skip)]
 #[command(
     args_override_self = true,
-    after_help = "Long flags may be shortened as long as they stay unambiguous.\n\
+    after_help = "Long flags may be abbreviated as long as they stay unambiguous.\n\
                   Exit codes: 0 done, 1 the run failed, 2 the command line is not usable."
 )]
 pub struct OneBatchArgs {
@@ -42,7 +42,8 @@ pub struct OneBatchArgs {
     /// Model name to send [default: the first that the server lists]
     #[arg(long, value_name = "NAME", help_heading = TARGET)]
     pub model: Option<String>,
-    /// tokenizer.json, tiktoken, SentencePiece or GGUF file, a folder with one, or a Hub id [default: as the server tells, else the model]
+    /// tokenizer.json, tiktoken, SentencePiece or GGUF file, a folder with one, or a Hub id [default: the one the
+    /// server reports, else the model]
     #[arg(long, visible_alias = "local-tokenizer-path", value_name = "PATH|ID", help_heading = TARGET)]
     pub tokenizer: Option<String>,
     /// Start a simulated engine with bundled data and measure that
@@ -76,7 +77,7 @@ pub struct OneBatchArgs {
     /// Do not leave out batches for which the server has no room
     #[arg(long, help_heading = LOAD)]
     pub skip_token_capacity_check: bool,
-    /// Seed of everything that is drawn
+    /// Random seed
     #[arg(long, value_name = "N", default_value_t = 42, value_parser = whole::<u64>, help_heading = LOAD)]
     pub seed: u64,
 
@@ -111,7 +112,7 @@ pub struct OneBatchArgs {
     /// Let generation end at an end-of-sequence token (sglang)
     #[arg(long, help_heading = REQUEST)]
     pub disable_ignore_eos: bool,
-    /// Have log probabilities returned
+    /// Return log probabilities
     #[arg(long, help_heading = REQUEST)]
     pub return_logprob: bool,
     /// Steps of the server for each event (sglang)
@@ -129,14 +130,14 @@ pub struct OneBatchArgs {
     /// How many times as likely as the next an adapter is, if skewed; above 1
     #[arg(long, value_name = "ALPHA", default_value_t = 1.1, allow_negative_numbers = true, help_heading = REQUEST)]
     pub lora_zipf_alpha: f64,
-    /// Tell an SGLang decode server that a prefill server which does not exist has done its part
+    /// Measure an SGLang decode server without a prefill server
     #[arg(long, help_heading = REQUEST)]
     pub fake_prefill: bool,
     /// Keys to add to each body, or to replace in it
     #[arg(long, value_name = "JSON", help_heading = REQUEST)]
     pub extra_request_body: Option<Object>,
 
-    /// How long to wait for the server; 0 does not look [default: 60, with --launch 1800]
+    /// How long to wait for the server; 0 skips the check [default: 60, with --launch 1800]
     #[arg(long, value_name = "SECONDS", value_parser = whole::<u64>, help_heading = FLOW)]
     pub ready_check_timeout_sec: Option<u64>,
     /// Send no warm-up, which is a batch of each size with 1024 tokens in and 16 out

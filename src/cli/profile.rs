@@ -18,22 +18,22 @@ pub const DEFAULT_ACTIVITIES: [&str; 2] = ["CPU", "GPU"];
 #[derive(Debug, Clone, Args, Serialize)]
 #[group(skip)]
 pub struct ProfileArgs {
-    /// Have the server profile itself during the run
+    /// Profile the server during the run
     #[arg(long, help_heading = PROFILE)]
     pub profile: bool,
-    /// What is recorded
+    /// Activities to record
     #[arg(long, value_name = "NAME", num_args = 1.., default_values = DEFAULT_ACTIVITIES, value_parser = PossibleValuesParser::new(ACTIVITIES), help_heading = PROFILE)]
     pub profile_activities: Vec<String>,
-    /// The step of the server from which on it records
+    /// First step of the server to record
     #[arg(long, value_name = "N", help_heading = PROFILE)]
     pub profile_start_step: Option<u64>,
-    /// Record so many steps; the server stops by itself. Wins over --profile-num-steps
+    /// Number of steps to record; the server stops by itself. Overrides --profile-num-steps
     #[arg(long, value_name = "N", value_parser = count, help_heading = PROFILE)]
     pub profile_steps: Option<usize>,
-    /// Record so many steps; the server stops by itself
+    /// Number of steps to record; the server stops by itself
     #[arg(long, value_name = "N", value_parser = count, help_heading = PROFILE)]
     pub profile_num_steps: Option<usize>,
-    /// Record prefill and decode apart, 5 steps of each if no number is given
+    /// Record prefill and decode separately, 5 steps of each if no number is given
     #[arg(long, help_heading = PROFILE)]
     pub profile_by_stage: bool,
     /// The stages to record
@@ -42,7 +42,7 @@ pub struct ProfileArgs {
     /// Folder on the server for the traces [default: `SGLANG_TORCH_PROFILER_DIR`, else /tmp]
     #[arg(long, help = "Folder on the server for the traces [default: SGLANG_TORCH_PROFILER_DIR, else /tmp]", value_name = "PATH", help_heading = PROFILE)]
     pub profile_output_dir: Option<String>,
-    /// What the names of the traces begin with
+    /// Prefix of the names of the traces
     #[arg(long, value_name = "TEXT", help_heading = PROFILE)]
     pub profile_prefix: Option<String>,
     /// Prefill and decode are servers of their own, and are profiled there

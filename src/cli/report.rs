@@ -11,8 +11,8 @@ use crate::dialect;
 #[derive(Debug, Clone, Args)]
 #[command(
     args_override_self = true,
-    after_help = "What is not said is as the run had it, files apart: those are written only if they are named here.\n\
-                  Exit codes: 0 done, 1 the records can not be used or no request succeeded, 2 the command line is not usable."
+    after_help = "Settings default to those of the run; only the files named here are written.\n\
+                  Exit codes: 0 done, 1 the records cannot be used or no request succeeded, 2 the command line is not usable."
 )]
 pub struct ReportArgs {
     /// File that --records has written, or one that was left beside a result
@@ -33,7 +33,7 @@ pub struct ReportArgs {
     /// JSONL file to append the failed requests to
     #[arg(long, value_name = "FILE")]
     pub failed_file: Option<PathBuf>,
-    /// Latencies in ms that requests are to keep within, of ttft, tpot and e2el, in the place of those of the run
+    /// Objectives in ms for ttft, tpot and e2el, instead of those of the run
     #[arg(long, value_name = "KEY:MS", num_args = 1..)]
     pub goodput: Vec<Slo>,
     /// Also report the longest stretch with at least this share of the peak in flight
@@ -45,7 +45,7 @@ pub struct ReportArgs {
     /// Print no block on the measurement before the table
     #[arg(long)]
     pub quiet_extras: bool,
-    /// Tokenizer that counts again, such as a file of the one of the run that is elsewhere now [default: that of the run]
+    /// Tokenizer to count with, if the run's lies elsewhere now [default: that of the run]
     #[arg(long, value_name = "PATH|ID")]
     pub tokenizer: Option<String>,
 }

@@ -94,7 +94,7 @@ struct Opts {
     /// Send the header X-SMG-Routing-Key, the same for all prompts of a group
     #[arg(long, help_heading = HEADING)]
     gsp_send_routing_key: bool,
-    /// Do not count the tokens of what was made
+    /// Do not count the tokens of the generated prompts
     #[arg(long, help_heading = HEADING)]
     gsp_fast_prepare: bool,
 }
