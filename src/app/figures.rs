@@ -5,6 +5,7 @@ use std::time::Duration;
 use rayon::prelude::*;
 use serde_json::Value;
 
+use super::run::Measured;
 use crate::analysis::account::Account;
 use crate::analysis::aggregate::{self, Sums};
 use crate::analysis::audit::{Asked, Audit, Lengths};
@@ -26,6 +27,21 @@ pub(super) struct Figures<'a> {
     pub(super) report: Report<'a>,
     /// Its steady state, if that is asked for and there is one.
     pub(super) steady: Option<SteadyState>,
+}
+
+/// The figures of a run whose `records` are as it left them.
+pub(super) fn of_run<'a>(
+    ran: Measured,
+    records: &'a mut [RequestRecord],
+    tokenizer: &Tokenizer,
+    ui: Ui,
+) -> Figures<'a> {
+    let Measured { header, end, aggregate, plan, most_in_flight } = ran;
+    let asked = |record: &RequestRecord| conversation::asked(&plan, record);
+    match aggregate {
+        Some(sums) => of_sums(&header, end, sums, most_in_flight, ui),
+        None => of_records(&header, Ok(end), records, asked, tokenizer, ui),
+    }
 }
 
 /// The figures of `records`, which are in the order of the plan and as the run left them.

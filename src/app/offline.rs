@@ -1,37 +1,24 @@
-//! `rbench offline`: everything is sent at once, and the throughput is told.
+//! `rbench offline`: everything is sent at once, and the throughput is printed.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::Path;
 
-use rand::Rng;
-
+use super::figures;
 use super::publish::{none_completed, partial_mark, tell_failures};
+use super::reporters::Reporters;
+use super::run::{Outcome, execute};
 use super::save;
-use super::serve::{Job, Session, begin, check_recording};
+use super::serve::{begin, check_recording};
+use super::session::Session;
+use super::warm_up::WarmUp;
 use crate::analysis::report::Report;
 use crate::cli::offline::OfflineInput;
 use crate::config::Serve;
 use crate::control::probe::{self, State};
 use crate::dialect::Choice;
 use crate::error::{Error, Kind};
-use crate::model::PlannedRequest;
+use crate::journal::Command;
 use crate::output::terminal::Ui;
 use crate::protocol::backend::Backend;
-use crate::rng;
-use crate::workload::dataset::{Context, Dataset, Reading};
-use crate::workload::hub::Hub;
-use crate::workload::plan::{self, Encoder};
-use crate::workload::tokenizer::Tokenizer;
-
-/// Prompts of the warm-up at most.
-const WARM_UP: usize = 16;
-
-/// What `offline` does in its own way.
-pub(super) struct Offline {
-    warm_up: Option<Box<dyn Dataset>>,
-    result_file: Option<PathBuf>,
-}
 
 /// `rbench offline`.
 pub(super) fn offline(input: OfflineInput, ui: Ui) -> Result<(), Error> {
@@ -39,49 +26,32 @@ pub(super) fn offline(input: OfflineInput, ui: Ui) -> Result<(), Error> {
     // When tokens arrive is of no interest, and streams cost both sides time.
     serve.args.disable_stream =
         Backend::find(&serve.args.backend).is_some_and(|backend| backend.can_disable_stream);
-    let (engine, config) = begin(serve, ui)?;
+    let (engine, spec) = begin(serve, ui)?;
     save::check("--result-filename", result_file.as_deref())?;
-    check_recording(&config)?;
-    let session = Session::open(&config, ui)?;
-    let job = Offline { warm_up, result_file };
-    let result = session.explained(session.measure(&config, &Job::Offline(&job)));
+    check_recording(&spec)?;
+    let session = Session::open(&spec, ui)?;
+    let warm_up = warm_up.map_or(WarmUp::Nothing, WarmUp::Prompts);
+    let result = session.explained(run(&session, &spec, &warm_up, result_file.as_deref(), ui));
     drop(engine);
     result
 }
 
-impl Offline {
-    /// The requests of the warm-up: prompts of their own, so that the run finds none of its prefixes cached.
-    pub(super) fn warm_up(
-        &self,
-        config: &Serve,
-        tokenizer: &Tokenizer,
-        encoder: &Encoder,
-        ui: Ui,
-    ) -> Result<Arc<[PlannedRequest]>, Error> {
-        let Some(dataset) = &self.warm_up else { return Ok(Arc::default()) };
-        let rows = dataset.load(&Context {
-            tokenizer,
-            hub: &Hub::from_env(ui.terminal()),
-            path: None,
-            n: config.num_prompts.min(WARM_UP),
-            seed: rng::stream(config.seed, "offline/warm-up", 0).next_u64(),
-            ids: false,
-            reading: &Reading::default(),
-        })?;
-        let due = vec![Duration::ZERO; rows.rows.len()];
-        Ok(plan::build(rows.rows, &due, encoder))
-    }
-
-    /// Prints the table, tells of failures, and appends the line.
-    ///
-    /// # Errors
-    /// If something could not be written, or no request succeeded.
-    pub(super) fn publish(&self, report: &Report<'_>, config: &Serve, ui: Ui) -> Result<(), Error> {
-        publish_throughput(report, config.table, config.jsonl, self.result_file.as_deref(), ui)
-    }
+/// One run, from its prompts to its table and line.
+fn run(
+    session: &Session,
+    spec: &Serve,
+    warm_up: &WarmUp,
+    file: Option<&Path>,
+    ui: Ui,
+) -> Result<(), Error> {
+    let reporters = Reporters::of(spec, false, ui);
+    let outcome = execute(session, spec, Command::Offline, warm_up, reporters)?;
+    let Outcome { ran, mut records, closing } = outcome;
+    let figures = figures::of_run(ran, &mut records, &session.tokenizer, ui);
+    publish_throughput(&figures.report, spec.table, spec.jsonl, file, ui).and(closing.close())
 }
 
-/// Prints the table of throughput, tells of failures, and appends the line to `file`.
+/// Prints the table of throughput, lists failures, and appends the line to `file`.
 ///
 /// # Errors
 /// If something could not be written, or no request succeeded.

@@ -1,6 +1,9 @@
 //! The requests before the run that nobody counts.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
 
 use crate::config::Serve;
 use crate::engine;
@@ -11,8 +14,12 @@ use crate::error::{Error, Kind};
 use crate::model::{Failure, Outcome, PlannedRequest, REQUEST_BYTES, Row};
 use crate::output::terminal::Ui;
 use crate::protocol::backend::leave_out;
+use crate::rng;
+use crate::workload::dataset::{Context, Dataset, Reading};
+use crate::workload::hub::Hub;
 use crate::workload::lora::Adapters;
 use crate::workload::plan::{self, Encoder};
+use crate::workload::tokenizer::Tokenizer;
 
 /// Statuses that no later request is spared: a load of them would measure nothing.
 const REFUSALS: [u16; 4] = [401, 403, 404, 422];
@@ -20,15 +27,66 @@ const REFUSALS: [u16; 4] = [401, 403, 404, 422];
 /// Requests with their bodies ready.
 type Plan = Arc<[PlannedRequest]>;
 
+/// Prompts of a warm-up that are not those of the run, at most.
+const PROMPTS: usize = 16;
+
+/// What is sent before a run.
+pub(super) enum WarmUp {
+    /// Copies of the first request, as many as `--warmup-requests` asks for.
+    FirstRow,
+    /// Prompts of a dataset of their own, so that the run finds none of its prefixes cached.
+    Prompts(Box<dyn Dataset>),
+    /// Nothing.
+    Nothing,
+}
+
+impl WarmUp {
+    /// The requests of the warm-up of a run whose first row is `first`.
+    ///
+    /// # Errors
+    /// If they do not fit into memory, or cannot be made.
+    pub(super) fn requests(
+        &self,
+        spec: &Serve,
+        first: Option<&Row>,
+        tokenizer: &Tokenizer,
+        encoder: &Encoder,
+        ui: Ui,
+    ) -> Result<Plan, Error> {
+        match self {
+            Self::FirstRow => copies(spec, first, encoder),
+            Self::Prompts(dataset) => prompts(dataset.as_ref(), spec, tokenizer, encoder, ui),
+            Self::Nothing => Ok(Arc::default()),
+        }
+    }
+}
+
+/// Prompts of `dataset`.
+fn prompts(
+    dataset: &dyn Dataset,
+    spec: &Serve,
+    tokenizer: &Tokenizer,
+    encoder: &Encoder,
+    ui: Ui,
+) -> Result<Plan, Error> {
+    let rows = dataset.load(&Context {
+        tokenizer,
+        hub: &Hub::from_env(ui.terminal()),
+        path: None,
+        n: spec.num_prompts.min(PROMPTS),
+        seed: rng::stream(spec.seed, "offline/warm-up", 0).next_u64(),
+        ids: false,
+        reading: &Reading::default(),
+    })?;
+    let due = vec![Duration::ZERO; rows.rows.len()];
+    Ok(plan::build(rows.rows, &due, encoder))
+}
+
 /// Copies of the first row, as many as are asked for at each server.
 ///
 /// # Errors
 /// If they do not fit into memory.
-pub(super) fn copies(
-    config: &Serve,
-    first: Option<&Row>,
-    encoder: &Encoder,
-) -> Result<Plan, Error> {
+fn copies(config: &Serve, first: Option<&Row>, encoder: &Encoder) -> Result<Plan, Error> {
     let Some(row) = first else { return Ok(Arc::default()) };
     let lora = config.adapters.as_ref().map(Adapters::first);
     // Servers take turns, so that each gets as many.

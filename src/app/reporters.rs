@@ -1,0 +1,192 @@
+//! Everything that follows a run while it goes on: progress line, request log, records on disk, aggregate.
+//!
+//! One value has the lifecycle of all: they start before the load, and end after it. Each that is asked for is fed
+//! through a bounded channel of the engine, which the load never waits for; one that is absent has no channel.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::aggregating;
+use super::figures;
+use super::printer::Printer;
+use super::recording::{self, Recording};
+use super::save;
+use super::signals;
+use crate::analysis::aggregate::{Rules, Sums};
+use crate::config::Serve;
+use crate::engine::progress::{Bar, Progress, Towards};
+use crate::engine::{Options, Ran};
+use crate::error::{Error, Kind};
+use crate::journal::{End, Header};
+use crate::model::{PlannedRequest, RequestRecord};
+use crate::output::terminal::Ui;
+use crate::workload::tokenizer::Tokenizer;
+
+/// The reporters that a run is to have.
+pub(super) struct Reporters {
+    ui: Ui,
+    progress: bool,
+    print_requests: bool,
+    aggregate: bool,
+    names_result: bool,
+}
+
+/// A run that is about to begin.
+#[derive(Clone, Copy)]
+pub(super) struct Begun<'a> {
+    pub(super) spec: &'a Serve,
+    pub(super) header: &'a Header,
+    pub(super) plan: &'a Arc<[PlannedRequest]>,
+    pub(super) tokenizer: &'a Tokenizer,
+    pub(super) date: &'a jiff::Zoned,
+    /// Counts what happens.
+    pub(super) progress: &'a Arc<Progress>,
+}
+
+/// A run that was followed to its end.
+pub(super) struct Followed {
+    pub(super) ran: Ran,
+    pub(super) aggregate: Option<Sums>,
+    /// The files of the run, which lack their end.
+    pub(super) recording: Option<Recording>,
+    /// The result file.
+    pub(super) result: PathBuf,
+}
+
+/// The reporters that run beside a load.
+struct Live {
+    bar: Option<Bar>,
+    printer: Option<Printer>,
+}
+
+impl Reporters {
+    /// The reporters that `spec` asks for. If `names_result`, the run has a result file even where nobody names one.
+    pub(super) fn of(spec: &Serve, names_result: bool, ui: Ui) -> Self {
+        Self {
+            ui,
+            progress: spec.progress && ui.terminal(),
+            print_requests: spec.print_requests,
+            aggregate: spec.low_memory,
+            names_result,
+        }
+    }
+
+    /// Starts them, has `load` send the requests, and ends them.
+    ///
+    /// # Errors
+    /// If one cannot start, or the load cannot.
+    pub(super) fn follow(
+        self,
+        begun: &Begun<'_>,
+        options: &mut Options,
+        load: impl FnOnce(&Options) -> io::Result<Ran>,
+    ) -> Result<Followed, Error> {
+        let failed = |error| Error::new(Kind::System, "can not start the run").because(error);
+        let result = self.result(begun)?;
+        let live = self.start(begun, options).map_err(failed)?;
+        let recording = self.record(begun, &result, options)?;
+        let rules = self.aggregate.then(|| rules(begun));
+        let ran = aggregating::run(rules, options, load).map_err(failed);
+        // The printer ends with the last log, and what is recorded with the last who sends records.
+        (options.log, options.records) = (None, None);
+        drop(live);
+        let (ran, aggregate) = ran?;
+        Ok(Followed { ran, aggregate, recording, result })
+    }
+
+    /// The result file, which can be written to.
+    fn result(&self, begun: &Begun<'_>) -> Result<PathBuf, Error> {
+        let Begun { spec, header, date, .. } = begun;
+        if let Some(path) = &spec.output_file {
+            return Ok(path.clone());
+        }
+        let path = PathBuf::from(
+            spec.jsonl.file_name(&header.metadata, &date.strftime("%m%d").to_string()),
+        );
+        if self.names_result {
+            save::check("the result file", Some(&path))
+                .map_err(|error| error.hint("--output-file FILE names another"))?;
+        }
+        Ok(path)
+    }
+
+    /// Starts the progress line and the request log.
+    fn start(&self, begun: &Begun<'_>, options: &mut Options) -> io::Result<Live> {
+        let requests = begun.plan.iter().map(PlannedRequest::rounds).sum();
+        let towards = begun.spec.duration.map_or(Towards::Requests(requests), Towards::Time);
+        let bar =
+            self.progress.then(|| Bar::start(begun.progress.clone(), towards, self.ui.color()));
+        let mut printer = None;
+        if self.print_requests {
+            let (started, log) = Printer::start(self.ui, begun.spec.target.secrets.clone())?;
+            options.log = Some(log);
+            printer = Some(started);
+        }
+        Ok(Live { bar, printer })
+    }
+
+    /// Starts the records on disk.
+    fn record(
+        &self,
+        begun: &Begun<'_>,
+        result: &Path,
+        options: &mut Options,
+    ) -> Result<Option<Recording>, Error> {
+        let Begun { spec, header, plan, .. } = begun;
+        let backlog = options.budget.backlog();
+        let started = recording::start(spec, result, header, plan, backlog, self.ui)?;
+        Ok(started.map(|(recording, records)| {
+            options.records = Some(records);
+            signals::write_first(recording.backlog());
+            recording
+        }))
+    }
+}
+
+/// How the requests of a run are aggregated.
+fn rules<'a>(begun: &Begun<'a>) -> Rules<'a> {
+    let Begun { spec, header, plan, tokenizer, .. } = *begun;
+    Rules {
+        // What goes around has no last request, and no conversations.
+        plan: if spec.duration.is_some() { &[] } else { plan },
+        tokenizer,
+        secrets: &spec.target.secrets,
+        generates: spec.backend.protocol.generates(),
+        terms: figures::terms(header, false),
+        endpoints: &header.endpoints,
+        vision: header.vision,
+    }
+}
+
+impl Drop for Live {
+    /// Ends the progress line before the request log has written its last lines.
+    fn drop(&mut self) {
+        self.bar = None;
+        self.printer = None;
+    }
+}
+
+/// What became of the files of a run.
+pub(super) struct Files {
+    /// The result file.
+    pub(super) result: PathBuf,
+    /// Records that lie beside the result without being asked for.
+    pub(super) beside: Option<PathBuf>,
+    /// Whether the files that were asked for are whole.
+    pub(super) written: Result<(), Error>,
+}
+
+impl Files {
+    /// Writes what is missing of `recording`: the records of what was never sent, and the end.
+    pub(super) fn close(
+        result: PathBuf,
+        recording: Option<Recording>,
+        unsent: &[RequestRecord],
+        end: &End,
+    ) -> Self {
+        let beside = recording.as_ref().and_then(|recording| recording.beside.clone());
+        let written = recording.map_or(Ok(()), |recording| recording.finish(unsent, end));
+        Self { result, beside, written }
+    }
+}
