@@ -4,6 +4,7 @@ pub mod account;
 pub mod aggregate;
 pub mod audit;
 pub mod ceiling;
+pub mod measure;
 pub mod metric;
 pub mod report;
 pub mod stats;

@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 
 pub use self::release::Version;
 pub use self::sglang::one_batch;
+use crate::analysis::measure::Measure;
 use crate::analysis::metric::SteadyState;
 use crate::analysis::report::{Report, RunMetadata};
 
@@ -34,6 +35,9 @@ pub trait Dialect: Sync + fmt::Debug {
 
     /// The releases whose layout is known, oldest first; the last is what the name alone stands for.
     fn versions(&self) -> &'static [Version];
+
+    /// The measures that the tables and the lines of `version` name, in any order.
+    fn measures(&self, version: Version) -> Vec<Measure>;
 
     /// The table for people as `version` prints it, with a line end after each line.
     fn table(&self, report: &Report<'_>, version: Version) -> String;
@@ -156,7 +160,39 @@ fn known() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
     use super::*;
+    use crate::analysis::metric::testing::{ended, record};
+    use crate::analysis::metric::{Close, Slo, Terms, compute};
+
+    /// The measures that an analysis gives of a run in which everything happened that has one.
+    fn given() -> HashSet<Measure> {
+        let mut eventful = record(500, &[700, 900], &["a", "b"]);
+        eventful.due = Duration::from_millis(100);
+        eventful.attempts = 2;
+        eventful.connect = Some(Duration::from_millis(1));
+        eventful.resent = Some(Duration::from_millis(1));
+        let slos: [Slo; 3] = ["ttft:1", "tpot:1", "e2el:1"].map(|slo| slo.parse().unwrap());
+        let terms = Terms { slos: &slos, cache_report: true, ..Terms::default() };
+        let stats = compute(&ended(std::slice::from_ref(&eventful)), &terms, Close::default());
+        stats.into_iter().map(|stat| stat.measure).collect()
+    }
+
+    #[test]
+    fn every_key_and_row_is_backed_by_a_measure() {
+        let given = given();
+        for dialect in ALL {
+            for &version in dialect.versions() {
+                let named = dialect.measures(version);
+                assert!(named.len() > 10, "{}@{version}", dialect.name());
+                for measure in named {
+                    assert!(given.contains(&measure), "{}@{version}: {measure:?}", dialect.name());
+                }
+            }
+        }
+    }
 
     #[test]
     fn releases_are_ordered() {

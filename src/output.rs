@@ -3,5 +3,7 @@
 pub mod door;
 pub mod extras;
 pub mod json;
+pub mod names;
+pub mod object;
 pub mod plot;
 pub mod terminal;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use self::answers::Answers;
 pub use self::answers::{Asked, Lengths};
 use crate::analysis::metric::{lateness, ms};
-use crate::analysis::stats::Samples;
+use crate::analysis::stats::Distribution;
 use crate::health::Health;
 use crate::model::{Impossible, Outcome, RequestRecord, TokenSource};
 
@@ -124,11 +124,11 @@ pub struct Evidence {
     /// Requests that could go only when another had ended.
     followers: u64,
     /// How late they were sent, in ms.
-    late: Samples,
+    late: Distribution,
     /// In ms.
-    ttft: Samples,
+    ttft: Distribution,
     /// E2E latency of completed requests without a TTFT, in ms.
-    whole: Samples,
+    whole: Distribution,
     /// What came in the place of what was asked for.
     answers: Answers,
     /// Events with output.
@@ -146,7 +146,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// None yet; `keeps` is that of [`Samples::new`].
+    /// None yet; `keeps` is that of [`Distribution::new`].
     pub fn new(keeps: bool) -> Self {
         Self {
             records: 0,
@@ -155,9 +155,9 @@ impl Evidence {
             sent: Span::default(),
             spent: 0.0,
             followers: 0,
-            late: Samples::new(keeps),
-            ttft: Samples::new(keeps),
-            whole: Samples::new(keeps),
+            late: Distribution::new(keeps),
+            ttft: Distribution::new(keeps),
+            whole: Distribution::new(keeps),
             answers: Answers::default(),
             events: 0,
             single: 0,
@@ -178,7 +178,7 @@ impl Evidence {
         }
         self.followers += u64::from(record.round > 0 || record.released > record.due);
         self.spent += record.in_flight().unwrap_or_default().as_secs_f64();
-        let add = |samples: &mut Samples, time: Option<Duration>| {
+        let add = |samples: &mut Distribution, time: Option<Duration>| {
             if let Some(time) = time {
                 samples.add(ms(time));
             }

@@ -29,7 +29,8 @@ mod ttft;
 use std::fmt;
 use std::time::Duration;
 
-use crate::analysis::stats::Samples;
+use crate::analysis::measure::{Measure, Percent, Series, Statistic};
+use crate::analysis::stats::{Distribution, Method};
 use crate::model::RequestRecord;
 
 pub use self::endpoints::{Endpoints, PerEndpoint};
@@ -115,8 +116,8 @@ impl Default for Terms<'_> {
 
 impl Terms<'_> {
     /// Samples, of which there are none yet.
-    fn samples(&self) -> Samples {
-        Samples::new(self.keeps)
+    fn samples(&self) -> Distribution {
+        Distribution::new(self.keeps)
     }
 }
 
@@ -161,7 +162,7 @@ impl<'a> Ended<'a> {
 }
 
 /// What is known once all requests were added.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Run {
     /// Requests that were added.
     pub requests: u64,
@@ -174,7 +175,7 @@ pub struct Run {
 }
 
 /// What only the end of a run tells.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Close {
     /// What the server told of speculative decoding.
     pub accept_length: Option<f64>,
@@ -186,6 +187,8 @@ pub struct Close {
     pub last_gap: Duration,
     /// What stopping the profilers and asking the server for its state took after the run.
     pub server_info_time: Duration,
+    /// Percentiles that are asked for beside the usual ones, each once.
+    pub percentiles: Vec<Percent>,
 }
 
 /// Metrics that gather.
@@ -241,16 +244,16 @@ pub fn compute<'a>(
     let of_one = |metric| {
         let mut gathering = Gathering::of(std::slice::from_ref(metric), terms);
         requests.clone().for_each(|request| gathering.add(&request));
-        gathering.stats(close)
+        gathering.stats(close.clone())
     };
     ALL.iter().flat_map(of_one).collect()
 }
 
 /// A figure.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stat {
-    /// Its name in results.
-    pub key: String,
+    /// Which one.
+    pub measure: Measure,
     /// Its value.
     pub value: Figure,
 }
@@ -283,34 +286,49 @@ impl From<Option<f64>> for Figure {
     }
 }
 
-/// A whole number under `key`.
-fn count(key: &str, value: u64) -> Stat {
-    Stat { key: key.to_owned(), value: Figure::Count(value) }
+/// The whole number `value` of `measure`.
+fn count(measure: Measure, value: u64) -> Stat {
+    Stat { measure, value: Figure::Count(value) }
 }
 
-/// A measured number under `key`.
-fn real(key: &str, value: Option<f64>) -> Stat {
-    Stat { key: key.to_owned(), value: value.into() }
+/// The measured number `value` of `measure`.
+fn real(measure: Measure, value: Option<f64>) -> Stat {
+    Stat { measure, value: value.into() }
 }
 
-/// Mean, median, deviation and upper percentiles of `ms`.
+/// Percentiles that every distribution has, in their order; what [`Close::percentiles`] asks for beside them follows.
+const PERCENTILES: [Statistic; 4] =
+    [Statistic::MEDIAN, Statistic::P90, Statistic::P95, Statistic::P99];
+
+/// Mean, median, deviations, extremes and percentiles of `ms`.
 ///
 /// Without samples the figures are 0 if something completed, as that is what other clients print for
 /// latencies that do not exist (such as the inter-token latency of one token), and absent if nothing did.
-fn distribution(run: &Run, name: &str, ms: Samples) -> Vec<Stat> {
+fn distribution(run: &Run, series: Series, mut ms: Distribution) -> Vec<Stat> {
     let none = (run.completed > 0).then_some(0.0);
-    let stat = |what: &str, value: Option<f64>| real(&format!("{what}_{name}_ms"), value.or(none));
-    let (mean, std) = (ms.mean(), ms.std());
-    let [median, p90, p95, p99, max] = ms.percentiles([50.0, 90.0, 95.0, 99.0, 100.0]);
-    vec![
-        stat("mean", mean),
-        stat("median", median),
-        stat("std", std),
-        stat("p90", p90),
-        stat("p95", p95),
-        stat("p99", p99),
-        stat("max", max),
-    ]
+    let stat = |statistic, value: Option<f64>| real(Measure::Of(statistic, series), value.or(none));
+    // What adds samples up comes first, as percentiles change their order.
+    let (mean, std, sample_std) = (ms.mean(), ms.std(), ms.sample_std());
+    let (min, max) = (ms.min(), ms.max());
+    let [median, p90, p95, p99] = ms.percentiles([50.0, 90.0, 95.0, 99.0], Method::Linear);
+    let mut stats = vec![
+        stat(Statistic::Mean, mean),
+        stat(Statistic::MEDIAN, median),
+        stat(Statistic::Std, std),
+        stat(Statistic::P90, p90),
+        stat(Statistic::P95, p95),
+        stat(Statistic::P99, p99),
+        stat(Statistic::Max, max),
+        stat(Statistic::Min, min),
+        stat(Statistic::SampleStd, sample_std),
+    ];
+    for &percent in &run.close.percentiles {
+        let statistic = Statistic::Percentile(percent);
+        if !PERCENTILES.contains(&statistic) {
+            stats.push(stat(statistic, ms.percentile(percent.value(), Method::Linear)));
+        }
+    }
+    stats
 }
 
 /// `latency` in ms.

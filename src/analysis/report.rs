@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::analysis::audit::Audit;
 use crate::analysis::ceiling::Headroom;
+use crate::analysis::measure::{Measure, Percent};
 use crate::analysis::metric::{Figure, PerEndpoint, Slo, Stat};
 use crate::engine::system::Spent;
 use crate::health::Health;
@@ -77,6 +78,21 @@ pub struct RunMetadata {
     pub config: Map<String, Value>,
 }
 
+impl RunMetadata {
+    /// The percentiles that were asked for beside the usual ones, each once.
+    pub fn percentiles(&self) -> Vec<Percent> {
+        let asked = self.config.get(PERCENTILES).and_then(Value::as_array);
+        let numbers = asked.into_iter().flatten().filter_map(Value::as_f64);
+        let mut percentiles: Vec<Percent> = numbers.filter_map(Percent::new).collect();
+        percentiles.sort_unstable();
+        percentiles.dedup();
+        percentiles
+    }
+}
+
+/// The key of [`RunMetadata::config`] for percentiles that are asked for, a list of numbers from 0 to 100.
+pub const PERCENTILES: &str = "metric_percentiles";
+
 /// Failures with one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureGroup {
@@ -95,9 +111,10 @@ pub struct FailureGroup {
 }
 
 impl Report<'_> {
-    /// The figure of that name; absent if no metric has it.
-    pub fn figure(&self, key: &str) -> Figure {
-        self.stats.iter().find(|stat| stat.key == key).map_or(Figure::Absent, |stat| stat.value)
+    /// The figure of `measure`; absent if no metric gave it.
+    pub fn figure(&self, measure: Measure) -> Figure {
+        let given = self.stats.iter().find(|stat| stat.measure == measure);
+        given.map_or(Figure::Absent, |stat| stat.value)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Statistics over samples; knows nothing of language models.
 
-mod samples;
+mod distribution;
 mod seconds;
 mod tally;
 
-pub use self::samples::Samples;
+pub use self::distribution::{Distribution, Method};
 pub use self::seconds::{BySecond, Touching};
 pub use self::tally::Tally;
 
@@ -49,7 +49,8 @@ impl Sorted {
     /// ```
     pub fn percentile(&self, q: f64) -> Option<f64> {
         let last = self.values.len().checked_sub(1)?;
-        let (below, share) = rank(q, last);
+        let (below, share) = rank(q, last as u64);
+        let below = usize::try_from(below).unwrap_or(last);
         Some(between(self.values[below], self.values[(below + 1).min(last)], share))
     }
 
@@ -66,33 +67,36 @@ pub fn mean(values: &[f64]) -> Option<f64> {
 
 /// Population standard deviation (divisor n), `None` without samples.
 pub fn std(values: &[f64]) -> Option<f64> {
-    let mean = mean(values)?;
-    let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
-    Some((squares / values.len() as f64).sqrt())
+    (!values.is_empty()).then(|| (squares(values) / values.len() as f64).sqrt())
 }
 
-/// The percentiles `qs`, which rise, as [`Sorted::percentile`] has them, without a sort: a few questions about many
-/// samples cost a fraction of it. Changes the order of `values`.
-pub fn percentiles<const N: usize>(values: &mut [f64], qs: [f64; N]) -> [Option<f64>; N] {
-    let Some(last) = values.len().checked_sub(1) else { return [None; N] };
-    // Whatever lies before this position is no larger than what lies after it.
-    let mut done = 0;
-    qs.map(|q| {
-        let (below, share) = rank(q, last);
-        let rest = &mut values[done..];
-        let (_, &mut low, above) = rest.select_nth_unstable_by(below - done, f64::total_cmp);
-        let high = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
-        done = below;
-        Some(if share > 0.0 { between(low, high, share) } else { low })
-    })
+/// The sum of squared distances from the mean.
+fn squares(values: &[f64]) -> f64 {
+    let Some(mean) = mean(values) else { return 0.0 };
+    values.iter().map(|v| (v - mean) * (v - mean)).sum()
+}
+
+/// The value at `rank` without a sort: a few questions about many samples cost a fraction of it.
+///
+/// Changes the order of `values`. Ranks rise from call to call: no value before `done` is larger than one after it.
+fn nth(values: &mut [f64], done: &mut usize, (below, share): (u64, f64)) -> Option<f64> {
+    let below = usize::try_from(below).ok()?;
+    let rest = values.get_mut(*done..)?;
+    let (_, &mut low, above) = rest.select_nth_unstable_by(below - *done, f64::total_cmp);
+    *done = below;
+    if share <= 0.0 {
+        return Some(low);
+    }
+    let high = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
+    Some(between(low, high, share))
 }
 
 /// Position of percentile `q` among `last + 1` samples: the one below, and how far it is to the next.
-fn rank(q: f64, last: usize) -> (usize, f64) {
+fn rank(q: f64, last: u64) -> (u64, f64) {
     let rank = (q / 100.0).clamp(0.0, 1.0) * last as f64;
     // `rank` lies in 0..=last, so the cast neither wraps nor cuts.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
-    let below = rank.floor() as usize;
+    let below = rank.floor() as u64;
     (below, rank - below as f64)
 }
 
@@ -120,31 +124,4 @@ pub fn peak_overlap(intervals: &[(u64, u64)]) -> usize {
         peak = peak.max(now);
     }
     usize::try_from(peak).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        /// Forall samples and rising percentiles: those that are picked out are those of the sorted samples.
-        #[test]
-        fn picked_as_sorted(
-            mut values in prop::collection::vec(-1e6..1e6_f64, 0..60),
-            mut qs in prop::array::uniform5(0.0..=100.0_f64),
-        ) {
-            qs.sort_unstable_by(f64::total_cmp);
-            let sorted = Sorted::new(values.clone());
-            prop_assert_eq!(percentiles(&mut values, qs), qs.map(|q| sorted.percentile(q)));
-        }
-    }
-
-    #[test]
-    fn the_same_percentile_twice_and_the_ends() {
-        let mut values = vec![3.0, 1.0, 2.0];
-        let picked = percentiles(&mut values, [0.0, 50.0, 50.0, 100.0, 100.0]);
-        assert_eq!(picked, [1.0, 2.0, 2.0, 3.0, 3.0].map(Some));
-    }
 }

@@ -138,6 +138,7 @@ fn close(header: &Header, end: &End, accept_length: Option<f64>) -> Close {
         peak_in_flight: 0,
         last_gap: header.last_gap,
         server_info_time: end.server_info_time,
+        percentiles: header.metadata.percentiles(),
     }
 }
 
@@ -285,7 +286,9 @@ mod tests {
 
     use super::*;
     use crate::analysis::aggregate::{Aggregator, Rules};
-    use crate::analysis::metric::{Figure, PerEndpoint};
+    use crate::analysis::measure::{Measure, Statistic};
+    use crate::analysis::metric::{Figure, PerEndpoint, Stat};
+    use crate::analysis::report::PERCENTILES;
     use crate::analysis::stats::Tally;
     use crate::health::ClockSource;
     use crate::journal::Command;
@@ -314,7 +317,7 @@ mod tests {
             vision_source: None,
             seed: 1,
             date: "2026-01-02T03:04:05+00:00".to_owned(),
-            config: serde_json::Map::new(),
+            config: serde_json::Map::from_iter([(PERCENTILES.to_owned(), json!([75, 99]))]),
         };
         Header {
             metadata,
@@ -394,16 +397,15 @@ mod tests {
 
     /// Whether figure `b`, of counted samples, is figure `a`, of all of them.
     fn same(a: &Stat, b: &Stat) -> bool {
-        let is_percentile =
-            ["median_", "p90_", "p95_", "p99_"].iter().any(|q| a.key.starts_with(q));
+        let is_percentile = matches!(a.measure, Measure::Of(Statistic::Percentile(_), _));
+        let is_deviation =
+            matches!(a.measure, Measure::Of(Statistic::Std | Statistic::SampleStd, _));
         match (a.value, b.value) {
             (Figure::Real(x), Figure::Real(y)) if is_percentile => {
                 (x - y).abs() <= (x * Tally::ERROR).max(Tally::STEP)
             }
             // Where all samples are equal, their deviation is what rounding leaves.
-            (Figure::Real(x), Figure::Real(y)) if a.key.starts_with("std_") => {
-                (x - y).abs() <= 1e-3
-            }
+            (Figure::Real(x), Figure::Real(y)) if is_deviation => (x - y).abs() <= 1e-3,
             (Figure::Real(x), Figure::Real(y)) => (x - y).abs() <= x.abs() * 1e-9,
             (x, y) => x == y,
         }
@@ -467,11 +469,11 @@ mod tests {
             let none = |_: &RequestRecord| None;
             let whole =
                 of_records(&header, Ok(end()), &mut records, none, &tokenizer, Ui::new()).report;
-            let Figure::Count(peak) = whole.figure("max_concurrent_requests") else { panic!() };
+            let Figure::Count(peak) = whole.figure(Measure::MaxConcurrentRequests) else { panic!() };
             let aggregated = of_sums(&header, end(), sums, peak, Ui::new()).report;
             prop_assert_eq!(whole.stats.len(), aggregated.stats.len());
             for (a, b) in whole.stats.iter().zip(&aggregated.stats) {
-                prop_assert_eq!(&a.key, &b.key);
+                prop_assert_eq!(a.measure, b.measure);
                 prop_assert!(same(a, b), "{:?} {:?}", a, b);
             }
             prop_assert_eq!(whole.failures, aggregated.failures);

@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::release::Version;
 use super::{Dialect, Section};
-use crate::analysis::metric::SteadyState;
+use crate::analysis::measure::Measure;
+use crate::analysis::metric::{Latency, SteadyState};
 use crate::analysis::report::{Report, RunMetadata};
 
 const V0_2_15: Version = Version::new(0, 2, 15);
@@ -35,6 +36,15 @@ impl Dialect for Sglang {
 
     fn versions(&self) -> &'static [Version] {
         &[V0_2_15, V0_4_1, V0_4_6, V0_5_1, V0_5_6, V0_5_8, V0_5_10, V0_5_15, V0_5_23]
+    }
+
+    fn measures(&self, version: Version) -> Vec<Measure> {
+        let of_objectives = Latency::ALL.map(Measure::SloAttainmentOf);
+        let mut measures: Vec<Measure> = table::measures(version).collect();
+        measures.extend(line::measures(version).chain(offline::measures()));
+        measures.extend(sections::GOODPUT_FIGURES.iter().chain(sections::CACHE_FIGURES));
+        measures.extend(of_objectives);
+        measures
     }
 
     fn table(&self, report: &Report<'_>, version: Version) -> String {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use crate::analysis::audit::Finding;
+use crate::analysis::measure::{Measure, Series, Statistic};
 use crate::analysis::metric::{Figure, PerEndpoint};
 use crate::analysis::report::Report;
 use crate::engine::system::Spent;
@@ -13,6 +14,10 @@ use crate::model::TokenSource;
 /// Width of the rules and of the labels, as in the table after it.
 const WIDTH: usize = 50;
 const LABEL: usize = 40;
+
+/// The statistics of lines with three figures.
+const MEAN_P50_P99: [Statistic; 3] = [Statistic::Mean, Statistic::MEDIAN, Statistic::P99];
+const P50_P99_MAX: [Statistic; 3] = [Statistic::MEDIAN, Statistic::P99, Statistic::Max];
 
 /// The block, with a line end after each line.
 pub fn block(report: &Report<'_>) -> String {
@@ -44,15 +49,16 @@ pub fn block(report: &Report<'_>) -> String {
             ledger.sent, ledger.completed, ledger.failed, ledger.cancelled
         ),
     );
-    if report.figure("retried_requests").number().is_some_and(|retried| retried > 0.0) {
-        let count = |key| report.figure(key).number().unwrap_or(0.0);
+    if report.figure(Measure::RetriedRequests).number().is_some_and(|retried| retried > 0.0) {
+        let count = |measure| report.figure(measure).number().unwrap_or(0.0);
         line(
             "Sent again, requests / times:",
-            format!("{} / {}", count("retried_requests"), count("retry_attempts")),
+            format!("{} / {}", count(Measure::RetriedRequests), count(Measure::RetryAttempts)),
         );
     }
     if ledger.resent > 0 {
-        let most = report.figure("max_resend_cost_ms").number().unwrap_or(0.0);
+        let most =
+            report.figure(Measure::Of(Statistic::Max, Series::ResendCost)).number().unwrap_or(0.0);
         line("Sent once more, requests / max ms:", format!("{} / {most:.2}", ledger.resent));
     }
     if report.token_sources.iter().any(|(source, _)| *source != TokenSource::Server) {
@@ -71,44 +77,22 @@ pub fn block(report: &Report<'_>) -> String {
         "Offered / achieved rate (req/s):",
         format!("{} / {}", rate(audit.offered_rate), rate(audit.achieved_rate)),
     );
-    let figures = |keys: [&str; 3]| {
-        let figure = |key: &str| report.figure(key).number().map(|x| format!("{x:.2}"));
-        keys.map(|key| figure(key).unwrap_or_else(|| "n/a".to_owned())).join(" / ")
-    };
-    let mut three = |label: &str, keys: [&str; 3]| {
-        if report.figure(keys[0]) != Figure::Absent {
-            line(label, figures(keys));
+    let mut three = |label: &str, statistics: [Statistic; 3], series| {
+        let figures = statistics.map(|statistic| report.figure(Measure::Of(statistic, series)));
+        if figures[0] != Figure::Absent {
+            let shown = |figure: Figure| figure.number().map(|x| format!("{x:.2}"));
+            let shown = figures.map(|figure| shown(figure).unwrap_or_else(|| "n/a".to_owned()));
+            line(label, shown.join(" / "));
         }
     };
-    three(
-        "TTFT from due, mean/p50/p99 (ms):",
-        ["mean_ttft_from_due_ms", "median_ttft_from_due_ms", "p99_ttft_from_due_ms"],
-    );
-    three(
-        "E2E from due, mean/p50/p99 (ms):",
-        ["mean_e2e_from_due_ms", "median_e2e_from_due_ms", "p99_e2e_from_due_ms"],
-    );
-    three(
-        "Held by the cap, p50/p99/max (ms):",
-        ["median_queue_time_ms", "p99_queue_time_ms", "max_queue_time_ms"],
-    );
-    three(
-        "Send lateness, p50/p99/max (ms):",
-        ["median_send_lateness_ms", "p99_send_lateness_ms", "max_send_lateness_ms"],
-    );
-    three(
-        "Connection waits, p50/p99/max (ms):",
-        ["median_connect_time_ms", "p99_connect_time_ms", "max_connect_time_ms"],
-    );
+    three("TTFT from due, mean/p50/p99 (ms):", MEAN_P50_P99, Series::TtftFromDue);
+    three("E2E from due, mean/p50/p99 (ms):", MEAN_P50_P99, Series::E2eFromDue);
+    three("Held by the cap, p50/p99/max (ms):", P50_P99_MAX, Series::QueueTime);
+    three("Send lateness, p50/p99/max (ms):", P50_P99_MAX, Series::SendLateness);
+    three("Connection waits, p50/p99/max (ms):", P50_P99_MAX, Series::ConnectTime);
     if report.metadata.generates {
-        three(
-            "ITL per token, mean/p50/p99 (ms):",
-            ["mean_token_itl_ms", "median_token_itl_ms", "p99_token_itl_ms"],
-        );
-        three(
-            "Worst gap, p50/p99/max (ms):",
-            ["median_worst_gap_ms", "p99_worst_gap_ms", "max_worst_gap_ms"],
-        );
+        three("ITL per token, mean/p50/p99 (ms):", MEAN_P50_P99, Series::TokenItl);
+        three("Worst gap, p50/p99/max (ms):", P50_P99_MAX, Series::WorstGap);
     }
     for one in &report.endpoints {
         let ms = |ms: Option<f64>| ms.map_or("n/a".to_owned(), |ms| format!("{ms:.2}"));

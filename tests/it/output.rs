@@ -7,6 +7,7 @@ use expect_test::expect_file;
 use rbench::analysis::account::Account;
 use rbench::analysis::audit::{Asked, Audit};
 use rbench::analysis::ceiling::Headroom;
+use rbench::analysis::measure::Measure;
 use rbench::analysis::metric::{self, Close, Ended, Figure, Shares, Slo, Stat, Terms};
 use rbench::analysis::report::{Report, RunMetadata};
 use rbench::dialect::Choice;
@@ -15,6 +16,7 @@ use rbench::model::{
     CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest,
     RequestRecord, TokenEvents, TokenSource, VisionSource,
 };
+use rbench::output::names::{Name, name};
 use rbench::workload::arrival::Rate;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -1040,8 +1042,17 @@ fn file_names_follow_the_dataset() {
 
 // -- Figures whose values are known ----------------------------------------------------------------------------------
 
+/// The name of `measure`, those of the reference with that before it.
+fn named(measure: Measure) -> String {
+    match name(measure) {
+        Some(Name::Own(name)) => name,
+        Some(Name::Reference(name)) => format!("reference_{name}"),
+        None => String::new(),
+    }
+}
+
 fn figure(stats: &[Stat], key: &str) -> f64 {
-    let stat = stats.iter().find(|stat| stat.key == key);
+    let stat = stats.iter().find(|stat| named(stat.measure) == key);
     stat.and_then(|stat| stat.value.number()).unwrap_or_else(|| panic!("no {key}"))
 }
 
@@ -1095,7 +1106,12 @@ fn every_figure_is_finite_or_absent() {
     for case in cases() {
         for stat in case.stats() {
             if let Figure::Real(x) = stat.value {
-                assert!(x.is_finite() && x.is_sign_positive(), "{}: {} {x}", case.name, stat.key);
+                assert!(
+                    x.is_finite() && x.is_sign_positive(),
+                    "{}: {} {x}",
+                    case.name,
+                    named(stat.measure)
+                );
             }
         }
     }

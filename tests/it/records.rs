@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use rbench::analysis::metric::{self, Close, Ended, Terms};
+use rbench::analysis::metric::{self, Close, Ended, Stat, Terms};
 use rbench::analysis::stats::{Sorted, peak_overlap};
 use rbench::model::{
     CacheTiers, CachedTokens, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest,
     RequestRecord,
     TokenSource::{self, Events, Retokenized, Server},
 };
+use rbench::output::names::{Name, name};
 use rbench::protocol::backend::Backend;
 use rbench::protocol::response::{Collector, Expect, Framing};
 use serde_json::{Value, json};
@@ -405,7 +406,8 @@ fn near(got: f64, want: f64) -> bool {
 fn figure(record: &RequestRecord, key: &str) -> f64 {
     let request = Ended { record, retokenized: 0, pieces: None };
     let stats = metric::compute(&[request].into_iter(), &Terms::default(), Close::default());
-    stats.iter().find(|stat| stat.key == key).and_then(|stat| stat.value.number()).unwrap()
+    let name_of = |stat: &&Stat| name(stat.measure) == Some(Name::Own(key.to_owned()));
+    stats.iter().find(name_of).and_then(|stat| stat.value.number()).unwrap()
 }
 
 #[test]

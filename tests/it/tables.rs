@@ -3,6 +3,7 @@
 use expect_test::expect_file;
 use rbench::analysis::audit::Audit;
 use rbench::analysis::ceiling::Headroom;
+use rbench::analysis::measure::{Measure, Series, Statistic};
 use rbench::analysis::metric::{Figure, Stat};
 use rbench::analysis::report::{Report, RunMetadata};
 use rbench::dialect::Choice;
@@ -11,21 +12,21 @@ use rbench::workload::arrival::Rate;
 use serde_json::{Map, Value};
 
 /// Labels of rows and the figures that they show.
-const LABELS: &[(&str, &str)] = &[
-    ("Successful requests:", "completed"),
-    ("Benchmark duration (s):", "duration"),
-    ("Total input tokens:", "total_input_tokens"),
-    ("Total input text tokens:", "total_input_text_tokens"),
-    ("Total input vision tokens:", "total_input_vision_tokens"),
-    ("Total generated tokens:", "total_output_tokens"),
-    ("Total generated tokens (retokenized):", "total_output_tokens_retokenized"),
-    ("Request throughput (req/s):", "request_throughput"),
-    ("Input token throughput (tok/s):", "input_throughput"),
-    ("Output token throughput (tok/s):", "output_throughput"),
-    ("Peak output token throughput (tok/s):", "max_output_tokens_per_s"),
-    ("Peak concurrent requests:", "max_concurrent_requests"),
-    ("Total token throughput (tok/s):", "total_throughput"),
-    ("Concurrency:", "concurrency"),
+const LABELS: &[(&str, Measure)] = &[
+    ("Successful requests:", Measure::Completed),
+    ("Benchmark duration (s):", Measure::Duration),
+    ("Total input tokens:", Measure::InputTokens),
+    ("Total input text tokens:", Measure::InputTextTokens),
+    ("Total input vision tokens:", Measure::InputVisionTokens),
+    ("Total generated tokens:", Measure::OutputTokens),
+    ("Total generated tokens (retokenized):", Measure::RetokenizedTokens),
+    ("Request throughput (req/s):", Measure::RequestThroughput),
+    ("Input token throughput (tok/s):", Measure::InputThroughput),
+    ("Output token throughput (tok/s):", Measure::OutputThroughput),
+    ("Peak output token throughput (tok/s):", Measure::MaxOutputTokens),
+    ("Peak concurrent requests:", Measure::MaxConcurrentRequests),
+    ("Total token throughput (tok/s):", Measure::TotalThroughput),
+    ("Concurrency:", Measure::Concurrency),
 ];
 
 /// A report with the figures that a printed table shows.
@@ -64,15 +65,13 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
             "Traffic request rate:" => {}
             "Max request concurrency:" => metadata.max_concurrency = Some(value.parse().unwrap()),
             label => {
-                let key = match LABELS.iter().find(|(known, _)| *known == label) {
-                    Some((_, key)) => (*key).to_owned(),
-                    None => key_of_latency(label),
-                };
+                let known = LABELS.iter().find(|(known, _)| *known == label);
+                let measure = known.map_or_else(|| latency(label), |(_, measure)| *measure);
                 let value = match value.parse() {
                     Ok(n) => Figure::Count(n),
                     Err(_) => Figure::Real(value.parse().unwrap()),
                 };
-                stats.push(Stat { key, value });
+                stats.push(Stat { measure, value });
             }
         }
     }
@@ -94,10 +93,30 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
     }
 }
 
-/// `P99 E2E Latency (ms):` is `p99_e2e_latency_ms`.
-fn key_of_latency(label: &str) -> String {
-    let name = label.strip_suffix(" (ms):").unwrap_or_else(|| panic!("{label}"));
-    format!("{}_ms", name.to_lowercase().replace(' ', "_"))
+const STATISTICS: &[(&str, Statistic)] = &[
+    ("Mean", Statistic::Mean),
+    ("Median", Statistic::MEDIAN),
+    ("Std", Statistic::Std),
+    ("P90", Statistic::P90),
+    ("P95", Statistic::P95),
+    ("P99", Statistic::P99),
+    ("Max", Statistic::Max),
+];
+
+const SERIES: &[(&str, Series)] = &[
+    ("E2E Latency (ms):", Series::E2e),
+    ("TTFT (ms):", Series::Ttft),
+    ("TPOT (ms):", Series::Tpot),
+    ("ITL (ms):", Series::Itl),
+];
+
+/// The measure of a row such as `P99 E2E Latency (ms):`.
+fn latency(label: &str) -> Measure {
+    let (what, of) = label.split_once(' ').unwrap();
+    let statistic = STATISTICS.iter().find(|(name, _)| *name == what);
+    let series = SERIES.iter().find(|(name, _)| *name == of);
+    let (Some((_, statistic)), Some((_, series))) = (statistic, series) else { panic!("{label}") };
+    Measure::Of(*statistic, *series)
 }
 
 fn choice(version: &str) -> Choice {
@@ -146,13 +165,12 @@ const VERSIONS: &[&str] =
 /// A report in which every figure is there.
 fn full_report() -> Report<'static> {
     let mut report = report_of("", "random");
-    let latencies = ["e2e_latency", "ttft", "tpot", "itl"].into_iter().flat_map(|name| {
-        ["mean", "median", "std", "p90", "p95", "p99", "max"]
-            .map(|what| format!("{what}_{name}_ms"))
+    let latencies = SERIES.iter().flat_map(|(_, series)| {
+        STATISTICS.iter().map(|(_, statistic)| Measure::Of(*statistic, *series))
     });
-    let keys = LABELS.iter().map(|(_, key)| (*key).to_owned()).chain(latencies);
-    let real = |(i, key)| Stat { key, value: Figure::Real(i as f64 + 0.25) };
-    report.stats = keys.chain(["accept_length".to_owned()]).enumerate().map(real).collect();
+    let measures = LABELS.iter().map(|(_, measure)| *measure).chain(latencies);
+    let real = |(i, measure)| Stat { measure, value: Figure::Real(i as f64 + 0.25) };
+    report.stats = measures.chain([Measure::AcceptLength]).enumerate().map(real).collect();
     report
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Evidence, Finding};
 use crate::analysis::metric::ms;
+use crate::analysis::stats::Method;
 use crate::health::{ClockSource, Health, Machine, WorkerHealth};
 
 /// Sends are late if the 99th percentile of their lateness is above this...
@@ -148,11 +149,11 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
 /// `None` where there is nothing to be late for: all were due at once, or none was answered.
 fn late(evidence: Evidence) -> Option<f64> {
     evidence.due.rate()?;
-    let Evidence { late, ttft, whole, .. } = evidence;
-    let [p99] = late.percentiles([99.0]);
+    let Evidence { mut late, mut ttft, mut whole, .. } = evidence;
+    let [p99] = late.percentiles([99.0], Method::Linear);
     // Answers without tokens have no TTFT.
-    let [ttft] = ttft.percentiles([50.0]);
-    let [whole] = whole.percentiles([50.0]);
+    let [ttft] = ttft.percentiles([50.0], Method::Linear);
+    let [whole] = whole.percentiles([50.0], Method::Linear);
     let allowed = ms(LATE).max(ttft.or(whole)? * LATE_SHARE);
     p99.filter(|&p99| p99 > allowed)
 }

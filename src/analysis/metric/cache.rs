@@ -9,6 +9,7 @@
 //! - `cache_reported_requests`: completed requests for which the server told its cached tokens.
 
 use super::{Ended, Gather, Metric, Run, Stat, count, real};
+use crate::analysis::measure::Measure;
 
 pub(super) const METRIC: Metric = Metric {
     name: "cache",
@@ -47,18 +48,18 @@ impl Gather for Cache {
             return Vec::new();
         }
         let rate = if prompt > 0 { cached as f64 / prompt as f64 * 1e2 } else { 0.0 };
-        let tier = |key: &str, i: usize| match tiers {
-            None => real(key, None),
-            Some(sums) => count(key, sums[i]),
+        let tier = |measure, i: usize| match tiers {
+            None => real(measure, None),
+            Some(sums) => count(measure, sums[i]),
         };
         vec![
-            count("cache_prompt_tokens", prompt),
-            count("total_cached_tokens", cached),
-            real("cache_hit_rate_pct", Some(rate)),
-            tier("device_cached_tokens", 0),
-            tier("host_cached_tokens", 1),
-            tier("storage_cached_tokens", 2),
-            count("cache_reported_requests", reported),
+            count(Measure::CachePromptTokens, prompt),
+            count(Measure::CachedTokens, cached),
+            real(Measure::CacheHitRate, Some(rate)),
+            tier(Measure::DeviceCachedTokens, 0),
+            tier(Measure::HostCachedTokens, 1),
+            tier(Measure::StorageCachedTokens, 2),
+            count(Measure::CacheReportedRequests, reported),
         ]
     }
 }

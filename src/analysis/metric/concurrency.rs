@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Ended, Gather, Metric, Run, Stat, real};
+use crate::analysis::measure::Measure;
 use crate::model::RequestRecord;
 
 pub(super) const METRIC: Metric =
@@ -23,8 +24,8 @@ impl Gather for Concurrency {
     fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
         let seconds = run.duration.as_secs_f64();
         vec![
-            real("concurrency", (seconds > 0.0).then(|| self.busy.as_secs_f64() / seconds)),
-            real("accept_length", run.close.accept_length),
+            real(Measure::Concurrency, (seconds > 0.0).then(|| self.busy.as_secs_f64() / seconds)),
+            real(Measure::AcceptLength, run.close.accept_length),
         ]
     }
 }

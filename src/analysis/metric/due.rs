@@ -8,6 +8,7 @@
 
 use super::latencies::Latencies;
 use super::{Ended, Gather, Metric, Run, Stat, Terms, ms};
+use crate::analysis::measure::Series;
 use crate::model::RequestRecord;
 
 pub(super) const METRIC: Metric = Metric { name: "due", gather: |terms| Box::new(Due::new(terms)) };
@@ -20,8 +21,8 @@ impl Due {
         let ttft = |r: &RequestRecord| Some(ms(r.first_token()?.saturating_sub(r.due)));
         let e2e = |r: &RequestRecord| Some(ms(r.done?.saturating_sub(r.due)));
         Self(
-            Latencies::new(terms, "ttft_from_due", ttft),
-            Latencies::new(terms, "e2e_from_due", e2e),
+            Latencies::new(terms, Series::TtftFromDue, ttft),
+            Latencies::new(terms, Series::E2eFromDue, e2e),
         )
     }
 }
@@ -35,7 +36,7 @@ impl Gather for Due {
     fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
         let Self(ttft, e2e) = *self;
         // What other clients do not print needs no 0 in the place of what does not exist.
-        let nobody = Run { completed: 0, ..*run };
+        let nobody = Run { completed: 0, ..run.clone() };
         [ttft.into_stats(&nobody), e2e.into_stats(&nobody)].concat()
     }
 }
@@ -45,6 +46,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::analysis::measure::{Measure, Statistic};
     use crate::analysis::metric::Figure;
     use crate::analysis::metric::testing::{figure, record, stats_of};
 
@@ -54,7 +56,13 @@ mod tests {
         late.due = Duration::from_millis(100);
         let records = [late];
         let stats = stats_of(&METRIC, &records);
-        assert_eq!(figure(&stats, "mean_ttft_from_due_ms"), Figure::Real(600.0));
-        assert_eq!(figure(&stats, "mean_e2e_from_due_ms"), Figure::Real(800.0));
+        assert_eq!(
+            figure(&stats, Measure::Of(Statistic::Mean, Series::TtftFromDue)),
+            Figure::Real(600.0)
+        );
+        assert_eq!(
+            figure(&stats, Measure::Of(Statistic::Mean, Series::E2eFromDue)),
+            Figure::Real(800.0)
+        );
     }
 }

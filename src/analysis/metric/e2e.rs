@@ -2,8 +2,9 @@
 
 use super::latencies::Latencies;
 use super::{Metric, ms};
+use crate::analysis::measure::Series;
 
 pub(super) const METRIC: Metric = Metric {
     name: "e2e_latency",
-    gather: |terms| Latencies::boxed(terms, "e2e_latency", |record| record.e2e().map(ms)),
+    gather: |terms| Latencies::boxed(terms, Series::E2e, |record| record.e2e().map(ms)),
 };

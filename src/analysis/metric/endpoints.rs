@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ms;
-use crate::analysis::stats::Samples;
+use crate::analysis::stats::{Distribution, Method};
 use crate::model::{Outcome, RequestRecord};
 
 /// What one server did. Latencies are those of the metrics, over its completed requests, in ms.
@@ -32,13 +32,13 @@ pub struct Endpoints(Vec<Endpoint>);
 #[derive(Debug)]
 struct Endpoint {
     figures: PerEndpoint,
-    ttft_ms: Samples,
-    e2e_ms: Samples,
+    ttft_ms: Distribution,
+    e2e_ms: Distribution,
 }
 
 impl Endpoints {
     /// Of the servers called `names`, in their order; of one alone nothing is gathered. `keeps` is that of
-    /// [`Samples::new`].
+    /// [`Distribution::new`].
     pub fn new(names: &[String], keeps: bool) -> Self {
         let of_one = |name: &String| Endpoint {
             figures: PerEndpoint {
@@ -50,8 +50,8 @@ impl Endpoints {
                 ttft_ms: [None; 2],
                 e2e_ms: [None; 2],
             },
-            ttft_ms: Samples::new(keeps),
-            e2e_ms: Samples::new(keeps),
+            ttft_ms: Distribution::new(keeps),
+            e2e_ms: Distribution::new(keeps),
         };
         Self(if names.len() < 2 { Vec::new() } else { names.iter().map(of_one).collect() })
     }
@@ -69,7 +69,7 @@ impl Endpoints {
         if record.completed() {
             figures.completed += 1;
             figures.output_tokens += record.output_count();
-            let add = |to: &mut Samples, latency: Option<Duration>| {
+            let add = |to: &mut Distribution, latency: Option<Duration>| {
                 if let Some(latency) = latency {
                     to.add(ms(latency));
                 }
@@ -81,9 +81,9 @@ impl Endpoints {
 
     /// Their figures.
     pub fn figures(self) -> Vec<PerEndpoint> {
-        let of_one = |Endpoint { figures, ttft_ms, e2e_ms }: Endpoint| PerEndpoint {
-            ttft_ms: ttft_ms.percentiles([50.0, 99.0]),
-            e2e_ms: e2e_ms.percentiles([50.0, 99.0]),
+        let of_one = |Endpoint { figures, mut ttft_ms, mut e2e_ms }: Endpoint| PerEndpoint {
+            ttft_ms: ttft_ms.percentiles([50.0, 99.0], Method::Linear),
+            e2e_ms: e2e_ms.percentiles([50.0, 99.0], Method::Linear),
             ..figures
         };
         self.0.into_iter().map(of_one).collect()

@@ -4,14 +4,15 @@
 //! Where one event is one token it agrees with the ITL of the table and with `token_itl`.
 
 use super::{Ended, Gather, Metric, Run, Stat, distribution, ms};
-use crate::analysis::stats::Samples;
+use crate::analysis::measure::Series;
+use crate::analysis::stats::Distribution;
 
 pub(super) const METRIC: Metric =
     Metric { name: "event_itl", gather: |terms| Box::new(EventItl(terms.samples())) };
 
 /// In ms.
 #[derive(Debug)]
-struct EventItl(Samples);
+struct EventItl(Distribution);
 
 impl Gather for EventItl {
     fn add(&mut self, request: &Ended<'_>) {
@@ -20,6 +21,6 @@ impl Gather for EventItl {
     }
 
     fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
-        distribution(run, "event_itl", self.0)
+        distribution(run, Series::EventItl, self.0)
     }
 }

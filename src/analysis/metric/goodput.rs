@@ -14,6 +14,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use super::{Ended, Gather, Metric, Run, Stat, ms, real};
+use crate::analysis::measure::Measure;
 use crate::model::RequestRecord;
 
 pub(super) const METRIC: Metric = Metric {
@@ -25,7 +26,7 @@ pub(super) const METRIC: Metric = Metric {
 };
 
 /// A latency that an objective can be about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Latency {
     /// Time to first token.
     Ttft,
@@ -72,13 +73,9 @@ pub struct Slo {
 }
 
 impl Slo {
-    /// The name of the figure that tells how many requests met this objective.
-    pub fn key(&self) -> &'static str {
-        match self.latency {
-            Latency::Ttft => "slo_attainment_ttft",
-            Latency::Tpot => "slo_attainment_tpot",
-            Latency::E2el => "slo_attainment_e2el",
-        }
+    /// The share of requests that met this objective.
+    pub fn measure(&self) -> Measure {
+        Measure::SloAttainmentOf(self.latency)
     }
 
     fn met_by(&self, record: &RequestRecord) -> bool {
@@ -143,10 +140,10 @@ impl Gather for Goodput {
         let share = |n: u64| (run.requests > 0).then(|| n as f64 / run.requests as f64);
         let seconds = run.duration.as_secs_f64();
         let mut stats = vec![
-            real("request_goodput", (seconds > 0.0).then(|| self.good as f64 / seconds)),
-            real("slo_attainment", share(self.good)),
+            real(Measure::RequestGoodput, (seconds > 0.0).then(|| self.good as f64 / seconds)),
+            real(Measure::SloAttainment, share(self.good)),
         ];
-        stats.extend(self.each.iter().map(|(slo, met)| real(slo.key(), share(*met))));
+        stats.extend(self.each.iter().map(|(slo, met)| real(slo.measure(), share(*met))));
         stats
     }
 }

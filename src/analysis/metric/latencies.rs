@@ -1,39 +1,40 @@
 //! A latency of requests: what most metrics gather.
 
 use super::{Ended, Gather, Run, Stat, Terms, distribution};
-use crate::analysis::stats::Samples;
+use crate::analysis::measure::Series;
+use crate::analysis::stats::Distribution;
 use crate::model::RequestRecord;
 
 /// A latency in ms of each completed request that has it.
 #[derive(Debug)]
 pub(super) struct Latencies {
-    name: &'static str,
+    series: Series,
     of: fn(&RequestRecord) -> Option<f64>,
-    ms: Samples,
+    ms: Distribution,
 }
 
 impl Latencies {
-    /// Those called `name`, which `of` gives.
+    /// The samples of `series`, which `of` gives.
     pub(super) fn new(
         terms: &Terms<'_>,
-        name: &'static str,
+        series: Series,
         of: fn(&RequestRecord) -> Option<f64>,
     ) -> Self {
-        Self { name, of, ms: terms.samples() }
+        Self { series, of, ms: terms.samples() }
     }
 
     /// As [`Self::new`], for a metric that is this and nothing else.
     pub(super) fn boxed(
         terms: &Terms<'_>,
-        name: &'static str,
+        series: Series,
         of: fn(&RequestRecord) -> Option<f64>,
     ) -> Box<dyn Gather> {
-        Box::new(Self::new(terms, name, of))
+        Box::new(Self::new(terms, series, of))
     }
 
     /// Their figures.
     pub(super) fn into_stats(self, run: &Run) -> Vec<Stat> {
-        distribution(run, self.name, self.ms)
+        distribution(run, self.series, self.ms)
     }
 }
 

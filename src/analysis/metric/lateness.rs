@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use super::{Ended, Gather, Metric, Run, Stat, Terms, count, ms, real};
-use crate::analysis::stats::Samples;
+use crate::analysis::measure::{Measure, Series, Statistic};
+use crate::analysis::stats::{Distribution, Method};
 use crate::model::RequestRecord;
 
 pub(super) const METRIC: Metric =
@@ -18,9 +19,9 @@ pub(super) const METRIC: Metric =
 /// In ms.
 #[derive(Debug)]
 struct Waits {
-    late: Samples,
-    queued: Samples,
-    connects: Samples,
+    late: Distribution,
+    queued: Distribution,
+    connects: Distribution,
     /// Whether the cap held a request back.
     is_capped: bool,
 }
@@ -46,13 +47,13 @@ impl Gather for Waits {
     }
 
     fn stats(self: Box<Self>, _: &Run) -> Vec<Stat> {
-        let mut stats = waits("send_lateness", self.late);
+        let mut stats = waits(Series::SendLateness, self.late);
         if self.is_capped {
-            stats.extend(waits("queue_time", self.queued));
+            stats.extend(waits(Series::QueueTime, self.queued));
         }
         if !self.connects.is_empty() {
-            stats.push(count("waited_for_connection", self.connects.len()));
-            stats.extend(waits("connect_time", self.connects));
+            stats.push(count(Measure::WaitedForConnection, self.connects.len()));
+            stats.extend(waits(Series::ConnectTime, self.connects));
         }
         stats
     }
@@ -64,12 +65,12 @@ pub fn lateness(record: &RequestRecord) -> Option<Duration> {
 }
 
 /// Median, 99th percentile and maximum of `ms`.
-fn waits(name: &str, ms: Samples) -> Vec<Stat> {
-    let [median, p99, max] = ms.percentiles([50.0, 99.0, 100.0]);
+fn waits(series: Series, mut ms: Distribution) -> Vec<Stat> {
+    let [median, p99, max] = ms.percentiles([50.0, 99.0, 100.0], Method::Linear);
     vec![
-        real(&format!("median_{name}_ms"), median),
-        real(&format!("p99_{name}_ms"), p99),
-        real(&format!("max_{name}_ms"), max),
+        real(Measure::Of(Statistic::MEDIAN, series), median),
+        real(Measure::Of(Statistic::P99, series), p99),
+        real(Measure::Of(Statistic::Max, series), max),
     ]
 }
 
@@ -86,10 +87,19 @@ mod tests {
         (late.due, late.released, late.connect) = (ms(100), ms(700), Some(ms(250)));
         let records = [late, record(5, &[10], &["b"])];
         let stats = stats_of(&METRIC, &records);
-        assert_eq!(figure(&stats, "max_send_lateness_ms"), Figure::Real(50.0));
-        assert_eq!(figure(&stats, "max_queue_time_ms"), Figure::Real(600.0));
-        assert_eq!(figure(&stats, "waited_for_connection"), Figure::Count(1));
-        assert_eq!(figure(&stats, "max_connect_time_ms"), Figure::Real(250.0));
+        assert_eq!(
+            figure(&stats, Measure::Of(Statistic::Max, Series::SendLateness)),
+            Figure::Real(50.0)
+        );
+        assert_eq!(
+            figure(&stats, Measure::Of(Statistic::Max, Series::QueueTime)),
+            Figure::Real(600.0)
+        );
+        assert_eq!(figure(&stats, Measure::WaitedForConnection), Figure::Count(1));
+        assert_eq!(
+            figure(&stats, Measure::Of(Statistic::Max, Series::ConnectTime)),
+            Figure::Real(250.0)
+        );
         let calm = [record(5, &[10], &["b"])];
         assert_eq!(stats_of(&METRIC, &calm).len(), 3);
     }

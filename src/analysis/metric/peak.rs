@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use super::{Ended, Gather, Metric, Run, Stat, Terms, count, real};
+use crate::analysis::measure::{Measure, Reference};
 use crate::analysis::stats::{BySecond, Touching, peak_overlap};
 use crate::model::RequestRecord;
 
@@ -60,9 +61,9 @@ impl Gather for Peaks {
     fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
         let in_flight = self.in_flight.map(|spans| peak_overlap(&spans) as u64);
         vec![
-            real("max_output_tokens_per_s", Some(self.tokens.most() as f64)),
-            count("max_concurrent_requests", in_flight.unwrap_or(run.close.peak_in_flight)),
-            count("reference_max_concurrent_requests", self.touching.most()),
+            real(Measure::MaxOutputTokens, Some(self.tokens.most() as f64)),
+            count(Measure::MaxConcurrentRequests, in_flight.unwrap_or(run.close.peak_in_flight)),
+            count(Measure::Reference(Reference::MaxConcurrentRequests), self.touching.most()),
         ]
     }
 }

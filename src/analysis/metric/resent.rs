@@ -6,14 +6,15 @@
 //! Latencies begin with the last send, those from the due time apart. Left out where nothing was lost.
 
 use super::{Ended, Gather, Metric, Run, Stat, count, ms, real};
-use crate::analysis::stats::Samples;
+use crate::analysis::measure::{Measure, Series, Statistic};
+use crate::analysis::stats::{Distribution, Method};
 
 pub(super) const METRIC: Metric =
     Metric { name: "resent", gather: |terms| Box::new(Resent(terms.samples())) };
 
 /// What each request lost, in ms.
 #[derive(Debug)]
-struct Resent(Samples);
+struct Resent(Distribution);
 
 impl Gather for Resent {
     fn add(&mut self, request: &Ended<'_>) {
@@ -22,17 +23,17 @@ impl Gather for Resent {
         }
     }
 
-    fn stats(self: Box<Self>, _: &Run) -> Vec<Stat> {
+    fn stats(mut self: Box<Self>, _: &Run) -> Vec<Stat> {
         if self.0.is_empty() {
             return Vec::new();
         }
         let resent = self.0.len();
-        let [median, p99, max] = self.0.percentiles([50.0, 99.0, 100.0]);
+        let [median, p99, max] = self.0.percentiles([50.0, 99.0, 100.0], Method::Linear);
         vec![
-            count("resent_requests", resent),
-            real("median_resend_cost_ms", median),
-            real("p99_resend_cost_ms", p99),
-            real("max_resend_cost_ms", max),
+            count(Measure::ResentRequests, resent),
+            real(Measure::Of(Statistic::MEDIAN, Series::ResendCost), median),
+            real(Measure::Of(Statistic::P99, Series::ResendCost), p99),
+            real(Measure::Of(Statistic::Max, Series::ResendCost), max),
         ]
     }
 }
@@ -51,8 +52,11 @@ mod tests {
         let mut resent = record(500, &[700], &["a"]);
         resent.resent = Some(Duration::from_millis(3));
         let stats = stats_of(&METRIC, &[calm.clone(), resent]);
-        assert_eq!(figure(&stats, "resent_requests"), Figure::Count(1));
-        assert_eq!(figure(&stats, "max_resend_cost_ms"), Figure::Real(3.0));
+        assert_eq!(figure(&stats, Measure::ResentRequests), Figure::Count(1));
+        assert_eq!(
+            figure(&stats, Measure::Of(Statistic::Max, Series::ResendCost)),
+            Figure::Real(3.0)
+        );
         assert!(stats_of(&METRIC, &[calm]).is_empty());
     }
 }

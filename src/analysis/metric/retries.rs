@@ -10,6 +10,7 @@
 
 use super::latencies::Latencies;
 use super::{Ended, Gather, Metric, Run, Stat, Terms, count, ms};
+use crate::analysis::measure::{Measure, Series};
 use crate::model::RequestRecord;
 
 pub(super) const METRIC: Metric =
@@ -30,8 +31,8 @@ impl Retries {
         Self {
             retried: 0,
             attempts: 0,
-            ttft: Latencies::new(terms, "ttft_with_retries", ttft),
-            e2e: Latencies::new(terms, "e2e_with_retries", e2e),
+            ttft: Latencies::new(terms, Series::TtftWithRetries, ttft),
+            e2e: Latencies::new(terms, Series::E2eWithRetries, e2e),
         }
     }
 }
@@ -51,8 +52,10 @@ impl Gather for Retries {
     }
 
     fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
-        let mut stats =
-            vec![count("retried_requests", self.retried), count("retry_attempts", self.attempts)];
+        let mut stats = vec![
+            count(Measure::RetriedRequests, self.retried),
+            count(Measure::RetryAttempts, self.attempts),
+        ];
         if self.retried > 0 {
             stats.extend(self.ttft.into_stats(run));
             stats.extend(self.e2e.into_stats(run));
@@ -66,6 +69,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::analysis::measure::Statistic;
     use crate::analysis::metric::Figure;
     use crate::analysis::metric::testing::{figure, record, stats_of};
 
@@ -76,9 +80,15 @@ mod tests {
         again.first_sent = Some(Duration::from_millis(100));
         let records = [again, record(0, &[100], &["a"])];
         let stats = stats_of(&METRIC, &records);
-        assert_eq!(figure(&stats, "retried_requests"), Figure::Count(1));
-        assert_eq!(figure(&stats, "retry_attempts"), Figure::Count(2));
-        assert_eq!(figure(&stats, "mean_ttft_with_retries_ms"), Figure::Real(350.0));
-        assert_eq!(figure(&stats, "max_e2e_with_retries_ms"), Figure::Real(800.0));
+        assert_eq!(figure(&stats, Measure::RetriedRequests), Figure::Count(1));
+        assert_eq!(figure(&stats, Measure::RetryAttempts), Figure::Count(2));
+        assert_eq!(
+            figure(&stats, Measure::Of(Statistic::Mean, Series::TtftWithRetries)),
+            Figure::Real(350.0)
+        );
+        assert_eq!(
+            figure(&stats, Measure::Of(Statistic::Max, Series::E2eWithRetries)),
+            Figure::Real(800.0)
+        );
     }
 }

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::{Ended, Gather, Metric, Run, Stat, distribution, ms, real};
-use crate::analysis::stats::Samples;
+use crate::analysis::measure::{Measure, Series};
+use crate::analysis::stats::Distribution;
 
 pub(super) const METRIC: Metric = Metric {
     name: "stall",
@@ -19,7 +20,7 @@ pub(super) const METRIC: Metric = Metric {
 #[derive(Debug)]
 struct Stalls {
     threshold: Duration,
-    worst_ms: Samples,
+    worst_ms: Distribution,
     stalled: u64,
 }
 
@@ -33,9 +34,9 @@ impl Gather for Stalls {
     }
 
     fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
-        let mut stats = distribution(run, "worst_gap", self.worst_ms);
+        let mut stats = distribution(run, Series::WorstGap, self.worst_ms);
         let share = (run.completed > 0).then(|| self.stalled as f64 / run.completed as f64);
-        stats.push(real("stalled_share", share));
+        stats.push(real(Measure::StalledShare, share));
         stats
     }
 }
@@ -43,6 +44,7 @@ impl Gather for Stalls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::measure::Statistic;
     use crate::analysis::metric::Figure;
     use crate::analysis::metric::testing::{figure, record, stats_of};
 
@@ -55,8 +57,14 @@ mod tests {
             record(0, &[10, 30], &["a", "b"]),
         ];
         let stats = stats_of(&METRIC, &records);
-        assert_eq!(figure(&stats, "max_worst_gap_ms"), Figure::Real(1180.0));
-        assert_eq!(figure(&stats, "median_worst_gap_ms"), Figure::Real(50.0));
-        assert_eq!(figure(&stats, "stalled_share"), Figure::Real(0.25));
+        assert_eq!(
+            figure(&stats, Measure::Of(Statistic::Max, Series::WorstGap)),
+            Figure::Real(1180.0)
+        );
+        assert_eq!(
+            figure(&stats, Measure::Of(Statistic::MEDIAN, Series::WorstGap)),
+            Figure::Real(50.0)
+        );
+        assert_eq!(figure(&stats, Measure::StalledShare), Figure::Real(0.25));
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Close, Ended, Figure, Gathering, Metric, Stat, Terms};
+use crate::analysis::measure::Measure;
 use crate::model::{
     Outcome, OutputTokens, PlannedRequest, RequestRecord, TokenEvents, TokenSource,
 };
@@ -57,7 +58,7 @@ pub(crate) fn records(spans: &[(u64, Vec<u64>)]) -> Vec<RequestRecord> {
 }
 
 /// Each of `records` without the local tokenizer's counts.
-pub(crate) fn ended(records: &[RequestRecord]) -> impl Iterator<Item = Ended<'_>> {
+pub(crate) fn ended(records: &[RequestRecord]) -> impl Iterator<Item = Ended<'_>> + Clone {
     records.iter().map(|record| Ended { record, retokenized: 0, pieces: None })
 }
 
@@ -78,7 +79,7 @@ pub(crate) fn stats_of(metric: &Metric, records: &[RequestRecord]) -> Vec<Stat> 
     stats(metric, ended(records), &Terms::default(), Close::default())
 }
 
-/// The figure called `key`.
-pub(crate) fn figure(stats: &[Stat], key: &str) -> Figure {
-    stats.iter().find(|stat| stat.key == key).unwrap().value
+/// The figure of `measure`.
+pub(crate) fn figure(stats: &[Stat], measure: Measure) -> Figure {
+    stats.iter().find(|stat| stat.measure == measure).unwrap().value
 }

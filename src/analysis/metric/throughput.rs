@@ -2,6 +2,7 @@
 
 use super::tokens::Tokens;
 use super::{Ended, Gather, Metric, Run, Stat, real};
+use crate::analysis::measure::Measure;
 
 pub(super) const METRIC: Metric =
     Metric { name: "throughput", gather: |_| Box::new(Throughput::default()) };
@@ -19,10 +20,10 @@ impl Gather for Throughput {
         let rate = |n: u64| (seconds > 0.0).then(|| n as f64 / seconds);
         let (input, output) = (self.0.input(run), self.0.output());
         vec![
-            real("request_throughput", rate(run.completed)),
-            real("input_throughput", rate(input)),
-            real("output_throughput", rate(output)),
-            real("total_throughput", rate(input + output)),
+            real(Measure::RequestThroughput, rate(run.completed)),
+            real(Measure::InputThroughput, rate(input)),
+            real(Measure::OutputThroughput, rate(output)),
+            real(Measure::TotalThroughput, rate(input + output)),
         ]
     }
 }

@@ -11,7 +11,8 @@
 use std::time::Duration;
 
 use super::{Ended, Gather, Metric, Run, Stat, distribution, real};
-use crate::analysis::stats::{BySecond, Samples};
+use crate::analysis::measure::{Measure, Series};
+use crate::analysis::stats::{BySecond, Distribution};
 use crate::model::{PerCompletion, RequestRecord};
 
 pub(super) const METRIC: Metric = Metric {
@@ -25,7 +26,7 @@ pub(super) const METRIC: Metric = Metric {
 #[derive(Debug)]
 struct TokenItl {
     origin: Duration,
-    ms: Samples,
+    ms: Distribution,
     seconds: BySecond,
 }
 
@@ -57,9 +58,9 @@ impl Gather for TokenItl {
     }
 
     fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
-        let mut stats = distribution(run, "token_itl", self.ms);
+        let mut stats = distribution(run, Series::TokenItl, self.ms);
         let peak = (run.completed > 0).then(|| self.seconds.most() as f64);
-        stats.push(real("peak_output_tokens_per_s", peak));
+        stats.push(real(Measure::PeakOutputTokens, peak));
         stats
     }
 }
@@ -103,6 +104,7 @@ pub fn asks_pieces(record: &RequestRecord) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::measure::Statistic;
     use crate::analysis::metric::testing::{ended, figure, record, stats};
     use crate::analysis::metric::{Close, Figure, Terms};
     use crate::model::{OutputTokens, TokenSource};
@@ -112,8 +114,8 @@ mod tests {
         let records = [record];
         let requests = ended(&records).map(|ended| Ended { pieces: Some(pieces), ..ended });
         let stats = stats(&METRIC, requests, &Terms::default(), Close::default());
-        let mean = figure(&stats, "mean_token_itl_ms").number().unwrap();
-        ((mean * 1e6).round() / 1e6, figure(&stats, "peak_output_tokens_per_s"))
+        let mean = figure(&stats, Measure::Of(Statistic::Mean, Series::TokenItl)).number().unwrap();
+        ((mean * 1e6).round() / 1e6, figure(&stats, Measure::PeakOutputTokens))
     }
 
     fn counted(count: u64) -> OutputTokens {

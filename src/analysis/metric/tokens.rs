@@ -6,6 +6,7 @@
 //! - `server_input_tokens`: prompt tokens as the server counted them, absent if it told none.
 
 use super::{Ended, Gather, Metric, Run, Stat, count, real};
+use crate::analysis::measure::Measure;
 
 pub(super) const METRIC: Metric =
     Metric { name: "tokens", gather: |_| Box::new(Tokens::default()) };
@@ -51,14 +52,14 @@ impl Gather for Tokens {
 
     fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
         let (input, vision) = (self.input(run), self.vision + run.close.vision_tokens);
-        let server = self.server_input.map(|n| count("server_input_tokens", n));
+        let server = self.server_input.map(|n| count(Measure::ServerInputTokens, n));
         vec![
-            count("total_input_tokens", input),
-            count("total_input_text_tokens", input.saturating_sub(vision)),
-            count("total_input_vision_tokens", vision),
-            count("total_output_tokens", self.output),
-            count("total_output_tokens_retokenized", self.retokenized),
-            server.unwrap_or_else(|| real("server_input_tokens", None)),
+            count(Measure::InputTokens, input),
+            count(Measure::InputTextTokens, input.saturating_sub(vision)),
+            count(Measure::InputVisionTokens, vision),
+            count(Measure::OutputTokens, self.output),
+            count(Measure::RetokenizedTokens, self.retokenized),
+            server.unwrap_or_else(|| real(Measure::ServerInputTokens, None)),
         ]
     }
 }

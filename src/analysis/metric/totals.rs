@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::{Ended, Gather, Metric, Run, Stat, count, real};
+use crate::analysis::measure::{Measure, Reference};
 
 pub(super) const METRIC: Metric =
     Metric { name: "totals", gather: |_| Box::new(Totals::default()) };
@@ -25,9 +26,12 @@ impl Gather for Totals {
     fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
         let waited = run.duration.max(self.last_due + run.close.last_gap);
         vec![
-            count("completed", run.completed),
-            real("duration", Some(run.duration.as_secs_f64())),
-            real("reference_duration", Some((waited + run.close.server_info_time).as_secs_f64())),
+            count(Measure::Completed, run.completed),
+            real(Measure::Duration, Some(run.duration.as_secs_f64())),
+            real(
+                Measure::Reference(Reference::Duration),
+                Some((waited + run.close.server_info_time).as_secs_f64()),
+            ),
         ]
     }
 }

@@ -3,10 +3,11 @@
 
 use super::Metric;
 use super::latencies::Latencies;
+use crate::analysis::measure::Series;
 use crate::model::RequestRecord;
 
 pub(super) const METRIC: Metric =
-    Metric { name: "tpot", gather: |terms| Latencies::boxed(terms, "tpot", tpot) };
+    Metric { name: "tpot", gather: |terms| Latencies::boxed(terms, Series::Tpot, tpot) };
 
 fn tpot(record: &RequestRecord) -> Option<f64> {
     let steps = record.steps()?;

@@ -2,8 +2,9 @@
 
 use super::latencies::Latencies;
 use super::{Metric, ms};
+use crate::analysis::measure::Series;
 
 pub(super) const METRIC: Metric = Metric {
     name: "ttft",
-    gather: |terms| Latencies::boxed(terms, "ttft", |record| record.ttft().map(ms)),
+    gather: |terms| Latencies::boxed(terms, Series::Ttft, |record| record.ttft().map(ms)),
 };

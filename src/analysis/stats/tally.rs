@@ -1,12 +1,15 @@
 //! Samples that are counted and not kept.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 
 /// Samples of 0 or more that are not kept: how many were about as large as what.
 ///
-/// Number, mean, deviation and maximum are exact, to the rounding of floats.
-/// Percentiles are of the same definition as those of [`super::Sorted`], and off by at most [`Tally::ERROR`] of their value
-/// or [`Tally::STEP`], whichever is more.
+/// Number, mean, deviations, minimum and maximum are exact, to the rounding of floats.
+/// Percentiles are those of [`super::Method`], and off by at most [`Tally::ERROR`] of their value or [`Tally::STEP`],
+/// whichever is more.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// In steps; made with the first sample.
@@ -16,6 +19,7 @@ pub struct Tally {
     /// Running mean and sum of squared distances from it: sums of squares would lose the digits that matter.
     mean: f64,
     squares: f64,
+    min: f64,
     max: f64,
 }
 
@@ -35,6 +39,7 @@ impl Tally {
             return;
         }
         let n = times as f64;
+        self.min = if self.count == 0 { value } else { self.min.min(value) };
         self.count += times;
         self.sum += value * n;
         self.max = self.max.max(value);
@@ -73,20 +78,55 @@ impl Tally {
         (!self.is_empty()).then(|| self.sum / self.count as f64)
     }
 
-    /// Population standard deviation (divisor n), `None` without samples.
-    pub fn std(&self) -> Option<f64> {
-        (!self.is_empty()).then(|| (self.squares / self.count as f64).max(0.0).sqrt())
+    /// The sum of squared distances from the mean.
+    pub fn squares(&self) -> f64 {
+        self.squares.max(0.0)
     }
 
-    /// Percentile `q` in 0..=100, as [`super::Sorted::percentile`].
-    pub fn percentile(&self, q: f64) -> Option<f64> {
+    /// The sample at a rank from 0, or what lies between it and the next one by a share of the way.
+    pub fn at(&self, (below, share): (u64, f64)) -> Option<f64> {
         let last = self.count.checked_sub(1)?;
-        let rank = (q / 100.0).clamp(0.0, 1.0) * last as f64;
-        // `rank` lies in 0..=last, so the cast neither wraps nor cuts.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
-        let below = rank.floor() as u64;
-        let (low, high) = (self.nth(below)?, self.nth((below + 1).min(last))?);
-        Some(low + (high - low) * (rank - below as f64))
+        let low = self.nth(below)?;
+        if share <= 0.0 {
+            return Some(low);
+        }
+        Some(low + (self.nth((below + 1).min(last))? - low) * share)
+    }
+
+    /// Adds the samples of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        if other.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            *self = other.clone();
+            return;
+        }
+        let (ours, theirs) = (self.count as f64, other.count as f64);
+        let distance = other.mean - self.mean;
+        let all = ours + theirs;
+        self.squares += other.squares + distance * distance * ours * theirs / all;
+        self.mean += distance * theirs / all;
+        self.count += other.count;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        match (&mut self.sizes, &other.sizes) {
+            // It grows by itself, and fails only beyond what a machine can hold.
+            (Some(sizes), Some(more)) => drop(sizes.add(more)),
+            (sizes, more) => sizes.clone_from(more),
+        }
+    }
+
+    /// The counts in the V2 format of HdrHistogram, compressed and in base64; values are in steps.
+    pub fn hdr(&self) -> String {
+        let mut bytes = Vec::new();
+        let none = Histogram::new(Self::DIGITS).ok();
+        if let Some(sizes) = self.sizes.as_ref().or(none.as_ref()) {
+            // Writing to memory does not fail, nor do counts that a histogram holds.
+            let _ = V2DeflateSerializer::new().serialize(sizes, &mut bytes);
+        }
+        STANDARD.encode(bytes)
     }
 
     /// The sample of that rank, from 0.
@@ -102,58 +142,16 @@ impl Tally {
         })?;
         // Samples between two sizes are told as the one in the middle.
         let steps = sizes.median_equivalent(reached.value_iterated_to());
-        Some((steps as f64 * Self::STEP).min(self.max))
+        Some((steps as f64 * Self::STEP).clamp(self.min, self.max))
+    }
+
+    /// Smallest sample.
+    pub fn min(&self) -> Option<f64> {
+        (!self.is_empty()).then_some(self.min)
     }
 
     /// Largest sample.
     pub fn max(&self) -> Option<f64> {
         (!self.is_empty()).then_some(self.max)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::analysis::stats::Sorted;
-
-    #[test]
-    fn nothing_has_no_figures() {
-        let none = Tally::default();
-        assert_eq!(
-            (none.mean(), none.std(), none.percentile(50.0), none.max()),
-            (None, None, None, None)
-        );
-    }
-
-    proptest! {
-        /// Forall samples from a microsecond to an hour in ms: counted or sorted, the figures are the same.
-        #[test]
-        fn counting_samples_is_as_good_as_keeping_them(
-            samples in prop::collection::vec((prop_oneof![Just(0.0), 1e-3..1.0, 1.0..100.0, 1e2..3.6e6], 1_u64..5), 1..200),
-            q in 0.0..100.0,
-        ) {
-            let mut tally = Tally::default();
-            let mut all = Vec::new();
-            for &(value, times) in &samples {
-                tally.add(value, times);
-                all.extend((0..times).map(|_| value));
-            }
-            let sorted = Sorted::new(all);
-            let close = |got: Option<f64>, want: Option<f64>| {
-                let (got, want) = (got.unwrap(), want.unwrap());
-                // Equal samples have a deviation of rounding alone.
-                (got - want).abs() <= want.abs() * 1e-9 + sorted.max().unwrap() * 1e-9
-            };
-            prop_assert_eq!(tally.len(), sorted.len() as u64);
-            prop_assert_eq!(tally.max(), sorted.max());
-            prop_assert!(close(tally.mean(), sorted.mean()));
-            prop_assert!((tally.std().unwrap() - sorted.std().unwrap()).abs() <= sorted.max().unwrap() * 1e-6);
-            for q in [q, 0.0, 50.0, 90.0, 99.0, 100.0] {
-                let (got, want) = (tally.percentile(q).unwrap(), sorted.percentile(q).unwrap());
-                prop_assert!((got - want).abs() <= (want * Tally::ERROR).max(Tally::STEP), "p{}: {} {}", q, got, want);
-            }
-        }
     }
 }

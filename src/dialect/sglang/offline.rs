@@ -2,26 +2,27 @@
 
 use serde_json::{Map, Value};
 
-use super::line::{number, own};
 use super::table::{line as row, value};
+use crate::analysis::measure::Measure;
 use crate::analysis::metric::Figure;
 use crate::analysis::report::Report;
 use crate::output::json;
+use crate::output::object::{number, own};
 
 /// The table, beginning with an empty line; `last` is the throughput that the server measured last, in tokens/s.
 pub(super) fn table(report: &Report<'_>, last: Option<f64>) -> String {
     let mut out = format!("\n{:=^50}\n", " Offline Throughput Benchmark Result ");
     out += &row("Backend:", report.metadata.backend);
     for (label, figure) in [
-        ("Successful requests:", report.figure("completed")),
-        ("Benchmark duration (s):", report.figure("duration")),
-        ("Total input tokens:", report.figure("total_input_tokens")),
-        ("Total generated tokens:", report.figure("total_output_tokens")),
+        ("Successful requests:", report.figure(Measure::Completed)),
+        ("Benchmark duration (s):", report.figure(Measure::Duration)),
+        ("Total input tokens:", report.figure(Measure::InputTokens)),
+        ("Total generated tokens:", report.figure(Measure::OutputTokens)),
         ("Last generation throughput (tok/s):", last.map_or(Figure::Absent, Figure::Real)),
-        ("Request throughput (req/s):", report.figure("request_throughput")),
-        ("Input token throughput (tok/s):", report.figure("input_throughput")),
-        ("Output token throughput (tok/s):", report.figure("output_throughput")),
-        ("Total token throughput (tok/s):", report.figure("total_throughput")),
+        ("Request throughput (req/s):", report.figure(Measure::RequestThroughput)),
+        ("Input token throughput (tok/s):", report.figure(Measure::InputThroughput)),
+        ("Output token throughput (tok/s):", report.figure(Measure::OutputThroughput)),
+        ("Total token throughput (tok/s):", report.figure(Measure::TotalThroughput)),
     ] {
         out += &row(label, &value(figure));
     }
@@ -29,26 +30,31 @@ pub(super) fn table(report: &Report<'_>, last: Option<f64>) -> String {
 }
 
 /// Keys of the line and the figures that they tell, in their order.
-const KEYS: &[(&str, &str)] = &[
-    ("successful_requests", "completed"),
-    ("total_latency", "duration"),
-    ("total_input_tokens", "total_input_tokens"),
-    ("total_output_tokens", "total_output_tokens"),
-    ("request_throughput", "request_throughput"),
-    ("input_throughput", "input_throughput"),
-    ("output_throughput", "output_throughput"),
-    ("total_throughput", "total_throughput"),
+const KEYS: &[(&str, Measure)] = &[
+    ("successful_requests", Measure::Completed),
+    ("total_latency", Measure::Duration),
+    ("total_input_tokens", Measure::InputTokens),
+    ("total_output_tokens", Measure::OutputTokens),
+    ("request_throughput", Measure::RequestThroughput),
+    ("input_throughput", Measure::InputThroughput),
+    ("output_throughput", Measure::OutputThroughput),
+    ("total_throughput", Measure::TotalThroughput),
 ];
+
+/// The measures of the keys, which are those of the rows.
+pub(super) fn measures() -> impl Iterator<Item = Measure> {
+    KEYS.iter().map(|(_, measure)| *measure)
+}
 
 /// The line, with its line end.
 pub(super) fn line(report: &Report<'_>, last: Option<f64>) -> String {
     let mut line = Map::new();
     line.insert("backend".to_owned(), report.metadata.backend.into());
-    for (key, figure) in KEYS {
-        line.insert((*key).to_owned(), number(report.figure(figure)));
+    for (key, measure) in KEYS {
+        line.insert((*key).to_owned(), number(report.figure(*measure)));
     }
     line.insert("last_gen_throughput".to_owned(), last.into());
-    let written: Vec<&str> = KEYS.iter().map(|(_, figure)| *figure).collect();
+    let written: Vec<Measure> = measures().collect();
     line.insert("rbench".to_owned(), own(report, &written, false));
     json::line(&Value::Object(line)) + "\n"
 }

@@ -2,28 +2,32 @@
 
 use serde_json::{Map, Value, json};
 
-use super::line::number;
 use super::table::{heading, line, value};
+use crate::analysis::measure::Measure;
 use crate::analysis::metric::{Figure, Slo};
 use crate::analysis::report::Report;
 use crate::model::RequestRecord;
 use crate::output::door::one_line;
+use crate::output::object::number;
+
+/// Figures of goodput over all objectives.
+pub(super) const GOODPUT_FIGURES: &[Measure] = &[Measure::RequestGoodput, Measure::SloAttainment];
 
 /// Figures that the keys of goodput tell, some under names of their own.
-pub(super) fn goodput_figures(report: &Report<'_>) -> Vec<&'static str> {
-    let mut keys = vec!["request_goodput", "slo_attainment"];
-    keys.extend(report.metadata.slos.iter().map(Slo::key));
-    keys
+pub(super) fn goodput_figures(report: &Report<'_>) -> Vec<Measure> {
+    let mut measures = GOODPUT_FIGURES.to_vec();
+    measures.extend(report.metadata.slos.iter().map(Slo::measure));
+    measures
 }
 
 /// Figures that the object `cache_report` tells, some under names of their own.
-pub(super) const CACHE_FIGURES: &[&str] = &[
-    "cache_prompt_tokens",
-    "total_cached_tokens",
-    "cache_hit_rate_pct",
-    "device_cached_tokens",
-    "host_cached_tokens",
-    "storage_cached_tokens",
+pub(super) const CACHE_FIGURES: &[Measure] = &[
+    Measure::CachePromptTokens,
+    Measure::CachedTokens,
+    Measure::CacheHitRate,
+    Measure::DeviceCachedTokens,
+    Measure::HostCachedTokens,
+    Measure::StorageCachedTokens,
 ];
 
 /// The section "Goodput", if there are objectives.
@@ -34,14 +38,14 @@ pub(super) fn goodput(report: &Report<'_>) -> String {
     }
     let shown: Vec<String> =
         slos.iter().map(|slo| format!("{}:{}", slo.latency.name(), general(slo.ms))).collect();
-    let percent = |key: &str| value(report.figure(key).number().map(|share| share * 1e2).into());
+    let percent = |measure| value(report.figure(measure).number().map(|share| share * 1e2).into());
     let mut out = heading("Goodput");
     out += &line("SLOs (ms):", &shown.join(" "));
-    out += &line("Request goodput (req/s):", &value(report.figure("request_goodput")));
-    out += &line("SLO attainment (%):", &percent("slo_attainment"));
+    out += &line("Request goodput (req/s):", &value(report.figure(Measure::RequestGoodput)));
+    out += &line("SLO attainment (%):", &percent(Measure::SloAttainment));
     for slo in slos {
         let label = format!("{} SLO attainment (%):", slo.latency.name().to_uppercase());
-        out += &line(&label, &percent(slo.key()));
+        out += &line(&label, &percent(slo.measure()));
     }
     out
 }
@@ -51,29 +55,29 @@ pub(super) fn cache(report: &Report<'_>) -> String {
     if !report.metadata.cache_report {
         return String::new();
     }
-    let figure = |key: &str| report.figure(key);
-    let total = figure("total_cached_tokens").number().unwrap_or(0.0);
-    let some = |key: &str| figure(key).number().is_some_and(|n| n > 0.0);
+    let figure = |measure| report.figure(measure);
+    let total = figure(Measure::CachedTokens).number().unwrap_or(0.0);
+    let some = |measure| figure(measure).number().is_some_and(|n| n > 0.0);
     let mut tiers = Vec::new();
-    if figure("device_cached_tokens") != Figure::Absent && total > 0.0 {
-        tiers.push(("  Device:".to_owned(), figure("device_cached_tokens")));
-        tiers.push(("  Host:".to_owned(), figure("host_cached_tokens")));
-        if some("storage_cached_tokens") {
+    if figure(Measure::DeviceCachedTokens) != Figure::Absent && total > 0.0 {
+        tiers.push(("  Device:".to_owned(), figure(Measure::DeviceCachedTokens)));
+        tiers.push(("  Host:".to_owned(), figure(Measure::HostCachedTokens)));
+        if some(Measure::StorageCachedTokens) {
             let label = report.storage_backend.as_ref().map_or_else(
                 || "  Storage:".to_owned(),
                 |name| format!("  Storage ({}):", one_line(name)),
             );
-            tiers.push((label, figure("storage_cached_tokens")));
+            tiers.push((label, figure(Measure::StorageCachedTokens)));
         }
     }
     let percent = |label: &str, share: f64| format!("{label:<40} {share:.1}%\n");
     let mut out = heading("Cache Hit Details");
-    out += &line("Total prompt tokens:", &value(figure("cache_prompt_tokens")));
-    out += &line("Total cached tokens:", &value(figure("total_cached_tokens")));
+    out += &line("Total prompt tokens:", &value(figure(Measure::CachePromptTokens)));
+    out += &line("Total cached tokens:", &value(figure(Measure::CachedTokens)));
     for (label, tokens) in &tiers {
         out += &line(label, &value(*tokens));
     }
-    out += &percent("Cache hit rate:", figure("cache_hit_rate_pct").number().unwrap_or(0.0));
+    out += &percent("Cache hit rate:", figure(Measure::CacheHitRate).number().unwrap_or(0.0));
     for (label, tokens) in &tiers {
         out += &percent(label, tokens.number().unwrap_or(0.0) / total * 1e2);
     }
@@ -82,16 +86,16 @@ pub(super) fn cache(report: &Report<'_>) -> String {
 
 /// The object `cache_report` of the line, if it is asked for.
 pub(super) fn cache_report(report: &Report<'_>) -> Option<Value> {
-    let figure = |key: &str| number(report.figure(key));
-    let stored = Some(figure("storage_cached_tokens")).filter(|n| n.as_u64() != Some(0));
-    let rate = report.figure("cache_hit_rate_pct").number().unwrap_or(0.0);
+    let figure = |measure| number(report.figure(measure));
+    let stored = Some(figure(Measure::StorageCachedTokens)).filter(|n| n.as_u64() != Some(0));
+    let rate = report.figure(Measure::CacheHitRate).number().unwrap_or(0.0);
     report.metadata.cache_report.then(|| {
         json!({
-            "total_prompt_tokens": figure("cache_prompt_tokens"),
-            "total_cached_tokens": figure("total_cached_tokens"),
+            "total_prompt_tokens": figure(Measure::CachePromptTokens),
+            "total_cached_tokens": figure(Measure::CachedTokens),
             "cache_hit_rate_pct": (rate * 1e2).round() / 1e2,
-            "device_cached_tokens": figure("device_cached_tokens"),
-            "host_cached_tokens": figure("host_cached_tokens"),
+            "device_cached_tokens": figure(Measure::DeviceCachedTokens),
+            "host_cached_tokens": figure(Measure::HostCachedTokens),
             "storage_cached_tokens": stored,
             "storage_backend": report.storage_backend,
         })
@@ -134,9 +138,9 @@ pub(super) fn goodput_keys(report: &Report<'_>) -> Vec<(&'static str, Value)> {
     };
     vec![
         ("goodput_slos_ms", by_latency(&|slo| slo.ms.into())),
-        ("request_goodput", number(report.figure("request_goodput"))),
-        ("slo_attainment", number(report.figure("slo_attainment"))),
-        ("slo_attainment_by_metric", by_latency(&|slo| number(report.figure(slo.key())))),
+        ("request_goodput", number(report.figure(Measure::RequestGoodput))),
+        ("slo_attainment", number(report.figure(Measure::SloAttainment))),
+        ("slo_attainment_by_metric", by_latency(&|slo| number(report.figure(slo.measure())))),
     ]
 }
 

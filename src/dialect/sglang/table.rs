@@ -2,6 +2,9 @@
 
 use super::super::release::{ALL, Releases, Version, between, except, since, until};
 use super::{V0_4_1, V0_4_6, V0_5_1, V0_5_6, V0_5_8, V0_5_10, V0_5_15, V0_5_23, sections};
+use crate::analysis::measure::Measure::{self, Of};
+use crate::analysis::measure::Series::{E2e, Itl, Tpot, Ttft};
+use crate::analysis::measure::Statistic as S;
 use crate::analysis::metric::Figure;
 use crate::analysis::report::Report;
 use crate::dialect;
@@ -30,7 +33,7 @@ enum Row {
     /// A label and a fact of the run.
     Fact(&'static str, fn(&Report<'_>) -> String),
     /// A label and a figure: whole, or with two decimals.
-    Stat(&'static str, &'static str, When),
+    Stat(&'static str, Measure, When),
     /// Lines that depend on what was asked for, maybe none.
     Section(fn(&Report<'_>) -> String),
 }
@@ -57,60 +60,70 @@ const ROWS: &[(Releases, Row)] = &[
     (ALL, Fact("Traffic request rate:", rate)),
     (between(V0_4_1, V0_4_6), Fact("Max reqeuest concurrency:", limit)),
     (since(V0_5_1), Fact("Max request concurrency:", limit)),
-    (ALL, Stat("Successful requests:", "completed", Always)),
-    (ALL, Stat("Benchmark duration (s):", "duration", Always)),
-    (ALL, Stat("Total input tokens:", "total_input_tokens", Always)),
-    (since(V0_5_6), Stat("Total input text tokens:", "total_input_text_tokens", Always)),
+    (ALL, Stat("Successful requests:", Measure::Completed, Always)),
+    (ALL, Stat("Benchmark duration (s):", Measure::Duration, Always)),
+    (ALL, Stat("Total input tokens:", Measure::InputTokens, Always)),
+    (since(V0_5_6), Stat("Total input text tokens:", Measure::InputTextTokens, Always)),
     (
         between(V0_5_6, V0_5_6),
-        Stat("Total input vision tokens:", "total_input_vision_tokens", Always),
+        Stat("Total input vision tokens:", Measure::InputVisionTokens, Always),
     ),
-    (since(V0_5_8), Stat("Total input vision tokens:", "total_input_vision_tokens", Images)),
-    (ALL, Stat("Total generated tokens:", "total_output_tokens", Generates)),
-    (
-        ALL,
-        Stat("Total generated tokens (retokenized):", "total_output_tokens_retokenized", Generates),
-    ),
-    (ALL, Stat("Request throughput (req/s):", "request_throughput", Always)),
-    (ALL, Stat("Input token throughput (tok/s):", "input_throughput", Always)),
-    (ALL, Stat("Output token throughput (tok/s):", "output_throughput", Generates)),
+    (since(V0_5_8), Stat("Total input vision tokens:", Measure::InputVisionTokens, Images)),
+    (ALL, Stat("Total generated tokens:", Measure::OutputTokens, Generates)),
+    (ALL, Stat("Total generated tokens (retokenized):", Measure::RetokenizedTokens, Generates)),
+    (ALL, Stat("Request throughput (req/s):", Measure::RequestThroughput, Always)),
+    (ALL, Stat("Input token throughput (tok/s):", Measure::InputThroughput, Always)),
+    (ALL, Stat("Output token throughput (tok/s):", Measure::OutputThroughput, Generates)),
     (
         since(V0_5_6),
-        Stat("Peak output token throughput (tok/s):", "max_output_tokens_per_s", Generates),
+        Stat("Peak output token throughput (tok/s):", Measure::MaxOutputTokens, Generates),
     ),
-    (since(V0_5_6), Stat("Peak concurrent requests:", "max_concurrent_requests", Always)),
-    (since(V0_4_1), Stat("Total token throughput (tok/s):", "total_throughput", Generates)),
-    (since(V0_4_6), Stat("Concurrency:", "concurrency", Always)),
-    (since(V0_4_6), Stat("Accept length:", "accept_length", NotZero)),
+    (since(V0_5_6), Stat("Peak concurrent requests:", Measure::MaxConcurrentRequests, Always)),
+    (since(V0_4_1), Stat("Total token throughput (tok/s):", Measure::TotalThroughput, Generates)),
+    (since(V0_4_6), Stat("Concurrency:", Measure::Concurrency, Always)),
+    (since(V0_4_6), Stat("Accept length:", Measure::AcceptLength, NotZero)),
     (GOODPUT, Section(sections::goodput)),
     (ALL, Heading("End-to-End Latency", Always)),
-    (ALL, Stat("Mean E2E Latency (ms):", "mean_e2e_latency_ms", Always)),
-    (ALL, Stat("Median E2E Latency (ms):", "median_e2e_latency_ms", Always)),
-    (since(V0_5_8), Stat("P90 E2E Latency (ms):", "p90_e2e_latency_ms", Always)),
-    (since(V0_5_15), Stat("P95 E2E Latency (ms):", "p95_e2e_latency_ms", Always)),
-    (since(V0_5_8), Stat("P99 E2E Latency (ms):", "p99_e2e_latency_ms", Always)),
+    (ALL, Stat("Mean E2E Latency (ms):", Of(S::Mean, E2e), Always)),
+    (ALL, Stat("Median E2E Latency (ms):", Of(S::MEDIAN, E2e), Always)),
+    (since(V0_5_8), Stat("P90 E2E Latency (ms):", Of(S::P90, E2e), Always)),
+    (since(V0_5_15), Stat("P95 E2E Latency (ms):", Of(S::P95, E2e), Always)),
+    (since(V0_5_8), Stat("P99 E2E Latency (ms):", Of(S::P99, E2e), Always)),
     (ALL, Heading("Time to First Token", Generates)),
-    (ALL, Stat("Mean TTFT (ms):", "mean_ttft_ms", Generates)),
-    (ALL, Stat("Median TTFT (ms):", "median_ttft_ms", Generates)),
-    (since(V0_5_15), Stat("P90 TTFT (ms):", "p90_ttft_ms", Generates)),
-    (since(V0_5_15), Stat("P95 TTFT (ms):", "p95_ttft_ms", Generates)),
-    (ALL, Stat("P99 TTFT (ms):", "p99_ttft_ms", Generates)),
+    (ALL, Stat("Mean TTFT (ms):", Of(S::Mean, Ttft), Generates)),
+    (ALL, Stat("Median TTFT (ms):", Of(S::MEDIAN, Ttft), Generates)),
+    (since(V0_5_15), Stat("P90 TTFT (ms):", Of(S::P90, Ttft), Generates)),
+    (since(V0_5_15), Stat("P95 TTFT (ms):", Of(S::P95, Ttft), Generates)),
+    (ALL, Stat("P99 TTFT (ms):", Of(S::P99, Ttft), Generates)),
     (except(V0_4_6, V0_5_1), Heading("Time per Output Token (excl. 1st token)", Generates)),
-    (except(V0_4_6, V0_5_1), Stat("Mean TPOT (ms):", "mean_tpot_ms", Generates)),
-    (except(V0_4_6, V0_5_1), Stat("Median TPOT (ms):", "median_tpot_ms", Generates)),
-    (since(V0_5_15), Stat("P90 TPOT (ms):", "p90_tpot_ms", Generates)),
-    (since(V0_5_15), Stat("P95 TPOT (ms):", "p95_tpot_ms", Generates)),
-    (except(V0_4_6, V0_5_1), Stat("P99 TPOT (ms):", "p99_tpot_ms", Generates)),
+    (except(V0_4_6, V0_5_1), Stat("Mean TPOT (ms):", Of(S::Mean, Tpot), Generates)),
+    (except(V0_4_6, V0_5_1), Stat("Median TPOT (ms):", Of(S::MEDIAN, Tpot), Generates)),
+    (since(V0_5_15), Stat("P90 TPOT (ms):", Of(S::P90, Tpot), Generates)),
+    (since(V0_5_15), Stat("P95 TPOT (ms):", Of(S::P95, Tpot), Generates)),
+    (except(V0_4_6, V0_5_1), Stat("P99 TPOT (ms):", Of(S::P99, Tpot), Generates)),
     (until(V0_4_1), Heading("Inter-token Latency", Generates)),
     (since(V0_4_6), Heading("Inter-Token Latency", Generates)),
-    (ALL, Stat("Mean ITL (ms):", "mean_itl_ms", Generates)),
-    (ALL, Stat("Median ITL (ms):", "median_itl_ms", Generates)),
-    (since(V0_5_15), Stat("P90 ITL (ms):", "p90_itl_ms", Generates)),
-    (since(V0_4_6), Stat("P95 ITL (ms):", "p95_itl_ms", Generates)),
-    (ALL, Stat("P99 ITL (ms):", "p99_itl_ms", Generates)),
-    (since(V0_4_6), Stat("Max ITL (ms):", "max_itl_ms", Generates)),
+    (ALL, Stat("Mean ITL (ms):", Of(S::Mean, Itl), Generates)),
+    (ALL, Stat("Median ITL (ms):", Of(S::MEDIAN, Itl), Generates)),
+    (since(V0_5_15), Stat("P90 ITL (ms):", Of(S::P90, Itl), Generates)),
+    (since(V0_4_6), Stat("P95 ITL (ms):", Of(S::P95, Itl), Generates)),
+    (ALL, Stat("P99 ITL (ms):", Of(S::P99, Itl), Generates)),
+    (since(V0_4_6), Stat("Max ITL (ms):", Of(S::Max, Itl), Generates)),
     (CACHE, Section(sections::cache)),
 ];
+
+/// The rows of `version`.
+fn rows(version: Version) -> impl Iterator<Item = Row> {
+    ROWS.iter().filter(move |(releases, _)| releases.contain(version)).map(|(_, row)| *row)
+}
+
+/// The measures of the rows of `version`.
+pub(super) fn measures(version: Version) -> impl Iterator<Item = Measure> {
+    rows(version).filter_map(|row| match row {
+        Stat(_, measure, _) => Some(measure),
+        Heading(..) | Fact(..) | Section(_) => None,
+    })
+}
 
 /// The rate as Python prints it.
 fn rate(report: &Report<'_>) -> String {
@@ -134,8 +147,8 @@ pub(super) fn render(report: &Report<'_>, version: Version) -> String {
         Images => ["image", "mmmu"].contains(&report.metadata.dataset_name.as_str()),
         NotZero => figure.number().is_some_and(|x| x != 0.0),
     };
-    for (_, row) in ROWS.iter().filter(|(releases, _)| releases.contain(version)) {
-        let (label, value) = match *row {
+    for row in rows(version) {
+        let (label, value) = match row {
             Heading(text, when) => {
                 if shown(when, Figure::Absent) {
                     out += &heading(text);
@@ -147,8 +160,8 @@ pub(super) fn render(report: &Report<'_>, version: Version) -> String {
                 continue;
             }
             Fact(label, fact) => (label, fact(report)),
-            Stat(label, key, when) => {
-                let figure = report.figure(key);
+            Stat(label, measure, when) => {
+                let figure = report.figure(measure);
                 if !shown(when, figure) {
                     continue;
                 }
