@@ -17,32 +17,58 @@ use crate::sys;
 const IDLE_MARGIN: Duration = Duration::from_millis(500);
 
 /// A request and what has arrived of its response; with the rounds before it, if it is part of a conversation.
+///
+/// There is one for each stream of the load, so it holds what a request needs while it is under way, and no more:
+/// its record is made when its round ends.
 #[derive(Debug)]
 pub(super) struct InFlight {
     /// What is sent.
     pub(super) request: PlannedRequest,
-    /// What is known so far.
-    pub(super) record: RequestRecord,
-    /// When the client took it up, for this attempt.
-    pub(super) begun: Duration,
     response: Response,
-    /// When its round was taken up, at the first attempt.
-    taken_up: Duration,
-    /// When this attempt was sent first, if a kept connection lost it.
-    lost: Option<Duration>,
-    /// When the server wants to be asked again.
-    retry_after: Option<String>,
+    /// The memory of all that is kept of it.
+    charge: Charge,
+    /// Round of its conversation, from 0.
+    pub(super) round: usize,
+    /// Index of the server that it is sent to.
+    pub(super) endpoint: usize,
+    /// Number of this attempt, from 1.
+    pub(super) attempts: u32,
     /// Whether the connection can be used again after the response.
     keep_alive: bool,
-    /// How long the server keeps it open without a request, if it says so.
+    /// How long the server keeps the connection open without a request, if it says so.
     idle: Option<Duration>,
+    /// When its round could be sent.
+    released: Duration,
+    /// When its round was taken up, at the first attempt.
+    taken_up: Duration,
+    /// When the client took it up, for this attempt.
+    pub(super) begun: Duration,
+    /// When it was handed to an open connection.
+    pub(super) sent: Option<Duration>,
+    /// How long it waited for its connection to be opened.
+    pub(super) connect: Option<Duration>,
+    /// When the response head arrived.
+    pub(super) headers: Option<Duration>,
+    /// The attempts and rounds before; most requests have none.
+    history: Option<Box<History>>,
+}
+
+/// The attempts of a round and the rounds of a conversation that came before.
+#[derive(Debug, Default)]
+struct History {
+    /// When this attempt was sent first, if a kept connection lost it.
+    lost: Option<Duration>,
+    /// When the first attempt was sent, if there were several.
+    first_sent: Option<Duration>,
+    /// The time that kept connections lost, over all attempts.
+    resent: Option<Duration>,
+    /// When the server wants to be asked again, in its own form.
+    retry_after: Option<String>,
     /// The messages of the conversation so far.
     said: Vec<Value>,
     /// The records of the rounds before.
-    pub(super) earlier: Vec<RequestRecord>,
-    /// The memory of all that is kept of it.
-    pub(super) charge: Charge,
-    /// The part of that for rounds that have ended, in bytes.
+    earlier: Vec<RequestRecord>,
+    /// The memory of these records, in bytes.
     settled: usize,
 }
 
@@ -90,28 +116,26 @@ impl InFlight {
         begun: Duration,
         charge: Charge,
     ) -> Self {
-        let mut record = RequestRecord::unsent(&request);
-        record.endpoint = endpoint;
-        record.released = released;
-        let said = request
-            .conversation
-            .as_ref()
-            .and_then(|conversation| conversation.rounds.first().cloned())
-            .unwrap_or_default();
+        let history = request.conversation.as_ref().map(|conversation| {
+            let said = conversation.rounds.first().cloned().unwrap_or_default();
+            Box::new(History { said, ..History::default() })
+        });
         Self {
             request,
-            record,
-            begun,
-            taken_up: begun,
-            lost: None,
-            retry_after: None,
             response: Response::Awaited,
+            charge,
+            round: 0,
+            endpoint,
+            attempts: 1,
             keep_alive: false,
             idle: None,
-            said,
-            earlier: Vec::new(),
-            charge,
-            settled: 0,
+            released,
+            taken_up: begun,
+            begun,
+            sent: None,
+            connect: None,
+            headers: None,
+            history,
         }
     }
 
@@ -123,12 +147,12 @@ impl InFlight {
         }
     }
 
-    /// Has what a read needs of it fetched.
+    /// Prefetches what a read needs of it.
     pub(super) fn prefetch(&self) {
         sys::prefetch(&self.response);
     }
 
-    /// Has fetched what that leads to.
+    /// Prefetches what that leads to.
     pub(super) fn prefetch_further(&self) {
         if let Response::Good(collector) = &self.response {
             collector.prefetch_further();
@@ -175,14 +199,15 @@ impl InFlight {
     ) -> Result<(u64, Step), Failure> {
         match (part, &mut self.response) {
             (Part::Head(head), _) => {
-                self.record.headers = Some(at);
+                self.headers = Some(at);
                 self.head(&head, endpoint);
                 Ok((0, Step::Open))
             }
             (Part::Body(bytes), Response::Good(collector)) => {
                 let tokens = collector.chunk(bytes, at)?;
                 let (asked, held) = (self.request.output_len, collector.held());
-                afford(&mut self.charge, self.settled, held, asked, collector)?;
+                let settled = settled(self.history.as_deref());
+                afford(&mut self.charge, settled, held, asked, collector)?;
                 Ok((tokens, Step::Open))
             }
             (Part::Body(bytes), Response::Refused(failure, body)) => {
@@ -194,7 +219,8 @@ impl InFlight {
             (Part::End, Response::Good(collector)) => {
                 if collector.held() > LARGE {
                     let (asked, held) = (self.request.output_len, collector.held() * 2);
-                    afford(&mut self.charge, self.settled, held, asked, collector)?;
+                    let settled = settled(self.history.as_deref());
+                    afford(&mut self.charge, settled, held, asked, collector)?;
                 }
                 collector.finish(at)?;
                 Ok((0, Step::Ended))
@@ -208,7 +234,9 @@ impl InFlight {
         self.keep_alive = head.keep_alive;
         self.idle = head.idle;
         if head.status != 200 {
-            self.retry_after.clone_from(&head.retry_after);
+            if head.retry_after.is_some() {
+                self.history.get_or_insert_default().retry_after.clone_from(&head.retry_after);
+            }
             let message = format!("HTTP status {} {}", head.status, head.reason);
             let failure = Failure {
                 status: Some(head.status),
@@ -273,7 +301,7 @@ impl InFlight {
     fn phase(&self) -> Phase {
         match &self.response {
             Response::Good(collector) => collector.phase(),
-            _ if self.record.sent.is_some() => Phase::Headers,
+            _ if self.sent.is_some() => Phase::Headers,
             _ => Phase::Connect,
         }
     }
@@ -287,31 +315,43 @@ impl InFlight {
         Waiting {
             taken_up: self.taken_up,
             begun: self.begun,
-            sent: self.record.sent,
+            sent: self.sent,
             event,
             output: self.events() > 0,
         }
     }
 
-    /// Settles the record of this round, which ended at `now` at the latest.
-    pub(super) fn settle(&mut self, result: Result<(), Failure>, now: Duration) {
+    /// Makes the record of this round, which ended at `now` at the latest.
+    pub(super) fn settle(&mut self, result: Result<(), Failure>, now: Duration) -> RequestRecord {
+        let history = self.history.as_deref();
+        let mut record = RequestRecord {
+            round: self.round,
+            endpoint: self.endpoint,
+            released: self.released,
+            sent: Some(self.sent.unwrap_or(self.begun)),
+            attempts: self.attempts,
+            first_sent: history.and_then(|history| history.first_sent),
+            resent: history.and_then(|history| history.resent),
+            connect: self.connect,
+            headers: self.headers,
+            ..RequestRecord::unsent(&self.request)
+        };
         if let Response::Good(collector) = std::mem::replace(&mut self.response, Response::Awaited)
         {
-            collector.store(&mut self.record);
+            collector.store(&mut record);
         }
-        self.record.outcome = match result {
+        record.outcome = match result {
             Ok(()) => Outcome::Completed,
             Err(failure) => {
-                self.record.output_tokens = None;
+                record.output_tokens = None;
                 // It lasted until it was known to have failed, which may be long after the last event.
-                self.record.done = Some(now);
+                record.done = Some(now);
                 Outcome::Failed(failure)
             }
         };
-        self.record.sent.get_or_insert(self.begun);
-        self.record.done.get_or_insert(now);
-        self.settled += self.record.heap();
-        self.charge.settle(self.settled as u64);
+        record.done.get_or_insert(now);
+        self.charge.settle((settled(history) + record.heap()) as u64);
+        record
     }
 
     /// When its round was taken up, at the first attempt.
@@ -319,72 +359,94 @@ impl InFlight {
         self.taken_up
     }
 
-    /// When the server wants to be asked again, in its words.
+    /// When the server wants to be asked again, in its own form.
     pub(super) fn retry_after(&self) -> Option<&str> {
-        self.retry_after.as_deref()
+        self.history.as_ref()?.retry_after.as_deref()
     }
 
-    /// Makes ready for another attempt.
+    /// Prepares another attempt.
     pub(super) fn again(&mut self) {
-        let record = &mut self.record;
-        record.attempts += 1;
-        let first = self.lost.take().or(record.sent).unwrap_or(self.begun);
-        record.first_sent.get_or_insert(first);
-        (record.sent, record.connect, record.headers) = (None, None, None);
+        let history = self.history.get_or_insert_default();
+        let first = history.lost.take().or(self.sent).unwrap_or(self.begun);
+        history.first_sent.get_or_insert(first);
+        history.retry_after = None;
+        self.attempts += 1;
+        (self.sent, self.connect, self.headers) = (None, None, None);
         self.response = Response::Awaited;
-        self.retry_after = None;
         self.keep_alive = false;
     }
 
-    /// Makes ready to be sent once more, at `now`, since a kept connection lost it before any answer.
+    /// Prepares another send, at `now`, since a kept connection lost the request before any answer.
     pub(super) fn resend(&mut self, now: Duration) {
-        let record = &mut self.record;
-        let sent = record.sent.take().unwrap_or(self.begun);
+        let sent = self.sent.take().unwrap_or(self.begun);
+        let history = self.history.get_or_insert_default();
         let cost = now.saturating_sub(sent);
-        record.resent = Some(record.resent.unwrap_or_default() + cost);
-        self.lost = Some(sent);
+        history.resent = Some(history.resent.unwrap_or_default() + cost);
+        history.lost = Some(sent);
         self.begun = now;
     }
 
     /// Whether this attempt was lost by a kept connection, and is sent once more.
     pub(super) fn is_resent(&self) -> bool {
-        self.lost.is_some()
+        self.history.as_ref().is_some_and(|history| history.lost.is_some())
     }
 
-    /// Settles the record of a round that is given up at `now`.
-    pub(super) fn cancel(&mut self, now: Duration) {
+    /// Makes the record of a round that is given up at `now`.
+    pub(super) fn cancel(&mut self, now: Duration) -> RequestRecord {
         let phase = self.phase();
-        self.settle(Ok(()), now);
-        self.record.output_tokens = None;
+        let mut record = self.settle(Ok(()), now);
+        record.output_tokens = None;
         // What came until then is no end.
-        self.record.done = Some(now);
-        self.record.outcome = Outcome::Cancelled(phase);
+        record.done = Some(now);
+        record.outcome = Outcome::Cancelled(phase);
+        record
     }
 
-    /// Goes on to the next round, if there is one: its body is made from the answers so far.
+    /// Goes on to the next round, whose body is made from the answers so far; `record` is that of the round that ended.
+    /// Returns it if that was the last round.
     ///
     /// A round that failed does not end the conversation: the next one follows an empty answer.
-    pub(super) fn next_round(&mut self, now: Duration) -> bool {
-        let Some(conversation) = self.request.conversation.clone() else { return false };
-        let round = self.record.round + 1;
-        let Some(messages) = conversation.rounds.get(round) else { return false };
-        let answer = if self.record.completed() { self.record.text.as_str() } else { "" };
-        self.said.push(json!({"role": "assistant", "content": answer}));
-        self.said.extend(messages.iter().cloned());
-        self.request.due = self.record.done.unwrap_or(self.request.due);
-        self.request.body = (conversation.encode)(self.said.clone());
-        let mut record = RequestRecord::unsent(&self.request);
-        record.round = round;
-        record.endpoint = self.record.endpoint;
-        record.released = self.request.due;
-        self.earlier.push(std::mem::replace(&mut self.record, record));
-        (self.begun, self.taken_up, self.lost) = (now, now, None);
+    pub(super) fn next_round(
+        &mut self,
+        record: RequestRecord,
+        now: Duration,
+    ) -> Option<RequestRecord> {
+        let round = self.round + 1;
+        let conversation = self.request.conversation.clone();
+        let next = conversation
+            .as_deref()
+            .and_then(|conversation| Some((conversation, conversation.rounds.get(round)?)));
+        let Some((conversation, messages)) = next else { return Some(record) };
+        let history = self.history.get_or_insert_default();
+        let answer = if record.completed() { record.text.as_str() } else { "" };
+        history.said.push(json!({"role": "assistant", "content": answer}));
+        history.said.extend(messages.iter().cloned());
+        self.request.due = record.done.unwrap_or(self.request.due);
+        self.request.body = (conversation.encode)(history.said.clone());
+        history.settled += record.heap();
+        history.earlier.push(record);
+        (history.lost, history.first_sent, history.resent) = (None, None, None);
+        history.retry_after = None;
+        (self.round, self.released, self.attempts) = (round, self.request.due, 1);
+        (self.begun, self.taken_up) = (now, now);
+        (self.sent, self.connect, self.headers) = (None, None, None);
         self.keep_alive = false;
-        true
+        None
+    }
+
+    /// The records of the rounds before the last one, and the memory of all of its rounds.
+    pub(super) fn into_earlier(self) -> (Vec<RequestRecord>, Charge) {
+        (self.history.map_or_else(Vec::new, |history| history.earlier), self.charge)
     }
 }
 
-/// Has memory for `held` bytes of an answer to a request for `asked` tokens, beside what rounds before it keep.
+/// The memory of the rounds that have ended, in bytes.
+#[inline]
+fn settled(history: Option<&History>) -> usize {
+    history.map_or(0, |history| history.settled)
+}
+
+/// Takes memory for `held` bytes of an answer to a request for `asked` tokens, beside what rounds before it keep.
 ///
 /// # Errors
 /// If there is none left for an answer of that length, of which the beginning alone is kept then.
@@ -418,4 +480,15 @@ fn afford(
 fn refused(failure: &Failure, body: &[u8]) -> Failure {
     let excerpt = String::from_utf8_lossy(body).trim().to_owned();
     Failure { excerpt: Some(excerpt).filter(|text| !text.is_empty()), ..failure.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_takes_little_memory() {
+        // Eight thousand of them are open at once.
+        assert!(size_of::<InFlight>() <= 848, "{}", size_of::<InFlight>());
+    }
 }

@@ -48,18 +48,26 @@ pub struct Collector {
     form: Form,
     /// What the head declares the body to be.
     declared: Framing,
-    /// How the head says that it is encoded.
-    encoding: Option<Box<str>>,
     expect: Expect,
     sse: sse::Reader,
     /// Whether the body holds anything at all.
     any: bool,
     /// The body so far; of a stream only the beginning, as long as it has no event.
     body: Vec<u8>,
-    lines: Lines,
+    /// What most responses have nothing of.
+    unusual: Option<Box<Unusual>>,
     /// Output tokens after the last chunk.
     tokens: u64,
     seen: Seen,
+}
+
+/// What is known of a body that is not a stream of events as it stands.
+#[derive(Default)]
+struct Unusual {
+    /// How the head says that the body is encoded.
+    encoding: Option<Box<str>>,
+    /// Whether the body is lines of JSON.
+    lines: Lines,
 }
 
 /// How the body is read, by its first bytes.
@@ -85,12 +93,11 @@ impl Collector {
         Self {
             form: Form::Unknown,
             declared,
-            encoding: None,
             expect,
             sse: sse::Reader::default(),
             any: false,
             body: Vec::new(),
-            lines: Lines::default(),
+            unusual: None,
             tokens: 0,
             seen: Seen::new(decoder),
         }
@@ -116,7 +123,9 @@ impl Collector {
     /// write there that it is not, or a character set.
     #[must_use]
     pub fn encoded(mut self, encoding: Option<&str>) -> Self {
-        self.encoding = encoding.map(Box::from);
+        if let Some(encoding) = encoding {
+            self.unusual.get_or_insert_default().encoding = Some(encoding.into());
+        }
         self
     }
 
@@ -166,7 +175,8 @@ impl Collector {
             let body = std::mem::take(&mut self.body);
             return self.read(&body, at);
         }
-        let Some((end, came)) = self.lines.look(&self.body, start, at) else { return Ok(0) };
+        let lines = &mut self.unusual.get_or_insert_default().lines;
+        let Some((end, came)) = lines.look(&self.body, start, at) else { return Ok(0) };
         self.form = Form::Events;
         let body = std::mem::take(&mut self.body);
         Ok(self.read(&body[..end], came)? + self.read(&body[end..], at)?)
@@ -178,7 +188,8 @@ impl Collector {
             let what = format!("the response is encoded as {how}, which was not asked for");
             Err(malformed(what, Phase::FirstToken))
         };
-        match (opening, &self.encoding) {
+        let encoding = self.unusual.as_ref().and_then(|unusual| unusual.encoding.as_deref());
+        match (opening, encoding) {
             (Opening::Events, _) => Ok(Form::Events),
             (Opening::Compressed(how), None) => encoded(how),
             (Opening::Compressed(_) | Opening::Other, Some(how)) => encoded(how),
@@ -217,7 +228,7 @@ impl Collector {
             FailureKind::NoTokens => {
                 // The server's own words, whatever they are.
                 let has_events = self.form == Form::Events && seen.last.is_some();
-                let words = if has_events { &seen.unread } else { &self.body };
+                let words = if has_events { &*seen.unread } else { &self.body };
                 let words = &words[..words.len().min(Failure::EXCERPT)];
                 let excerpt = String::from_utf8_lossy(words).trim().to_owned();
                 Failure { excerpt: Some(excerpt).filter(|text| !text.is_empty()), ..failure }
@@ -253,7 +264,7 @@ impl Collector {
         record.other_texts = others.into_iter().map(Completion::into_text).collect();
     }
 
-    /// Has the memory fetched that the next chunk needs, beyond what lies in here.
+    /// Prefetches the memory that the next chunk needs, beyond what lies in here.
     pub fn prefetch_further(&self) {
         self.seen.completions.first.prefetch();
         self.seen.events.prefetch();

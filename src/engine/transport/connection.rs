@@ -32,21 +32,31 @@ pub struct Tls {
 }
 
 /// A connection that never blocks.
+///
+/// There is one for each stream of the load: what only its opening needs, or few connections, lies elsewhere.
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
     tls: Option<Box<ClientConnection>>,
-    tunnel: Option<Box<Tunnel>>,
+    /// What opening it needs, until [`Self::took`].
+    setup: Option<Box<Setup>>,
     stage: Stage,
-    /// When it was begun to be opened.
-    begun: Instant,
-    took: Took,
-    outgoing: Outgoing,
-    /// What the next read is to find, known from the one before.
-    next: Option<io::Result<Arrived>>,
+    /// What the kernel did not take at once.
+    outgoing: Option<Box<Outgoing>>,
+    /// What the next read is to find, known from the one before; with TLS only.
+    next: Option<Box<io::Result<Arrived>>>,
     /// Whether bytes came since the last send that TLS kept to itself: they may be a part of an answer.
     kept_by_tls: bool,
     http: Http,
+}
+
+/// A connection that is being opened.
+#[derive(Debug)]
+struct Setup {
+    tunnel: Option<Tunnel>,
+    /// When that was begun.
+    begun: Instant,
+    took: Took,
 }
 
 /// Reads the responses, and for HTTP/2 makes the requests.
@@ -103,12 +113,28 @@ impl Outgoing {
 
     /// Adds frames, which are never together with a body.
     fn add(&mut self, frames: Vec<u8>) {
-        if self.left() == 0 {
-            *self = Self { head: frames, ..Self::default() };
-        } else {
-            self.head.drain(..std::mem::take(&mut self.taken));
-            self.head.extend(frames);
+        self.head.drain(..std::mem::take(&mut self.taken));
+        self.head.extend(frames);
+    }
+
+    /// Sends as much as the kernel takes now.
+    fn write(&mut self, socket: &mut Socket) -> io::Result<()> {
+        while self.left() > 0 {
+            let head = self.head.get(self.taken..).unwrap_or(&[]);
+            let body = &self.body[self.taken.saturating_sub(self.head.len())..];
+            match socket.send(&[IoSlice::new(head), IoSlice::new(body)]) {
+                Ok(n) => self.taken += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_wait(&error) => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(())
+    }
+
+    /// What is left, if anything is.
+    fn rest(self) -> Option<Box<Self>> {
+        (self.left() > 0).then(|| Box::new(self))
     }
 }
 
@@ -168,12 +194,12 @@ impl Connection {
                 tls.set_buffer_limit(None);
                 Box::new(tls)
             });
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = None;
         let http = match version {
             Version::Http1 => Http::One(http1::Reader::default()),
             Version::Http2 => {
                 let mut client = Box::new(http2::Client::new()?);
-                outgoing.add(client.take_outgoing());
+                outgoing = Outgoing { head: client.take_outgoing(), ..Outgoing::default() }.rest();
                 Http::Two(client)
             }
         };
@@ -183,10 +209,12 @@ impl Connection {
         Ok(Self {
             socket,
             tls,
-            tunnel: endpoint.tunnel.clone().map(Box::new),
+            setup: Some(Box::new(Setup {
+                tunnel: endpoint.tunnel.clone(),
+                begun,
+                took: Took::default(),
+            })),
             stage: Stage::Connecting,
-            begun,
-            took: Took::default(),
             outgoing,
             next: None,
             kept_by_tls: false,
@@ -197,7 +225,7 @@ impl Connection {
     /// Goes on opening.
     ///
     /// # Errors
-    /// If the server can not be reached, TLS fails, or HTTP/2 was to be spoken and is not.
+    /// If the server cannot be reached, TLS fails, or HTTP/2 was to be spoken and is not.
     pub fn go_on(&mut self) -> io::Result<Opening> {
         if self.stage == Stage::Connecting {
             match self.socket.connected() {
@@ -207,13 +235,15 @@ impl Connection {
             self.stage = Stage::Tunnelling;
         }
         if self.stage == Stage::Tunnelling {
-            if let Some(tunnel) = &mut self.tunnel
-                && !tunnel.go_on(&mut Wire { socket: &mut self.socket })?
-            {
-                return Ok(Opening::Waiting);
+            if let Some(setup) = &mut self.setup {
+                if let Some(tunnel) = &mut setup.tunnel
+                    && !tunnel.go_on(&mut Wire { socket: &mut self.socket })?
+                {
+                    return Ok(Opening::Waiting);
+                }
+                setup.tunnel = None;
+                setup.took.connect = setup.begun.elapsed();
             }
-            self.tunnel = None;
-            self.took.connect = self.begun.elapsed();
             self.stage = if self.tls.is_some() { Stage::Greeting } else { self.agreed() };
         }
         if let (Stage::Greeting, Some(tls)) = (self.stage, &mut self.tls) {
@@ -221,7 +251,10 @@ impl Connection {
                 return Ok(Opening::Waiting);
             }
             self.stage = self.agreed();
-            self.took.tls = Some(self.begun.elapsed().saturating_sub(self.took.connect));
+            if let Some(setup) = &mut self.setup {
+                let took = &mut setup.took;
+                took.tls = Some(setup.begun.elapsed().saturating_sub(took.connect));
+            }
             // What is left of the client's part. Should that fail, the first read tells why.
             let _ = self.flush();
         }
@@ -272,9 +305,9 @@ impl Connection {
         self.socket.disorder()
     }
 
-    /// Time since it was begun to be opened.
+    /// How long it has been opened for; zero once it is open.
     pub fn age(&self) -> Duration {
-        self.begun.elapsed()
+        self.setup.as_ref().map_or(Duration::ZERO, |setup| setup.begun.elapsed())
     }
 
     /// Whether the server was reached, and TLS is not agreed on.
@@ -282,9 +315,9 @@ impl Connection {
         self.stage == Stage::Greeting
     }
 
-    /// How long opening took, once it is open.
-    pub fn took(&self) -> Took {
-        self.took
+    /// How long opening took, once it is open; to be asked once.
+    pub fn took(&mut self) -> Took {
+        self.setup.take().map_or_else(Took::default, |setup| setup.took)
     }
 
     /// The version of HTTP that is spoken.
@@ -317,12 +350,17 @@ impl Connection {
                     tls.writer().write_all(&head)?;
                     tls.writer().write_all(&body)?;
                 } else {
-                    self.outgoing = Outgoing { head, body, taken: 0 };
+                    // The plan keeps the body; this connection need not.
+                    let mut out = Outgoing { head, body, taken: 0 };
+                    let sent = out.write(&mut self.socket);
+                    self.outgoing = out.rest();
+                    return sent;
                 }
             }
             (RequestHead::Http2(head), Http::Two(client)) => {
                 client.send(*head, body)?;
-                self.outgoing.add(client.take_outgoing());
+                let frames = client.take_outgoing();
+                self.queue(frames);
             }
             (RequestHead::Http2(_), Http::One(_)) => {
                 return Err(io::Error::other("the request is not for this version of HTTP"));
@@ -358,8 +396,9 @@ impl Connection {
         let fed = client.feed(bytes, on)?;
         let frames = client.take_outgoing();
         if !frames.is_empty() {
-            self.outgoing.add(frames);
-            if self.outgoing.left() > client.most_outgoing() {
+            let most = client.most_outgoing();
+            self.queue(frames);
+            if self.outgoing.as_ref().is_some_and(|out| out.left() > most) {
                 let why = "the server does not read what it has this client answer".to_owned();
                 return Ok(Fed::Cut { why, unread: false });
             }
@@ -392,33 +431,31 @@ impl Connection {
                         result => result?,
                     };
                 }
-                if self.outgoing.left() == 0 {
-                    return Ok(());
-                }
                 // Frames of HTTP/2. They wait here and not within TLS, where nobody can tell how many they are.
-                let out = std::mem::take(&mut self.outgoing);
+                let Some(out) = self.outgoing.take() else { return Ok(()) };
                 tls.writer().write_all(&out.head[out.taken..])?;
             }
         }
-        let out = &mut self.outgoing;
-        while out.left() > 0 {
-            let head = out.head.get(out.taken..).unwrap_or(&[]);
-            let body = &out.body[out.taken.saturating_sub(out.head.len())..];
-            match self.socket.send(&[IoSlice::new(head), IoSlice::new(body)]) {
-                Ok(n) => out.taken += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_wait(&error) => return Ok(()),
-                Err(error) => return Err(error),
+        if let Some(out) = &mut self.outgoing {
+            out.write(&mut self.socket)?;
+            if out.left() == 0 {
+                self.outgoing = None;
             }
         }
-        // The plan keeps the body; this connection need not.
-        self.outgoing = Outgoing::default();
         Ok(())
+    }
+
+    /// Adds frames of HTTP/2 to what is left to send.
+    fn queue(&mut self, frames: Vec<u8>) {
+        match &mut self.outgoing {
+            Some(out) => out.add(frames),
+            none => *none = Outgoing { head: frames, ..Outgoing::default() }.rest(),
+        }
     }
 
     /// Whether a part of the request is still to be sent.
     pub fn is_sending(&self) -> bool {
-        self.outgoing.left() > 0 || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+        self.outgoing.is_some() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
     /// Reads what has arrived into `buffer`; `control` is scratch space.
@@ -427,7 +464,7 @@ impl Connection {
     /// If the connection is broken.
     pub fn receive(&mut self, buffer: &mut [u8], control: &mut [u8]) -> io::Result<Arrived> {
         if let Some(next) = self.next.take() {
-            return next;
+            return *next;
         }
         // What TLS keeps of a record that is not complete comes out together with what completes it:
         // so more can come out than goes in, and there is room for it.
@@ -454,14 +491,14 @@ impl Connection {
         }
         let (len, end) = decrypt(tls, &arriving[..len], plain);
         if tls.wants_write() {
-            // An answer to a change of keys, or an alert. What has arrived counts even if it can not be sent.
+            // An answer to a change of keys, or an alert. What has arrived counts even if it cannot be sent.
             let _ = self.flush();
         }
         self.kept_by_tls |= len == 0 && end.is_none();
         match end {
             Some(end) if len == 0 => end,
             Some(end) => {
-                self.next = Some(end);
+                self.next = Some(Box::new(end));
                 Ok(Arrived::Bytes { len, stamp, more: true })
             }
             None => Ok(Arrived::Bytes { len, stamp, more }),
@@ -490,14 +527,14 @@ impl Connection {
                 Ok(Arrived::Bytes { len: 0, .. }) => {}
                 Ok(Arrived::Bytes { .. }) => return true,
                 end => {
-                    self.next = Some(end);
+                    self.next = Some(Box::new(end));
                     return false;
                 }
             }
         }
     }
 
-    /// Whether an idle connection can not be used any more; `buffer` and `control` are scratch space.
+    /// Whether an idle connection cannot be used any more; `buffer` and `control` are scratch space.
     pub fn is_spent(&mut self, buffer: &mut [u8], control: &mut [u8]) -> bool {
         if self.next.is_some() {
             return true;

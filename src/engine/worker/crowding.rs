@@ -51,17 +51,16 @@ impl Crowd {
     /// The request over `links[key]` is about to end: what that says of the first that waits.
     fn ended(&mut self, key: usize, links: &Slab<Link>) {
         let Some(link) = links.get(key) else { return };
-        let Some(sent) = link.in_flight.as_ref().and_then(|in_flight| in_flight.record.sent) else {
+        let Some(sent) = link.in_flight.as_ref().and_then(|in_flight| in_flight.sent) else {
             return;
         };
         while let Some(&(first, since)) = self.waiting.front() {
             let new = links.get(first).filter(|link| !link.is_reused);
             let in_flight = new.and_then(|link| link.in_flight.as_ref());
-            let record =
-                in_flight.map(|in_flight| &in_flight.record).filter(|r| r.sent == Some(since));
-            let headers = record.and_then(|record| record.headers);
+            let in_flight = in_flight.filter(|in_flight| in_flight.sent == Some(since));
+            let headers = in_flight.and_then(|in_flight| in_flight.headers);
             let is_unanswered = new.is_some_and(|link| link.connection.is_unanswered());
-            if record.is_none() || headers.is_some() || !is_unanswered {
+            if in_flight.is_none() || headers.is_some() || !is_unanswered {
                 if let (Some(headers), Some((before, freed))) = (headers, self.freed)
                     && self.overtaken - before <= SOON
                     && headers.saturating_sub(freed) * 2 <= freed.saturating_sub(since)

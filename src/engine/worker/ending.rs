@@ -29,8 +29,9 @@ impl Worker {
         };
         let Some(mut in_flight) = kept else { return };
         let now = self.clock.now();
-        self.settle(&mut in_flight, result, now);
-        if !self.shared.options.stop.is_draining() && in_flight.next_round(self.clock.now()) {
+        let record = self.settle(&mut in_flight, result, now);
+        let last = self.next_round(&mut in_flight, record);
+        let Some(record) = last else {
             self.shared.progress.sent();
             if let Some(link) = self.links.get_mut(key).filter(|_| keep) {
                 link.in_flight = Some(in_flight);
@@ -41,62 +42,71 @@ impl Worker {
                 self.conclude(in_flight, &failure);
             }
             return;
-        }
+        };
         if keep {
             self.keep(key, now);
         }
-        self.leave(in_flight, now);
+        self.leave(in_flight, record, now);
     }
 
-    /// Ends a conversation whose server can not be reached, with a record for each round that is left.
+    /// Goes on to the next round; returns `record`, that of the round before, if there is none or the run is to end.
+    fn next_round(&self, in_flight: &mut InFlight, record: RequestRecord) -> Option<RequestRecord> {
+        if self.shared.options.stop.is_draining() {
+            return Some(record);
+        }
+        in_flight.next_round(record, self.clock.now())
+    }
+
+    /// Ends a conversation whose server cannot be reached, with a record for each round that is left.
     pub(super) fn conclude(&mut self, in_flight: Box<InFlight>, failure: &Failure) {
         let Some(mut in_flight) = self.keep_for_later(in_flight, failure) else { return };
-        let mut now = self.clock.now();
-        self.settle(&mut in_flight, Err(failure.clone()), now);
-        while !self.shared.options.stop.is_draining() && in_flight.next_round(now) {
+        loop {
+            let now = self.clock.now();
+            let record = self.settle(&mut in_flight, Err(failure.clone()), now);
+            if let Some(record) = self.next_round(&mut in_flight, record) {
+                self.leave(in_flight, record, now);
+                return;
+            }
             self.shared.progress.sent();
-            now = self.clock.now();
-            self.settle(&mut in_flight, Err(failure.clone()), now);
         }
-        self.leave(in_flight, now);
     }
 
     /// Gives up the round on a connection, since the run is to end.
     pub(super) fn cancel(&mut self, key: usize) {
         let Some(mut link) = self.links.try_remove(key) else { return };
-        let Some(mut in_flight) = link.in_flight.take() else { return };
-        let now = self.clock.now();
-        self.give_up(&mut in_flight, now);
-        self.leave(in_flight, now);
+        let Some(in_flight) = link.in_flight.take() else { return };
+        self.give_up(in_flight, self.clock.now());
     }
 
-    /// Settles a round that is given up.
-    pub(super) fn give_up(&self, in_flight: &mut InFlight, now: Duration) {
-        in_flight.cancel(now);
-        self.tell_end(in_flight);
+    /// Gives up a round, and the rounds after it.
+    pub(super) fn give_up(&mut self, mut in_flight: Box<InFlight>, now: Duration) {
+        let record = in_flight.cancel(now);
+        self.report_end(&record);
+        self.leave(in_flight, record, now);
     }
 
-    pub(super) fn settle(
+    /// Makes the record of a round that ended with `result`, and reports it.
+    fn settle(
         &self,
         in_flight: &mut InFlight,
         result: Result<(), Failure>,
         now: Duration,
-    ) {
+    ) -> RequestRecord {
         if result.is_err() {
             self.shared.count_failure();
         }
-        in_flight.settle(result, now);
-        self.tell_end(in_flight);
+        let record = in_flight.settle(result, now);
+        self.report_end(&record);
+        record
     }
 
-    fn tell_end(&self, in_flight: &InFlight) {
-        self.shared.progress.ended(&in_flight.record);
+    fn report_end(&self, record: &RequestRecord) {
+        self.shared.progress.ended(record);
         if let Some(log) = &self.shared.options.log {
-            let event = || request_log::Event::end(&in_flight.record, self.clock.wall());
+            let event = || request_log::Event::end(record, self.clock.wall());
             log.offer(request_log::WEIGHT, event);
         }
         if let Some(records) = &self.shared.options.records {
-            let record = &in_flight.record;
             let kept = records.offer(weight(record), || record.clone());
             if !kept && self.shared.options.sink.is_none() {
                 // It is written when the run is over.
@@ -120,12 +130,12 @@ impl Worker {
     }
 
     /// Stores the records and lets the next request go.
-    pub(super) fn leave(&mut self, in_flight: Box<InFlight>, now: Duration) {
-        self.shared.left(in_flight.record.endpoint);
+    fn leave(&mut self, in_flight: Box<InFlight>, record: RequestRecord, now: Duration) {
+        self.shared.left(in_flight.endpoint);
         self.ended.0 += 1;
-        self.ended.1 += now.saturating_sub(in_flight.record.sent.unwrap_or(now));
-        self.health.unseen += unseen(&in_flight, now);
-        let InFlight { earlier, record, charge, .. } = *in_flight;
+        self.ended.1 += now.saturating_sub(record.sent.unwrap_or(now));
+        let (earlier, charge) = in_flight.into_earlier();
+        self.health.unseen += unseen(&earlier, &record, now);
         match &self.shared.options.sink {
             None => {
                 self.records.extend(earlier.into_iter().chain([record]));
@@ -148,9 +158,9 @@ impl Worker {
     }
 }
 
-/// How much of the time of `in_flight` in flight, which is seen to be over at `now`, is in none of its records.
-fn unseen(in_flight: &InFlight, now: Duration) -> Duration {
-    let records = || in_flight.earlier.iter().chain([&in_flight.record]);
+/// How much of the time in flight of a request, which is seen to be over at `now`, is in none of its records.
+fn unseen(earlier: &[RequestRecord], last: &RequestRecord, now: Duration) -> Duration {
+    let records = || earlier.iter().chain([last]);
     let begun = records().find_map(RequestRecord::taken_up).unwrap_or(now);
     let told: Duration = records().filter_map(RequestRecord::in_flight).sum();
     now.saturating_sub(begun).saturating_sub(told)

@@ -101,7 +101,7 @@ impl Worker {
                 self.conclude(in_flight, &failure);
                 continue;
             }
-            let endpoint = in_flight.record.endpoint;
+            let endpoint = in_flight.endpoint;
             if let Err((Some(in_flight), failure)) = self.connect(Some(in_flight), endpoint, 0) {
                 self.conclude(in_flight, &failure);
             }
@@ -119,9 +119,8 @@ impl Worker {
     /// Gives up those in line, since the run is to end.
     pub(super) fn give_up_line(&mut self) {
         let now = self.clock.now();
-        for (mut in_flight, _) in std::mem::take(&mut self.line.requests) {
-            self.give_up(&mut in_flight, now);
-            self.leave(in_flight, now);
+        for (in_flight, _) in std::mem::take(&mut self.line.requests) {
+            self.give_up(in_flight, now);
         }
     }
 }

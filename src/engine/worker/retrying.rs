@@ -27,7 +27,7 @@ impl Worker {
         failure: &Failure,
     ) -> Option<Box<InFlight>> {
         let options = &self.shared.options;
-        let is_over = options.stop.is_draining() || in_flight.record.attempts > options.retries;
+        let is_over = options.stop.is_draining() || in_flight.attempts > options.retries;
         let turned_away = failure.kind == FailureKind::ConnectRefused
             || (failure.kind == FailureKind::HttpStatus
                 && matches!(failure.status, Some(429 | 503)));
@@ -36,14 +36,14 @@ impl Worker {
         }
         let told = in_flight.retry_after().and_then(|text| wait_until(text, SystemTime::now()));
         // Attempts begin at 1.
-        let doublings = (in_flight.record.attempts - 1).min(DOUBLINGS);
+        let doublings = (in_flight.attempts - 1).min(DOUBLINGS);
         let wait = told.unwrap_or(FIRST_WAIT * 2_u32.pow(doublings)).min(LONGEST_WAIT);
         let at = self.clock.now() + wait;
         if options.limits.request.is_some_and(|limit| at > in_flight.taken_up() + limit) {
             return Some(in_flight);
         }
-        self.shared.left(in_flight.record.endpoint);
-        let key = (at, in_flight.record.index);
+        self.shared.left(in_flight.endpoint);
+        let key = (at, in_flight.request.index);
         self.later.insert(key, (in_flight, failure.clone()));
         None
     }
@@ -58,8 +58,8 @@ impl Worker {
             let (mut in_flight, _) = entry.remove();
             in_flight.again();
             in_flight.begun = now;
-            let record = &mut in_flight.record;
-            record.endpoint = self.shared.choose(record.index, record.attempts);
+            let (index, attempt) = (in_flight.request.index, in_flight.attempts);
+            in_flight.endpoint = self.shared.choose(index, attempt);
             self.begin(in_flight);
         }
     }
@@ -68,7 +68,7 @@ impl Worker {
     pub(super) fn send_no_more(&mut self) {
         while let Some((_, (in_flight, failure))) = self.later.pop_first() {
             // It leaves the endpoint once more.
-            self.shared.back(in_flight.record.endpoint);
+            self.shared.back(in_flight.endpoint);
             self.conclude(in_flight, &failure);
         }
     }

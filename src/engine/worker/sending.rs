@@ -16,7 +16,7 @@ use crate::model::{Failure, FailureKind};
 impl Worker {
     /// Sends the request of `in_flight` over an idle connection, or over a new one as soon as it is open.
     pub(super) fn begin(&mut self, in_flight: Box<InFlight>) {
-        let endpoint = in_flight.record.endpoint;
+        let endpoint = in_flight.endpoint;
         while let Some(key) = self.idle[endpoint].pop() {
             let Some(link) = self.links.get_mut(key) else { continue };
             // The server may be about to close it.
@@ -95,7 +95,7 @@ impl Worker {
         let endpoint = &self.shared.endpoints[link.endpoint];
         let head = link.connection.head(endpoint, &in_flight.request);
         let sent = self.clock.now();
-        in_flight.record.sent = Some(sent);
+        in_flight.sent = Some(sent);
         if !link.is_reused {
             self.crowds[link.endpoint].sent(key, sent);
         }
@@ -104,7 +104,7 @@ impl Worker {
         {
             let event = || request_log::Event::Start {
                 request: in_flight.request.clone(),
-                round: in_flight.record.round,
+                round: in_flight.round,
                 sent,
                 run: self.clock.wall(),
             };
@@ -140,7 +140,7 @@ impl Worker {
         match &mut link.in_flight {
             Some(in_flight) => {
                 let took = self.clock.now().saturating_sub(in_flight.begun);
-                in_flight.record.connect = Some(took);
+                in_flight.connect = Some(took);
                 if link.connection.speaks_unasked(&mut self.buffer, &mut self.control) {
                     let why = "the server sent bytes before it was asked for anything, as one does that speaks HTTP/2 alone (--http-version 2)";
                     let failure = connect_failure(FailureKind::Malformed, why);

@@ -78,10 +78,10 @@ pub(super) struct Repeated {
     /// The bytes before the text, then those after it without what stood in the slots. Empty if there is nothing to
     /// compare with.
     around: Vec<u8>,
-    /// Where the first of these end.
-    split: usize,
+    /// Where the first of these end. Places in `around` fit, since it has no more than [`LONGEST`] bytes.
+    split: u16,
     /// Where in `around` the slots are, in their order.
-    slots: [Option<(usize, Slot)>; KEYS.len()],
+    slots: [Option<(u16, Slot)>; KEYS.len()],
     /// Whether what is told from slots was seen to be what JSON says.
     is_sure: bool,
     /// Events that were remembered since one was told from another.
@@ -107,21 +107,23 @@ impl Repeated {
         told
     }
 
-    /// Has fetched what the next event is compared with.
+    /// Prefetches what the next event is compared with.
     pub(super) fn prefetch(&self) {
         sys::prefetch_all(&self.around);
     }
 
     fn told<'a>(&self, data: &'a [u8]) -> Option<Delta<'a>> {
-        let before = &self.around[..self.split];
+        let split = usize::from(self.split);
+        let before = &self.around[..split];
         if before.is_empty() {
             return None;
         }
         let from_text = data.strip_prefix(before)?;
         let text = &from_text[..end_of_string(from_text)?];
         let mut rest = &from_text[text.len()..];
-        let (mut at, mut count) = (self.split, None);
+        let (mut at, mut count) = (split, None);
         for &(end, slot) in self.slots.iter().flatten() {
+            let end = usize::from(end);
             rest = rest.strip_prefix(&self.around[at..end])?;
             let len = slot.len(rest)?;
             if slot == Slot::Count {
@@ -180,6 +182,7 @@ impl Repeated {
         let start = text.as_ptr().addr().wrapping_sub(data.as_ptr().addr());
         let end = start.wrapping_add(text.len());
         let Some((before, after)) = data.get(..start).zip(data.get(end..)) else { return };
+        let Ok(split) = u16::try_from(start) else { return };
         let is_string = before.ends_with(b"\"") && after.starts_with(b"\"");
         if text.is_empty() || !is_string || before.len() + after.len() > LONGEST {
             return;
@@ -191,12 +194,12 @@ impl Repeated {
         }
         self.around.clear();
         self.around.extend_from_slice(before);
-        self.split = start;
+        self.split = split;
         self.slots = Default::default();
         let mut at = 0;
         for (kept, (place, slot)) in self.slots.iter_mut().zip(slots.into_iter().flatten()) {
             self.around.extend_from_slice(&after[at..place.start]);
-            *kept = Some((self.around.len(), slot));
+            *kept = u16::try_from(self.around.len()).ok().map(|end| (end, slot));
             at = place.end;
         }
         self.around.extend_from_slice(&after[at..]);

@@ -36,7 +36,7 @@ pub(super) struct Seen {
     pub(super) said_done: bool,
     pub(super) last: Option<Duration>,
     /// The beginning of the first event that said nothing.
-    pub(super) unread: Vec<u8>,
+    pub(super) unread: Box<[u8]>,
     /// Tokens of one completion that memory is had for when it begins.
     pub(super) foreseen: usize,
 }
@@ -58,7 +58,7 @@ impl Seen {
             finished: None,
             said_done: false,
             last: None,
-            unread: Vec::new(),
+            unread: Box::default(),
             foreseen: 0,
         }
     }
@@ -215,7 +215,7 @@ impl Seen {
             Err(error) => return Err(failure(&error, phase)),
         };
         if self.events.is_empty() && self.unread.is_empty() && delta.is_silent() {
-            self.unread.extend_from_slice(&data[..data.len().min(Failure::EXCERPT)]);
+            self.unread = data[..data.len().min(Failure::EXCERPT)].into();
         }
         self.repeated.remember(data, &delta);
         self.delta(delta, at)
