@@ -12,6 +12,7 @@ mod pulse;
 mod quota;
 pub mod request_log;
 pub mod schedule;
+mod shared;
 pub mod source;
 mod steal;
 mod stop;
@@ -23,16 +24,17 @@ pub mod window;
 mod worker;
 
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use self::pulse::Pulse;
 use self::schedule::Schedule;
+use self::shared::{Server, Shared};
 use self::source::Source;
 pub use self::stop::Stop;
 pub use self::timeouts::Limits;
-use self::worker::{Done, Shared, Worker};
+use self::worker::{Done, Worker};
 use crate::engine::outbox::Outbox;
 use crate::engine::progress::Progress;
 use crate::engine::request_log::Log;
@@ -173,8 +175,7 @@ pub fn run_source(
     let shared = Arc::new(Shared {
         source,
         schedule: Mutex::new(schedule),
-        endpoints: endpoints.to_vec(),
-        busy: endpoints.iter().map(|_| AtomicUsize::new(0)).collect(),
+        servers: endpoints.iter().cloned().map(Server::new).collect(),
         progress: progress.clone(),
         options: options.clone(),
         clock,

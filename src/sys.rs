@@ -1,6 +1,6 @@
 //! The two things on the path of each event that Rust has no safe words for, and one that is asked when data was read late.
 //!
-//! All `unsafe` code of the program is here; `docs/adr/0010-two-unsafe-calls.md` has what each of them gains.
+//! All `unsafe` code of the program is here; `docs/adr/0010-unsafe-code-in-one-file.md` has what each of them gains.
 #![expect(unsafe_code, reason = "see above")]
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]

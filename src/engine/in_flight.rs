@@ -483,8 +483,30 @@ fn refused(failure: &Failure, body: &[u8]) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::engine) mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::engine::system::Budget;
+    use crate::model::Asked;
+
+    /// The request at `index`, which was taken up and sent at `at`.
+    pub(in crate::engine) fn in_flight(index: usize, at: Duration) -> Box<InFlight> {
+        let request = PlannedRequest {
+            index,
+            due: at,
+            body: Bytes::new(),
+            prompt_len: 0,
+            vision_len: 0,
+            routing_key: None,
+            output_len: 1,
+            asked: Asked::default(),
+            conversation: None,
+        };
+        let mut in_flight = InFlight::new(request, 0, at, at, Charge::new(&Budget::endless()));
+        in_flight.sent = Some(at);
+        Box::new(in_flight)
+    }
 
     #[test]
     fn a_stream_takes_little_memory() {

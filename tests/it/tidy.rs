@@ -87,7 +87,7 @@ const CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// Files that sleep: letting data gather, and waiting for due times, is what they are for.
-const PAUSES: &[&str] = &["engine/worker/pausing.rs"];
+const PAUSES: &[&str] = &["engine/worker/waiting.rs"];
 
 /// Modules that may look at a clock.
 const CLOCKS: &[&str] = &["app", "control::probe", "engine", "journal", "mock"];

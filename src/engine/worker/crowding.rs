@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::{Link, Worker};
-use crate::engine::schedule::Claim;
+use super::pool::Link;
 use crate::health::Times;
 
 /// A request has been passed over when at first so many were answered that were sent after it...
@@ -43,13 +42,13 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    /// A request was sent over a new connection.
+    /// Notes that a request was sent over a new connection.
     pub(super) fn sent(&mut self, key: usize, sent: Duration) {
         self.waiting.push_back((key, sent));
     }
 
-    /// The request over `links[key]` is about to end: what that says of the first that waits.
-    fn ended(&mut self, key: usize, links: &Slab<Link>) {
+    /// Notes that the request over `links[key]` is about to end, and judges by that whether the first is passed over.
+    pub(super) fn ended(&mut self, key: usize, links: &Slab<Link>) {
         let Some(link) = links.get(key) else { return };
         let Some(sent) = link.in_flight.as_ref().and_then(|in_flight| in_flight.sent) else {
             return;
@@ -90,7 +89,7 @@ impl Crowd {
 
     /// Whether a kept connection is to be closed at `now` so that the first that waits can be served;
     /// `ends` is whether nothing is left to send over it.
-    fn wants_room(&mut self, now: Duration, ends: bool) -> bool {
+    pub(super) fn wants_room(&mut self, now: Duration, ends: bool) -> bool {
         let Some(&(_, since)) = self.waiting.front() else { return false };
         let is_long = now.saturating_sub(since) >= LONG;
         let wanted = OVERTAKEN.saturating_mul(1 << self.in_vain.min(16));
@@ -105,27 +104,5 @@ impl Crowd {
     /// How long requests waited for a worker, unless closing kept connections helped less than every second time.
     pub(super) fn into_waits(self) -> Times {
         if self.waits.len() * 2 < self.tried { Times::default() } else { self.waits }
-    }
-}
-
-impl Worker {
-    /// Notes that the request on a connection is about to end.
-    pub(super) fn note_end(&mut self, key: usize) {
-        if let Some(link) = self.links.get(key) {
-            self.crowds[link.endpoint].ended(key, &self.links);
-        }
-    }
-
-    /// Keeps a connection without a request for the next one, unless others wait for the worker that serves it.
-    pub(super) fn keep(&mut self, key: usize, now: Duration) {
-        let Some(link) = self.links.get(key) else { return };
-        let endpoint = link.endpoint;
-        self.idle[endpoint].push(key);
-        let ends = self.next == Claim::Over;
-        if self.crowds[endpoint].wants_room(now, ends) {
-            for idle in self.idle[endpoint].drain(..) {
-                self.links.try_remove(idle);
-            }
-        }
     }
 }

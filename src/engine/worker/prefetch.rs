@@ -1,4 +1,4 @@
-//! Looking ahead: the memory that the next reads need is fetched while the ones before them are read.
+//! Prefetches the memory that the next reads need while the ones before them are read.
 //!
 //! Of hundreds of streams nothing is near when the next event of one comes, and a read goes from one place to the next:
 //! from the connection to the request on it, to what has come of its response, to the ends of the text and of the events.
@@ -8,11 +8,11 @@ use mio::Events;
 use mio::event::Iter;
 use slab::Slab;
 
-use super::Link;
+use super::pool::Link;
 use crate::engine::in_flight::InFlight;
 use crate::sys;
 
-/// The reads that one look at the queue asked for, by how much of what each needs was fetched.
+/// The reads that one look at the queue asked for, by how much of what each needs is prefetched.
 #[derive(Debug)]
 pub(super) struct Prefetch<'a> {
     /// Those whose connection was not; two ahead of the one that is next.
@@ -31,14 +31,14 @@ impl<'a> Prefetch<'a> {
         for _ in 0..2 {
             ahead.prefetch_link(links);
         }
-        ahead.prefetch_exchange(links);
+        ahead.prefetch_request(links);
         ahead
     }
 
     /// Goes one read further; to be called before each.
     pub(super) fn step(&mut self, links: &Slab<Link>) {
         self.prefetch_link(links);
-        self.prefetch_exchange(links);
+        self.prefetch_request(links);
         if let Some(in_flight) = in_flight(&mut self.streams, links) {
             in_flight.prefetch_further();
         }
@@ -50,7 +50,7 @@ impl<'a> Prefetch<'a> {
         }
     }
 
-    fn prefetch_exchange(&mut self, links: &Slab<Link>) {
+    fn prefetch_request(&mut self, links: &Slab<Link>) {
         if let Some(in_flight) = in_flight(&mut self.requests, links) {
             in_flight.prefetch();
         }

@@ -1,4 +1,4 @@
-//! Reading: what happened on a socket, and the bytes that it gave.
+//! Reads: what happened on a socket, and the bytes that it gave.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use mio::event::Event;
 
-use super::{BUFFER, TRAILING, Worker};
+use super::pool::Link;
+use super::{Scratch, Worker};
 use crate::engine::in_flight::Step;
 use crate::engine::transport::connection::{Arrived, Opening};
 use crate::engine::transport::http2::Fed;
 use crate::engine::transport::message::Part;
-use crate::engine::transport::{socket, tls};
+use crate::engine::transport::tls;
 use crate::model::{Failure, FailureKind, Phase};
 
 /// Reads of one connection before the others have their turn.
@@ -21,14 +22,14 @@ impl Worker {
     /// Deals with whatever happened on a socket.
     pub(super) fn ready(&mut self, event: &Event) {
         let key = event.token().0;
-        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(link) = self.pool.links.get_mut(key) else { return };
         if !link.connection.is_open() {
             match link.connection.go_on() {
                 Ok(Opening::Waiting) => {}
                 Ok(Opening::Open) => {
                     let is_encrypted = link.connection.is_encrypted();
                     self.opened(key);
-                    // What came right behind the handshake, or unasked, was told of by the same event.
+                    // What came right behind the handshake, or unasked, came with the same event.
                     if is_encrypted || event.is_readable() {
                         self.read_caught(key, false);
                     }
@@ -60,14 +61,13 @@ impl Worker {
     /// Reads all that has arrived on a connection.
     pub(super) fn read(&mut self, key: usize, closed: bool) {
         // Taken out for the time of the read, since the rest of the worker is needed as well.
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut control = std::mem::take(&mut self.control);
+        let mut buffer = std::mem::take(&mut self.scratch.buffer);
+        let mut control = std::mem::take(&mut self.scratch.control);
         let mut turn = TURN;
-        while let Some(link) = self.links.get_mut(key) {
+        while let Some(link) = self.pool.links.get_mut(key) {
             if turn == 0 {
                 // The others first, and time limits: this one may have no end.
-                link.unread = Some(closed);
-                self.unread.push(key);
+                self.pool.leave_unread(key, closed);
                 break;
             }
             turn -= 1;
@@ -91,14 +91,13 @@ impl Worker {
                 }
             }
         }
-        (self.buffer, self.control) = (buffer, control);
+        self.scratch = Scratch { buffer, control };
     }
 
     /// Goes on with connections that had more to read than one turn takes.
     pub(super) fn read_on(&mut self) {
-        for key in std::mem::take(&mut self.unread) {
-            // Another connection may have its place meanwhile.
-            if let Some(closed) = self.links.get_mut(key).and_then(|link| link.unread.take()) {
+        for key in self.pool.take_unread() {
+            if let Some(closed) = self.pool.is_unread(key) {
                 self.read_caught(key, closed);
             }
         }
@@ -107,53 +106,40 @@ impl Worker {
     /// Hands on bytes that the kernel received at `stamp`.
     pub(super) fn take(&mut self, key: usize, bytes: &[u8], stamp: Option<Duration>) {
         let now = self.clock.now();
-        let health = &mut self.health;
-        health.reads += 1;
-        health.bytes += bytes.len() as u64;
+        self.recorder.read(bytes.len());
+        let Some(link) = self.pool.links.get_mut(key) else { return };
         let at = if let Some(stamp) = stamp {
-            let at = self.arrival(key, stamp, now);
-            self.health.lag.add(now, now.saturating_sub(at));
+            let Link { arriving, connection, .. } = link;
+            let at = self.arrivals.arrival(arriving, stamp, now, || connection.disorder());
+            self.recorder.stamped(now, at);
             at
         } else {
-            health.unstamped += 1;
+            self.recorder.unstamped();
             now
         };
-        let health = &mut self.health;
-        let Some(link) = self.links.get_mut(key) else { return };
         let Some(in_flight) = &mut link.in_flight else {
             // Nobody asked for anything: but for what HTTP/2 says by itself, the connection is of no use any more.
             if !link.connection.is_unmoved_by(bytes) {
-                self.forget(key);
+                self.pool.forget(key);
             }
             return;
         };
         let before = in_flight.events();
         let (mut tokens, mut step) = (0, Step::Open);
-        let endpoint = &*self.shared.endpoints[link.endpoint];
+        let endpoint = &*self.shared.servers[link.endpoint].endpoint;
         let fed = link.connection.feed(bytes, &mut |part| {
             let (new, after) = in_flight.part(part, at, endpoint)?;
             tokens += new;
             step = after;
             Ok::<(), Failure>(())
         });
-        // Of an answer that is cut fewer are kept than were read.
-        self.lost_events += before.saturating_sub(in_flight.events()) as u64;
-        let events = in_flight.events().saturating_sub(before);
-        health.events += events as u64;
-        if events > 1 {
-            // Behind a packet that is missing, data of several events gathers whatever the client does.
-            let is_asked = stamp.is_some() && self.asks > 0;
-            self.asks -= u32::from(is_asked);
-            if is_asked && link.arriving.over_gap(link.connection.disorder(), at, now) {
-                health.gathered += events as u64 - 1;
-            } else {
-                health.merged += events as u64 - 1;
-            }
-        }
+        let events = self.recorder.events(before, in_flight.events(), tokens, || {
+            let disorder = || link.connection.disorder();
+            stamp.is_some() && self.arrivals.is_over_gap(&mut link.arriving, at, now, disorder)
+        });
         if stamp.is_some() {
-            self.window.read(events);
+            self.coalescer.read(events);
         }
-        self.tokens = self.tokens.saturating_add(tokens);
         match fed {
             Err(failure) => {
                 // What follows a whole answer breaks nothing of it.
@@ -167,7 +153,7 @@ impl Worker {
             Ok(fed) if step == Step::Ended => {
                 let clean = fed == (Fed::Read { clean: true }) && !link.connection.is_sending();
                 let reuse = clean && in_flight.keep_alive();
-                self.trails[link.endpoint] = TRAILING;
+                self.limits.ended(link.endpoint);
                 self.end(key, Ok(()), reuse);
             }
             Ok(Fed::Cut { unread: true, .. }) if link.is_reused => self.resend(key),
@@ -176,15 +162,14 @@ impl Worker {
                 self.end(key, result, false);
             }
             Ok(Fed::Read { .. }) => {
-                let is_noted = |&(_, noted): &(Duration, usize)| noted == key;
-                if in_flight.is_whole() && !self.trailing.iter().any(is_noted) {
-                    self.trailing.push((now + self.trails[link.endpoint], key));
+                if in_flight.is_whole() {
+                    self.limits.await_end(key, link.endpoint, now);
                 }
             }
         }
     }
 
-    /// The other end closed the connection, or it broke with `error`; `whole` if all that was sent has arrived.
+    /// Ends the request on a connection that the other end closed, or that broke with `error`; `whole` if all that was sent has arrived.
     pub(super) fn closed(&mut self, key: usize, whole: bool, error: Option<&io::Error>) {
         let now = self.clock.now();
         let trouble = error.and_then(|error| tls::trouble(error));
@@ -192,14 +177,14 @@ impl Worker {
             self.resend(key);
             return;
         }
-        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(link) = self.pool.links.get_mut(key) else { return };
         let Some(in_flight) = &mut link.in_flight else {
-            self.forget(key);
+            self.pool.forget(key);
             return;
         };
         // A body without a length ends like this.
         let result = if whole && link.connection.ends_with_close() {
-            in_flight.part(Part::End, now, &self.shared.endpoints[link.endpoint]).map(drop)
+            in_flight.part(Part::End, now, &self.shared.servers[link.endpoint].endpoint).map(drop)
         } else {
             let why = match (&trouble, error) {
                 (Some(trouble), _) => trouble.message.clone(),
@@ -213,16 +198,9 @@ impl Worker {
         self.end(key, result, false);
     }
 
-    /// Closes a connection without a request.
-    fn forget(&mut self, key: usize) {
-        let link = self.links.remove(key);
-        self.idle[link.endpoint].retain(|&idle| idle != key);
-    }
-
-    /// A defect of this program shows in one response; the others go on.
+    /// Ends a request whose response a defect of this program showed in; the others go on.
     pub(super) fn panicked(&mut self, key: usize) {
-        self.buffer.resize(BUFFER, 0);
-        self.control.resize(socket::CONTROL, 0);
+        self.scratch = Scratch::new();
         let failure = Failure {
             kind: FailureKind::Internal,
             phase: Phase::Stream,

@@ -1,15 +1,15 @@
-//! Sending: a request goes over an idle connection, or over a new one as soon as it is open.
+//! Sends requests: each goes over an idle connection, or over a new one as soon as that is open.
 
 use std::io;
 
 use mio::Token;
 
-use super::arriving::Arriving;
-use super::{Link, Worker, connect_failure, connect_kind};
+use super::pool::Link;
+use super::{Scratch, Worker, connect_failure, connect_kind, waiting_line};
 use crate::engine::in_flight::InFlight;
 use crate::engine::request_log;
 use crate::engine::transport::connection::Connection;
-use crate::engine::transport::{Version, tls};
+use crate::engine::transport::tls;
 use crate::health::ClockSource;
 use crate::model::{Failure, FailureKind};
 
@@ -17,19 +17,18 @@ impl Worker {
     /// Sends the request of `in_flight` over an idle connection, or over a new one as soon as it is open.
     pub(super) fn begin(&mut self, in_flight: Box<InFlight>) {
         let endpoint = in_flight.endpoint;
-        while let Some(key) = self.idle[endpoint].pop() {
-            let Some(link) = self.links.get_mut(key) else { continue };
+        let Scratch { buffer, control } = &mut self.scratch;
+        let idle = self.pool.take_idle(endpoint, |link| {
             // The server may be about to close it.
             let is_over = link.idle_until.is_some_and(|until| until <= self.clock.now());
-            if is_over || link.connection.is_spent(&mut self.buffer, &mut self.control) {
-                self.links.remove(key);
-                continue;
-            }
-            link.in_flight = Some(in_flight);
+            !is_over && !link.connection.is_spent(buffer, control)
+        });
+        if let Some(key) = idle {
+            self.pool.links[key].in_flight = Some(in_flight);
             self.send(key);
             return;
         }
-        let Some(in_flight) = self.wait_in_line(in_flight) else { return };
+        let Some(in_flight) = self.line.wait_behind(in_flight) else { return };
         if let Err((Some(in_flight), failure)) = self.connect(Some(in_flight), endpoint, 0) {
             self.conclude(in_flight, &failure);
         }
@@ -42,7 +41,7 @@ impl Worker {
         at: usize,
         mut address: usize,
     ) -> Result<(), (Option<Box<InFlight>>, Failure)> {
-        let endpoint = self.shared.endpoints[at].clone();
+        let endpoint = self.shared.servers[at].endpoint.clone();
         let addresses = match &endpoint.addresses {
             Ok(addresses) => addresses,
             Err(why) => {
@@ -52,31 +51,24 @@ impl Worker {
         let stamps = self.shared.clock == ClockSource::Kernel;
         let mut failure = connect_failure(FailureKind::Dns, "the host has no address");
         while let Some(to) = addresses.get(address) {
-            let entry = self.links.vacant_entry();
+            let entry = self.pool.links.vacant_entry();
             let token = Token(entry.key());
             let registry = self.poll.registry();
             match Connection::open(to, &endpoint, stamps, registry, token) {
                 Ok(connection) => {
-                    entry.insert(Link {
-                        connection,
-                        in_flight,
-                        endpoint: at,
-                        address,
-                        is_reused: false,
-                        idle_until: None,
-                        unread: None,
-                        arriving: Arriving::default(),
-                    });
-                    self.health.connections += 1;
+                    entry.insert(Link::new(connection, in_flight, at, address));
+                    self.recorder.connects();
                     return Ok(());
                 }
                 Err(error) => {
-                    if let Some(shortage) = self.shortage(&error) {
-                        if self.close_idle() {
+                    let has_connected = self.recorder.has_connected();
+                    if let Some(shortage) = waiting_line::shortage(&error, has_connected) {
+                        if self.pool.close_idle() {
                             continue;
                         }
                         if let Some(in_flight) = in_flight.take() {
-                            self.line_up(in_flight, shortage);
+                            let (now, links) = (self.clock.now(), self.pool.links.len());
+                            self.line.join(in_flight, shortage, now, links);
                             return Ok(());
                         }
                     }
@@ -90,15 +82,12 @@ impl Worker {
 
     /// Sends the request that waits on an open connection.
     pub(super) fn send(&mut self, key: usize) {
-        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(link) = self.pool.links.get_mut(key) else { return };
         let Some(in_flight) = &mut link.in_flight else { return };
-        let endpoint = &self.shared.endpoints[link.endpoint];
+        let endpoint = &self.shared.servers[link.endpoint].endpoint;
         let head = link.connection.head(endpoint, &in_flight.request);
         let sent = self.clock.now();
         in_flight.sent = Some(sent);
-        if !link.is_reused {
-            self.crowds[link.endpoint].sent(key, sent);
-        }
         if let Some(log) = &self.shared.options.log
             && !in_flight.is_resent()
         {
@@ -110,17 +99,22 @@ impl Worker {
             };
             log.offer(request_log::WEIGHT, event);
         }
-        if let Err(error) = link.connection.send(head, in_flight.request.body.clone()) {
+        let is_first = !link.is_reused;
+        let result = link.connection.send(head, in_flight.request.body.clone());
+        if is_first {
+            self.pool.note_first_send(key, sent);
+        }
+        if let Err(error) = result {
             self.unsendable(key, &error);
         }
     }
 
-    /// A request could not be sent. The server may have said why, and closed: then that is what counts.
+    /// Ends a request that could not be sent. The server may have said why, and closed: then that is what counts.
     pub(super) fn unsendable(&mut self, key: usize, error: &io::Error) {
         self.read_caught(key, true);
         if self.is_lost(key) {
             self.resend(key);
-        } else if self.links.get(key).is_some_and(|link| {
+        } else if self.pool.links.get(key).is_some_and(|link| {
             // What was sent once more, or a next round, may have its place, on a connection that is being opened.
             link.in_flight.is_some() && link.connection.is_open()
         }) {
@@ -129,19 +123,18 @@ impl Worker {
         }
     }
 
+    /// Uses a connection that is open now.
     pub(super) fn opened(&mut self, key: usize) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        let took = link.connection.took();
-        self.health.http2_connections += u64::from(link.connection.version() == Version::Http2);
-        self.health.connecting.add(took.connect);
-        if let Some(tls) = took.tls {
-            self.health.tls.add(tls);
-        }
+        let Some(link) = self.pool.links.get_mut(key) else { return };
+        self.recorder.connected(link.connection.took(), link.connection.version());
         match &mut link.in_flight {
             Some(in_flight) => {
                 let took = self.clock.now().saturating_sub(in_flight.begun);
                 in_flight.connect = Some(took);
-                if link.connection.speaks_unasked(&mut self.buffer, &mut self.control) {
+                if link
+                    .connection
+                    .speaks_unasked(&mut self.scratch.buffer, &mut self.scratch.control)
+                {
                     let why = "the server sent bytes before it was asked for anything, as one does that speaks HTTP/2 alone (--http-version 2)";
                     let failure = connect_failure(FailureKind::Malformed, why);
                     self.end(key, Err(failure), false);
@@ -149,13 +142,14 @@ impl Worker {
                 }
                 self.send(key);
             }
-            None => self.idle[link.endpoint].push(key),
+            None => self.pool.add_idle(key),
         }
     }
 
+    /// Goes on to the next address, since a connection could not be opened.
     pub(super) fn not_opened(&mut self, key: usize, error: &io::Error) {
-        let Some(link) = self.links.try_remove(key) else { return };
-        let endpoint = &self.shared.endpoints[link.endpoint];
+        let Some(link) = self.pool.links.try_remove(key) else { return };
+        let endpoint = &self.shared.servers[link.endpoint].endpoint;
         if tls::refuses_version(error) && endpoint.refuses(link.connection.version()) {
             if let Err((Some(in_flight), failure)) =
                 self.connect(link.in_flight, link.endpoint, link.address)

@@ -1,4 +1,4 @@
-//! Waiting: for sockets, for due times, and on purpose.
+//! Waits: for sockets, for due times, and for a coalescing window.
 
 use std::io;
 use std::time::Duration;
@@ -20,14 +20,20 @@ impl Worker {
                     self.wait_precisely(due);
                     Duration::ZERO
                 } else {
-                    let longest = self.longest_wait();
+                    let longest = self.longest_sleep();
                     let whole = left.saturating_sub(SPIN).min(longest).as_millis();
                     Duration::from_millis(u64::try_from(whole).unwrap_or(1))
                 }
             }
-            _ => self.longest_wait(),
+            _ => self.longest_sleep(),
         };
         self.poll(events, timeout);
+    }
+
+    /// How long to sleep at most, for the sake of time limits and of what is to be sent again.
+    fn longest_sleep(&self) -> Duration {
+        let next = [self.retries.next(), self.line.next()];
+        self.limits.longest_sleep(self.clock.now(), next.into_iter().flatten())
     }
 
     /// Looks at the sockets without waiting.
@@ -39,13 +45,13 @@ impl Worker {
         if let Err(error) = self.poll.poll(events, Some(timeout))
             && error.kind() != io::ErrorKind::Interrupted
         {
-            // Nothing can be learnt of the sockets now: not worth a loop without a pause.
+            // Nothing can be learnt of the sockets now: not worth a loop without a break.
             std::thread::yield_now();
         }
     }
 
     /// Waits for a due time that is less than about a millisecond away.
-    pub(super) fn wait_precisely(&self, due: Duration) {
+    fn wait_precisely(&self, due: Duration) {
         let left = due.saturating_sub(self.clock.now());
         if !self.shared.options.spin {
             std::thread::sleep(left);
@@ -59,22 +65,11 @@ impl Worker {
         }
     }
 
-    /// Lets data gather, so that the next look at the poll finds several sockets; whether that was worth it.
-    pub(super) fn pause(&mut self) -> bool {
-        let mut length = self.window.length();
-        if self.next == Claim::Full || self.next == Claim::Until(Duration::ZERO) {
-            // Ends gate sends: the wait takes off at most a thousandth of the load.
-            let (requests, sum) = self.ended;
-            length = if requests == 0 { length } else { length.min(sum / requests / 1000) };
+    /// Lets data gather for a coalescing window, if that is worth it.
+    pub(super) fn coalesce(&mut self) {
+        let mean = self.recorder.mean();
+        if let Some(window) = self.coalescer.window(self.next, mean, || self.clock.now()) {
+            std::thread::sleep(window);
         }
-        if let Claim::Until(due) = self.next {
-            length = length.min(due.saturating_sub(self.clock.now()).saturating_sub(SPIN * 2));
-        }
-        if length < Duration::from_micros(20) || !self.coalescing.wanted() {
-            return false;
-        }
-        self.health.pauses += 1;
-        std::thread::sleep(length);
-        true
     }
 }
