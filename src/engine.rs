@@ -138,7 +138,7 @@ pub fn clock(options: &Options, endpoints: &[Arc<Endpoint>]) -> ClockSource {
 /// Runs `plan` on threads of their own, spread over `endpoints`, of which there is at least one.
 ///
 /// # Errors
-/// If there is no endpoint, or a thread or its event queue can not be made.
+/// If there is no endpoint, or a thread or its event queue cannot be made.
 pub fn run(
     plan: Arc<[PlannedRequest]>,
     endpoints: &[Arc<Endpoint>],

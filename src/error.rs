@@ -35,9 +35,9 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
 /// What kind of thing went wrong; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The command line asks for something that can not be done.
+    /// The command line asks for something that cannot be done.
     Usage,
-    /// A file or a download can not be used.
+    /// A file or a download cannot be used.
     Input,
     /// The server does not answer.
     Unreachable,

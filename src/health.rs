@@ -271,7 +271,7 @@ impl Lag {
                 Ok(i) => {
                     let ours = &mut self.seconds[i];
                     ours.reads += theirs.reads;
-                    // Of two threads the worse one: percentiles can not be joined.
+                    // Of two threads the worse one: percentiles cannot be joined.
                     ours.p50_ns = ours.p50_ns.max(theirs.p50_ns);
                     ours.p99_ns = ours.p99_ns.max(theirs.p99_ns);
                     ours.max_ns = ours.max_ns.max(theirs.max_ns);

@@ -85,7 +85,7 @@ enum Response {
     Awaited,
     /// Status 200.
     Good(Collector),
-    /// Another status: what to say of it, and the beginning of the body.
+    /// Another status: the failure, and the beginning of the body.
     Refused(Failure, Vec<u8>),
 }
 

@@ -83,7 +83,7 @@ impl Cycles {
         }
     }
 
-    /// Has no more rounds be made.
+    /// Ends the making of rounds.
     pub fn end(&self) {
         self.lock().over = true;
         self.changed.notify_all();

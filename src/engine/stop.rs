@@ -22,12 +22,12 @@ impl Stop {
         Arc::default()
     }
 
-    /// Has nothing more be sent; the first reason is kept.
+    /// Ends sending; the first reason is kept.
     pub fn drain(&self, why: &str) {
         lock(&self.why).get_or_insert_with(|| why.into());
         self.draining.store(true, Ordering::Release);
         for waker in lock(&self.wakers).iter() {
-            // A thread that can not be woken looks by itself in a moment.
+            // A thread that cannot be woken looks by itself in a moment.
             let _ = waker.wake();
         }
     }
@@ -42,7 +42,7 @@ impl Stop {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Has the thread of `registry` be woken when the run is ended.
+    /// Wakes the thread of `registry` when the run is ended.
     ///
     /// # Errors
     /// If the system has no way left to do so.

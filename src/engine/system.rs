@@ -13,7 +13,7 @@ const RESERVE: u64 = 64;
 
 /// Raises the soft limit of open descriptors to the hard one and returns it; `None` means there is none.
 ///
-/// Where it can not be raised the soft limit stays, and is what is returned.
+/// Where it cannot be raised the soft limit stays, and is what is returned.
 pub fn raise_descriptors() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -85,7 +85,7 @@ pub fn room(limit: Option<u64>) -> u64 {
 /// Checks that `requests` can be open at once under `limit` descriptors.
 ///
 /// # Errors
-/// If they can not; the message has both numbers.
+/// If they cannot; the message has both numbers.
 pub fn check_descriptors(requests: u64, limit: Option<u64>) -> Result<(), Error> {
     let Some(limit) = limit else { return Ok(()) };
     let need = requests.saturating_add(RESERVE);
@@ -112,13 +112,13 @@ fn ports(text: &str) -> Option<(u16, u16)> {
     (first <= last).then_some((first, last))
 }
 
-/// How long a port can not be used again for the same server after its connection was closed, in seconds.
+/// How long a port cannot be used again for the same server after its connection was closed, in seconds.
 const TIME_WAIT_S: f64 = 60.0;
 
 /// Checks that `connections` can be open at once to each server, when local ports are those of `range`.
 ///
 /// # Errors
-/// If they can not; the message has the numbers.
+/// If they cannot; the message has the numbers.
 pub fn check_ports(connections: u64, range: Option<(u16, u16)>) -> Result<(), Error> {
     let Some((first, last)) = range else { return Ok(()) };
     let ports = u64::from(last - first) + 1;
@@ -234,7 +234,7 @@ fn kib(text: &str, key: &str) -> Option<u64> {
 /// Checks that `need` bytes of `free` ones can be had; a note if they are more than half.
 ///
 /// # Errors
-/// If they can not; the message has the numbers.
+/// If they cannot; the message has the numbers.
 pub fn check_memory(need: u64, free: Option<u64>) -> Result<Option<String>, Error> {
     let Some(free) = free else { return Ok(None) };
     let mib = |bytes: u64| bytes >> 20;

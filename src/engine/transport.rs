@@ -81,10 +81,10 @@ pub struct Route {
 }
 
 impl Route {
-    /// Has a client of control calls go the same way.
+    /// Sends a client of control calls the same way.
     ///
     /// # Errors
-    /// If the TLS roots of the system can not be read.
+    /// If the TLS roots of the system cannot be read.
     pub fn lead(
         &self,
         mut client: reqwest::ClientBuilder,
@@ -113,7 +113,7 @@ impl Route {
     /// The proxy that requests to `url` go through.
     ///
     /// # Errors
-    /// If it is of a kind through which the load can not go.
+    /// If it is of a kind through which the load cannot go.
     pub fn proxy(&self, url: &reqwest::Url) -> Result<Option<Proxy>, Error> {
         if !self.proxies || self.socket.is_some() {
             return Ok(None);
@@ -171,7 +171,7 @@ impl Endpoint {
     /// The endpoint at `url`, reached by `route`, whose requests have `headers`.
     ///
     /// # Errors
-    /// If it is no URL of HTTP, the TLS roots of the system can not be read, or the load can not go through the proxy.
+    /// If it is no URL of HTTP, the TLS roots of the system cannot be read, or the load cannot go through the proxy.
     pub fn new(
         url: &str,
         headers: &HeaderMap,
@@ -266,7 +266,7 @@ impl Endpoint {
 fn resolve(what: &str, host: &str, port: u16) -> Result<Vec<Address>, String> {
     match (host, port).to_socket_addrs() {
         Ok(found) => Ok(found.map(Address::Tcp).collect()),
-        Err(error) => Err(format!("can not find the address of {what}{host}: {error}")),
+        Err(error) => Err(format!("cannot find the address of {what}{host}: {error}")),
     }
 }
 
@@ -297,7 +297,7 @@ fn head(url: &reqwest::Url, headers: &HeaderMap, proxy: Option<&Proxy>) -> Vec<u
     head
 }
 
-/// The same for HTTP/2, unless the URL can not be told in it.
+/// The same for HTTP/2, unless it cannot carry the URL.
 fn request(url: &reqwest::Url, headers: &HeaderMap) -> Option<Request<()>> {
     let named = headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let uri = Uri::builder()
@@ -359,7 +359,7 @@ fn fields<'a>(url: &reqwest::Url, headers: &'a HeaderMap) -> Vec<(&'a str, Vec<u
 
 fn encrypted(host: &str, trust: &Trust) -> Result<Tls, Error> {
     let name = ServerName::try_from(host.to_owned()).map_err(|error| {
-        Error::new(Kind::System, "can not speak TLS: the host can not have a certificate")
+        Error::new(Kind::System, "cannot speak TLS: the host cannot have a certificate")
             .because(error)
     })?;
     let one = trust.config(&[Version::Http1.alpn()])?;

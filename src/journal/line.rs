@@ -85,7 +85,7 @@ pub(super) fn push_sealed(out: &mut Vec<u8>, value: &impl Serialize) -> std::io:
 /// Adds `value` and a line end to `out`.
 ///
 /// # Errors
-/// If the value can not be written as JSON, which those of this module always can.
+/// If the value cannot be written as JSON, which those of this module always can.
 pub(super) fn push(out: &mut Vec<u8>, value: &impl Serialize) -> std::io::Result<()> {
     let start = out.len();
     if let Err(error) = serde_json::to_writer(&mut *out, value) {

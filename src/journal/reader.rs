@@ -44,7 +44,7 @@ impl Asked {
 enum Wrong {
     /// It is no JSON: whoever wrote it did not come to its end.
     Torn(String),
-    /// It says what can not be.
+    /// It says what cannot be.
     Said(String),
 }
 
@@ -62,7 +62,7 @@ impl From<serde_json::Error> for Wrong {
 /// If there is no run, or a line is none of records; the message has the file and the line.
 pub fn read(path: &Path) -> Result<Vec<Recorded>, Error> {
     let failed =
-        |error| Error::new(Kind::Input, format!("can not read {}", path.display())).because(error);
+        |error| Error::new(Kind::Input, format!("cannot read {}", path.display())).because(error);
     let mut file = BufReader::new(File::open(path).map_err(failed)?);
     let mut runs: Vec<Recorded> = Vec::new();
     let mut bytes = Vec::new();

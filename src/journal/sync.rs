@@ -38,7 +38,7 @@ impl Syncer {
         Ok(Self { ask, thread, failed })
     }
 
-    /// Has what was written until now be brought to the disk; does not wait for that.
+    /// Begins to bring what was written until now to the disk; does not wait for that.
     pub(super) fn ask(&self) {
         // If that is full, one is to begin that has all of it.
         let _ = self.ask.try_send(());

@@ -434,7 +434,7 @@ fn a_full_disk_is_told_once_and_the_rest_goes_on() {
     let (told, result) = write(&full, &written);
     let [told] = <[String; 1]>::try_from(told).unwrap();
     let lost = result.unwrap_err();
-    assert!(told.contains("can not write to /dev/full: No space left on device"), "{told}");
+    assert!(told.contains("cannot write to /dev/full: No space left on device"), "{told}");
     assert!(told.contains("the run goes on"), "{told}");
     assert!(lost.records.is_some() && lost.failed.is_none(), "{lost:?}");
     let failed = std::fs::read_to_string(folder.path().join("f.jsonl")).unwrap();

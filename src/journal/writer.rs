@@ -27,7 +27,7 @@ const SYNC: Duration = Duration::from_secs(1);
 /// Bytes that are gathered for one write while more rows wait.
 const GATHER: usize = 256 * 1024;
 
-/// Why a file can not be used for records.
+/// Why a file cannot be used for records.
 #[derive(Debug)]
 pub enum Refusal {
     /// It holds something else.
@@ -137,7 +137,7 @@ pub struct Lost {
     pub failed: Option<String>,
 }
 
-/// Called with what is to be told, once for each file that can not be written any more.
+/// Called with a warning, once for each file that cannot be written any more.
 type Warn = Box<dyn Fn(&str) + Send>;
 
 /// One file that lines are appended to.
@@ -235,7 +235,7 @@ impl Appender {
         self.lost.is_none()
     }
 
-    /// Has what was written be brought to the disk, and looks whether the file is still whole.
+    /// Brings what was written to the disk, and looks whether the file is still whole.
     fn sync(&mut self, warn: &Warn) {
         if self.is_whole(warn)
             && let Some(syncer) = &self.syncer
@@ -256,7 +256,7 @@ impl Appender {
     }
 
     fn lose(&mut self, why: &str, warn: &Warn) {
-        let told = format!("can not write to {}: {why}", self.path.display());
+        let told = format!("cannot write to {}: {why}", self.path.display());
         warn(&format!("{told}; the run goes on, and keeps its records in memory alone"));
         self.lost = Some(told);
     }
@@ -386,10 +386,10 @@ impl Drop for Journal {
 impl Journal {
     /// Begins the run of `header` and `plan` in `files`, and returns where its records are to be sent, of which `room`
     /// bytes may wait.
-    /// `warn` is called, once for each file, when it can not be written to any more.
+    /// `warn` is called, once for each file, when it cannot be written to any more.
     ///
     /// # Errors
-    /// If a file can not be opened, or no thread can be made; the path is that of the file.
+    /// If a file cannot be opened, or no thread can be made; the path is that of the file.
     pub fn start(
         files: &Files,
         header: &Header,

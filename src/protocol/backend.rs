@@ -100,7 +100,7 @@ pub struct Backend {
     /// Whether gaps are shared among the tokens of an event by retokenizing,
     /// when the server reports an accept length.
     pub splits_itl: bool,
-    /// Why this backend can not be used, if it can not.
+    /// Why this backend cannot be used, if it cannot.
     pub refused: Option<&'static str>,
 }
 
@@ -157,7 +157,7 @@ pub struct Common {
     pub sampling: Sampling,
 }
 
-/// How tokens are drawn, and what is to be told of them.
+/// Sampling parameters, and what the server is asked to report of tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
     /// Temperature; `None` leaves the protocol's greedy default.

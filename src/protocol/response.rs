@@ -240,7 +240,7 @@ impl Collector {
     /// Moves what was collected into `record`, whatever became of the response.
     pub fn store(self, record: &mut RequestRecord) {
         let mut seen = self.seen;
-        // A text that can not be read has failed the response already, or belongs to one that failed for another reason.
+        // A text that cannot be read has failed the response already, or belongs to one that failed for another reason.
         let _ = seen.read_texts();
         let output = seen.output();
         let is_events = seen.decoder.is_token_each() && !seen.events.is_empty();

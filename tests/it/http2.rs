@@ -435,7 +435,7 @@ fn hostile_servers_take_nothing_from_the_client() {
             "malformed",
         ),
         (
-            "a head that can not be decoded",
+            "a head that cannot be decoded",
             settings(),
             Box::new(|id| (frame(HEADERS, 4, id, &[0xff; 20]), Vec::new())),
             "malformed",

@@ -242,7 +242,7 @@ fn a_file_of_something_else_is_not_written_to() {
     }
     let run = Rbench::new(["report", "q.txt"]).file("q.txt", "{}\n").run();
     let _ = run.exits(1).prints_nothing().says(&["q.txt line 1", "--records"]);
-    let _ = Rbench::new(["report", "absent"]).run().exits(1).says(&["can not read absent"]);
+    let _ = Rbench::new(["report", "absent"]).run().exits(1).says(&["cannot read absent"]);
 }
 
 // -- Failures --------------------------------------------------------------------------------------------------------
@@ -378,7 +378,7 @@ fn a_result_with_details_has_records_beside_it_until_it_is_there() {
     assert_eq!(told.row("Successful requests:"), Some("1"));
 }
 
-// -- Files that can not be written -----------------------------------------------------------------------------------
+// -- Files that cannot be written -----------------------------------------------------------------------------------
 
 #[test]
 #[cfg(target_os = "linux")]
@@ -390,7 +390,7 @@ fn a_full_disk_is_told_once_and_nothing_is_lost() {
         .exits(1)
         .prints_a_table()
         .says(&[
-            "warning: can not write to /dev/full: No space left on device",
+            "warning: cannot write to /dev/full: No space left on device",
             "the run goes on",
             "error: can not write to /dev/full",
         ]);

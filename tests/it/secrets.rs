@@ -59,7 +59,7 @@ fn a_server_that_says_again_what_it_was_sent() {
     let wire = Wire::Chat;
     let start = || {
         Script::new(move |request| {
-            // Both at once can not be sent: the key wins over what the URL has.
+            // Both at once cannot be sent: the key wins over what the URL has.
             assert_eq!(request.header("authorization"), Some(&*format!("Bearer {KEY}")));
             let said = format!("{PASSWORD} {PASSWORD_IN_URL} {}", echo(request));
             let cut = |at: usize| format!("{}{KEY}", "x".repeat(at - 8));

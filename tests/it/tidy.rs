@@ -102,6 +102,80 @@ const REGISTRIES: &[(&str, &str)] = &[
 
 const LONGEST: usize = 600;
 
+/// Phrases that the field has a word for, put together so that this file does not hold them.
+const PHRASES: [&str; 6] = [
+    concat!("can", " not"),
+    concat!("tell", " of"),
+    concat!("be", " told"),
+    concat!("say", " of"),
+    concat!("pat", "ience"),
+    concat!("n", "ap"),
+];
+
+/// Files below `src` that still have such a phrase. The list only shrinks.
+const TO_MEND: &[&str] = &[
+    "analysis/aggregate.rs",
+    "analysis/ceiling.rs",
+    "analysis/metric.rs",
+    "app.rs",
+    "app/aggregating.rs",
+    "app/calls.rs",
+    "app/cycles.rs",
+    "app/engine.rs",
+    "app/launch.rs",
+    "app/offline.rs",
+    "app/one_batch.rs",
+    "app/publish.rs",
+    "app/recording.rs",
+    "app/report.rs",
+    "app/reporters.rs",
+    "app/save.rs",
+    "app/selftest.rs",
+    "app/session.rs",
+    "app/signals.rs",
+    "app/supervise.rs",
+    "app/warm_up.rs",
+    "cli.rs",
+    "cli/abbreviation.rs",
+    "cli/one_batch.rs",
+    "cli/timeouts.rs",
+    "config.rs",
+    "config/keys.rs",
+    "config/one_batch.rs",
+    "control/probe.rs",
+    "control/probe/flush.rs",
+    "control/probe/stream.rs",
+    "control/profiler.rs",
+    "dialect/sglang/one_batch.rs",
+    "dialect/sglang/sections.rs",
+    "dialect/sglang/steady_state.rs",
+    "output/door.rs",
+    "output/json.rs",
+    "output/terminal.rs",
+    "output/terminal/stderr.rs",
+    "workload/dataset.rs",
+    "workload/dataset/agentic_trace.rs",
+    "workload/dataset/corpus.rs",
+    "workload/dataset/distinct.rs",
+    "workload/dataset/mmmu.rs",
+    "workload/dataset/mooncake.rs",
+    "workload/dataset/patches.rs",
+    "workload/dataset/picture.rs",
+    "workload/dataset/placing.rs",
+    "workload/dataset/records.rs",
+    "workload/dataset/records/tests.rs",
+    "workload/dataset/text.rs",
+    "workload/download.rs",
+    "workload/hub.rs",
+    "workload/hub/modelscope.rs",
+    "workload/tokenizer.rs",
+    "workload/tokenizer/gguf.rs",
+    "workload/tokenizer/origin.rs",
+    "workload/tokenizer/source.rs",
+    "workload/tokenizer/template.rs",
+    "workload/tokenizer/template/tests.rs",
+];
+
 // -- Reading the tree ------------------------------------------------------------------------------------------------
 
 struct Source {
@@ -118,12 +192,13 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+fn files_ending(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        let ending = path.extension().and_then(|extension| extension.to_str());
         if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files_ending(&path, endings, found);
+        } else if ending.is_some_and(|ending| endings.contains(&ending)) {
             found.push(path);
         }
     }
@@ -132,7 +207,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 fn sources(folder: &str) -> Vec<Source> {
     let folder = root().join(folder);
     let mut files = Vec::new();
-    rust_files(&folder, &mut files);
+    files_ending(&folder, &["rs"], &mut files);
     files.sort();
     let read = |path: PathBuf| {
         let name = path.strip_prefix(&folder).unwrap().to_str().unwrap().replace('\\', "/");
@@ -440,6 +515,62 @@ fn nothing_is_left_half_done() {
             assert!(!source.text.contains(word), "{} has {word}", source.name);
         }
     }
+}
+
+/// Where `phrase`, in small letters, stands in `text` as whole words, whatever line breaks and comment marks lie between.
+fn has_phrase(text: &str, phrase: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(phrase).any(|(at, _)| {
+        !text[..at].ends_with(is_word) && !text[at + phrase.len()..].starts_with(is_word)
+    })
+}
+
+/// `text` in small letters on one line, without the marks of comments.
+fn running(text: &str) -> String {
+    let words = text.split_whitespace().filter(|word| !matches!(*word, "//" | "///" | "//!"));
+    words.collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+/// Whether a doc comment begins as if somebody else did what the item does.
+fn has_it_done(line: &str) -> bool {
+    let line = line.trim_start();
+    let doc = line.strip_prefix("/// Has ").or_else(|| line.strip_prefix("//! Has "));
+    doc.is_some_and(|doc| {
+        doc.split(|c: char| !c.is_alphabetic())
+            .any(|word| matches!(word, "be" | "fetched" | "written"))
+    })
+}
+
+#[test]
+fn the_fields_words_are_used() {
+    assert!(has_phrase("it cannot, and so can\tnot", "can\tnot") && !has_phrase("a napkin", "nap"));
+    assert_eq!(running("/// It can\n    /// Not."), "it can not.");
+    assert!(has_it_done("    /// Has the file be written.") && !has_it_done("/// Has no clock."));
+
+    let mut wrong = Vec::new();
+    let mut look = |name: &str, text: &str| {
+        let running = running(text);
+        let phrases = PHRASES.iter().filter(|phrase| has_phrase(&running, phrase));
+        wrong.extend(phrases.map(|phrase| format!("{name}: {phrase}")));
+        wrong.extend(text.lines().filter(|line| has_it_done(line)).map(|l| format!("{name}: {l}")));
+    };
+    for source in sources("src") {
+        if !TO_MEND.contains(&source.name.as_str()) {
+            look(&source.name, &source.text);
+        }
+    }
+    let mut pages = vec![root().join("README.md"), root().join("METHODOLOGY.md")];
+    for folder in ["docs", "tests/data"] {
+        files_ending(&root().join(folder), &["md", "txt"], &mut pages);
+    }
+    for page in pages {
+        let name = page.strip_prefix(root()).unwrap().display().to_string();
+        let is_help = page.file_name().unwrap().to_str().unwrap().starts_with("help");
+        if !name.starts_with("tests") || is_help {
+            look(&name, &std::fs::read_to_string(&page).unwrap());
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
 }
 
 #[test]

@@ -274,11 +274,11 @@ fn files_that_can_not_be_used_are_named() {
     let authority = Authority::new();
     let (one, two) = (authority.vouch_for(HOST), authority.vouch_for(HOST));
     let cases: &[(&[&str], &[&str])] = &[
-        (&["--cacert", "no.pem"], &["--cacert no.pem: can not be read"]),
+        (&["--cacert", "no.pem"], &["--cacert no.pem: cannot be read"]),
         (&["--cacert", "one.key"], &["--cacert one.key: expected certificates in PEM form"]),
         (&["--cacert", "broken.pem"], &["--cacert broken.pem"]),
-        (&["--cert", "no.pem", "--key", "one.key"], &["--cert no.pem: can not be read"]),
-        (&["--cert", "one.pem", "--key", "no.key"], &["--key no.key: can not be read"]),
+        (&["--cert", "no.pem", "--key", "one.key"], &["--cert no.pem: cannot be read"]),
+        (&["--cert", "one.pem", "--key", "no.key"], &["--key no.key: cannot be read"]),
         (&["--cert", "one.pem", "--key", "one.pem"], &["--key one.pem: expected a private key"]),
         (
             &["--cert", "one.pem", "--key", "two.key"],

@@ -138,7 +138,7 @@ impl Reader {
         on: &mut impl FnMut(Part<'_>) -> Result<(), E>,
     ) -> Result<usize, E> {
         let kept = self.partial.len();
-        // What can not belong to the longest head is not looked at.
+        // What cannot belong to the longest head is not looked at.
         let new = &bytes[..bytes.len().min(MAX_HEAD + 1 - kept)];
         let parsed = if kept == 0 {
             parse_head(new)?
@@ -327,7 +327,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Opened>, Malformed> {
                 if coding.eq_ignore_ascii_case("identity") {
                     continue;
                 }
-                // Chunks come last, or the length can not be told.
+                // Chunks come last, or the length is unknown.
                 other_coding |= !coding.eq_ignore_ascii_case("chunked");
                 chunked = coding.eq_ignore_ascii_case("chunked");
             }

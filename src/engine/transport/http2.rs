@@ -104,7 +104,7 @@ impl Client {
     /// A client that has greeted the server: [`Self::take_outgoing`] has what is to be sent first.
     ///
     /// # Errors
-    /// If the greeting can not be made, for which there is no known reason.
+    /// If the greeting cannot be made, for which there is no known reason.
     pub fn new() -> io::Result<Self> {
         let wire = Arc::new(Mutex::new(Wire::default()));
         let woken = Arc::new(Woken::default());

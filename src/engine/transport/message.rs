@@ -46,13 +46,13 @@ pub enum Part<'a> {
 /// Why bytes are no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// The head can not be read.
+    /// The head cannot be read.
     Head,
     /// The head is longer than [`MAX_HEAD`] or has too many fields.
     LongHead,
     /// More than 100 interim responses come before the response.
     Interim,
-    /// The body's length is told in a way that can not be read.
+    /// The body's length is told in a way that cannot be read.
     Length,
     /// The chunks of the body are broken.
     Chunk,

@@ -34,7 +34,7 @@ impl Proxy {
     /// The proxy that the environment names for `url`: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
     ///
     /// # Errors
-    /// If it is of a kind through which the load can not go.
+    /// If it is of a kind through which the load cannot go.
     pub fn from_env(url: &Url) -> Result<Option<Self>, Error> {
         Self::of(&Matcher::from_system(), url)
     }

@@ -91,7 +91,7 @@ impl Socket {
     /// Watches for all that can happen to it.
     ///
     /// # Errors
-    /// If the kernel can not watch any more sockets.
+    /// If the kernel cannot watch any more sockets.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         match self {

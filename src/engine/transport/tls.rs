@@ -36,7 +36,7 @@ impl Trust {
     /// and its key; `insecure` trusts everybody.
     ///
     /// # Errors
-    /// If a file can not be read, or holds something else; the messages name it, and never what is in it.
+    /// If a file cannot be read, or holds something else; the messages name it, and never what is in it.
     pub fn load(
         cacert: Option<&Path>,
         identity: Option<(&Path, &Path)>,
@@ -60,7 +60,7 @@ impl Trust {
             let mut store = rustls::RootCertStore::empty();
             for root in &trust.roots {
                 store.add(root.clone()).map_err(|error| {
-                    unusable("--cacert", path, "a certificate in it can not be used").because(error)
+                    unusable("--cacert", path, "a certificate in it cannot be used").because(error)
                 })?;
             }
         }
@@ -84,9 +84,9 @@ impl Trust {
     /// A configuration that offers `protocols`.
     ///
     /// # Errors
-    /// If the system's authorities can not be read.
+    /// If the system's authorities cannot be read.
     pub fn config(&self, protocols: &[&str]) -> Result<ClientConfig, Error> {
-        let fail = |what: &str| Error::new(Kind::System, format!("can not speak TLS: {what}"));
+        let fail = |what: &str| Error::new(Kind::System, format!("cannot speak TLS: {what}"));
         let provider = provider();
         let verifier: Arc<dyn ServerCertVerifier> = if self.insecure {
             Arc::new(Everybody(provider.clone()))
@@ -128,7 +128,7 @@ fn unusable(flag: &str, path: &Path, what: &str) -> Error {
 /// What a PEM file is not. Without the parser's own words, which repeat lines of the file.
 fn not_pem(flag: &str, path: &Path, error: pem::Error, expected: &str) -> Error {
     match error {
-        pem::Error::Io(error) => unusable(flag, path, "can not be read").because(error),
+        pem::Error::Io(error) => unusable(flag, path, "cannot be read").because(error),
         _ => unusable(flag, path, &format!("expected {expected} in PEM form")),
     }
 }

@@ -117,7 +117,7 @@ impl Pool {
         }
     }
 
-    /// Has the connections used in the order in which they were opened: servers take them up in that order.
+    /// Turns the order of use around to that of opening: servers take connections up in that order.
     pub(super) fn use_oldest_first(&mut self) {
         self.servers.iter_mut().for_each(|server| server.idle.reverse());
     }

@@ -306,7 +306,7 @@ mod tests {
     const ENDS: &str = r#"{"text":"ab","index":1,"meta_info":{"completion_tokens":3,"finish_reason":{"type":"length","length":3},"prompt_tokens":5,"cached_tokens":0}}"#;
 
     #[test]
-    fn counts_that_can_not_be() {
+    fn counts_that_cannot_be() {
         let huge =
             FIRST.replace("\"completion_tokens\":1", "\"completion_tokens\":18446744073709551615");
         let error = read(Wire::Generate, true, &[&huge, &huge]).unwrap_err();

@@ -60,12 +60,12 @@ impl Arrivals {
         self.0.is_empty()
     }
 
-    /// Has the place of the next event fetched.
+    /// Prefetches the place of the next event.
     pub(super) fn prefetch(&self) {
         sys::prefetch_end(&self.0);
     }
 
-    /// Has room for `n` more.
+    /// Reserves room for `n` more.
     pub(super) fn reserve(&mut self, n: usize) {
         self.0.reserve(n);
     }

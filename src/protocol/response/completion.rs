@@ -1,4 +1,4 @@
-//! What the events of a stream say of one completion: its text, and where its count of tokens stands.
+//! One completion of a stream, by its events: its text, and where its count of tokens stands.
 
 use super::manner::{Manner, Take};
 use crate::protocol::backend::{End, Part, TextMode, repaired};
@@ -41,7 +41,7 @@ impl Completion {
         u32::try_from(tokens).ok()
     }
 
-    /// Has room for `bytes` of text where `part` has its text.
+    /// Reserves room for `bytes` of text where `part` has its text.
     pub(super) fn reserve(&mut self, part: &Part<'_>, bytes: usize) {
         match part.escaped {
             Some(_) => self.escaped.reserve(bytes),
@@ -49,7 +49,7 @@ impl Completion {
         }
     }
 
-    /// Has the places fetched that the next text is compared with and goes to.
+    /// Prefetches the places that the next text is compared with and goes to.
     pub(super) fn prefetch(&self) {
         sys::prefetch_end(self.text.as_bytes());
         sys::prefetch_end(&self.escaped);

@@ -51,7 +51,7 @@ impl Totals {
         (self.last, self.events) = (Some(total), events);
     }
 
-    /// Has the last one stand for `events` events: of them the last was made of it.
+    /// Lets the last one stand for `events` events: of them the last was made of it.
     pub(super) fn stands_for(&mut self, events: usize) {
         self.events = events;
     }

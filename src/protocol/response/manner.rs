@@ -74,7 +74,7 @@ impl Manner {
         Take::Instead
     }
 
-    /// Has the texts that may be pieces written in another way.
+    /// Rewrites the texts that may be pieces.
     pub(super) fn rewrite(&mut self, write: impl FnOnce(&[u8]) -> Vec<u8>) {
         if let Self::Open(open) = self {
             open.joined = write(&open.joined);

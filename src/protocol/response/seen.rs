@@ -135,7 +135,7 @@ impl Seen {
         refused
     }
 
-    /// Tokens so far, as far as they can be told in passing.
+    /// Tokens so far, as far as they are known in passing.
     pub(super) fn tokens(&self) -> u64 {
         let seen = self.events.len() as u64;
         let is_single = self.totals.is_none() && self.completions.others.is_empty();
@@ -347,7 +347,7 @@ impl Seen {
         tokens <= BEYOND || self.risen.saturating_add(tokens) <= self.most_output()
     }
 
-    /// Whether a completion has begun to be told and lacks the end that the server would mark.
+    /// Whether a completion has begun and lacks the end that the server would mark.
     fn ended_early(&self) -> bool {
         let open = |completion: &Completion| completion.marks_end && !completion.finished;
         let finished = |completion: &Completion| completion.finished;

@@ -99,7 +99,7 @@ fn a_request_whose_kept_connection_ends_before_any_byte_is_sent_once_more_over_a
     seen.retain(|request| request.method == "POST");
     check_resent("a proxy", &run, &seen);
 
-    // The request can not even be written.
+    // The request cannot even be written.
     let run = one_by_one(&deaf_after_the_first())
         .args(ALONE)
         .args(["--num-prompts", "2", "--random-input-len", "400000"])

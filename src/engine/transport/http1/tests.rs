@@ -124,7 +124,7 @@ fn heads() {
     assert!(!head("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").keep_alive);
     let encoded = head("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 0\r\n\r\n");
     assert_eq!(encoded.encoding.as_deref(), Some("gzip"));
-    // Without a length the body ends with the connection, which can not be used again.
+    // Without a length the body ends with the connection, which cannot be used again.
     assert!(!head("HTTP/1.1 200 OK\r\n\r\n").keep_alive);
     // An interim response comes before the real one.
     assert_eq!(head("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n").status, 200);

@@ -1,4 +1,4 @@
-//! What servers say of an end and of an error, in the ways in which they write it.
+//! Ends and errors as servers write them.
 
 use std::borrow::Cow;
 
