@@ -147,7 +147,7 @@ impl Times {
         self.0.as_ref().map_or(0, Histogram::len)
     }
 
-    /// Whether nothing was added.
+    /// Returns whether nothing was added.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -163,7 +163,7 @@ impl Times {
     }
 }
 
-/// What a histogram holds: values and how often each is there.
+/// Returns what a histogram holds: values and how often each is there.
 fn counts(histogram: &Histogram<u64>) -> Vec<(u64, u64)> {
     let recorded = histogram.iter_recorded();
     recorded.map(|value| (value.value_iterated_to(), value.count_at_value())).collect()
@@ -245,7 +245,7 @@ impl Lag {
         self.whole.as_ref().map_or(0, Histogram::len)
     }
 
-    /// Whether nothing was added.
+    /// Returns whether nothing was added.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -168,7 +168,7 @@ pub struct Opts {
 pub struct ApiKey(String);
 
 impl ApiKey {
-    /// Whether the headers of a request hold the key.
+    /// Returns whether the headers of a request hold the key.
     fn admits(&self, headers: &HeaderMap) -> bool {
         headers
             .get(header::AUTHORIZATION)

@@ -1,20 +1,20 @@
-//! Whether a pause is worth taking: what pauses gathered so far.
+//! Judges whether a coalescing window is worth waiting for, by what windows gathered so far.
 //!
-//! Data comes evenly or in bursts. After a burst has been read, a pause gathers nothing and costs a wake-up;
-//! so what a pause gathered is remembered by its place in the row of pauses since the thread last had to wait for data.
+//! Data comes evenly or in bursts. After a burst has been read, a window gathers nothing and costs a wake-up; so what a
+//! window gathered is remembered by its place in the row of windows since the thread last had to wait for data.
 //!
-//! Whether pauses save anything depends on the machine as well: where a wake-up is cheap, data that waited has gone cold,
-//! and reading at once costs less. So the thread takes turns with and without pauses, and stays with what costs less CPU.
+//! Windows save nothing on some machines: where a wake-up is cheap, data that waited has gone cold, and reading at once
+//! costs less. So the thread takes turns with and without windows, and stays with what costs less CPU.
 
 use std::time::Duration;
 
 /// Places that are told apart; later ones count as the last.
 const PLACES: usize = 3;
 
-/// Sockets that a pause must be expected to gather.
+/// Sockets that a window must be expected to gather.
 const WORTH: f32 = 2.0;
 
-/// A pause that was not worth it is tried again after so many that were left out.
+/// A window that was not worth it is tried again after so many that were left out.
 const AGAIN: u32 = 64;
 
 /// How long a period lasts in the way that costs less, and one that looks at the other way.
@@ -24,24 +24,24 @@ const LOOK: Duration = Duration::from_millis(60);
 /// Periods between two looks at the way that costs more.
 const LOOK_AGAIN: u32 = 12;
 
-/// A period with fewer events tells nothing of costs, and goes on.
+/// A period with fewer events says nothing about costs, and goes on.
 const EVENTS: u64 = 200;
 
-/// Weight of the newest pause in what is expected.
+/// Weight of the newest window in what is expected.
 const WEIGHT: f32 = 0.125;
 
-/// What pauses of one thread gathered.
+/// What the windows of one thread gathered.
 #[derive(Debug)]
 pub(super) struct Coalescing {
-    /// Sockets with data after a pause, at each place.
+    /// Sockets with data after a window, at each place.
     expected: [f32; PLACES],
-    /// Coalescing left out at each place since the last one taken.
+    /// Windows left out at each place since the last one that was waited for.
     left_out: [u32; PLACES],
-    /// Coalescing since the thread last waited for data.
+    /// Windows since the thread last waited for data.
     place: usize,
-    /// Whether pauses are taken in this period.
+    /// Whether windows are waited for in this period.
     on: bool,
-    /// CPU time per event in ns, without pauses and with them.
+    /// CPU time per event in ns, without windows and with them.
     cost: [Option<f64>; 2],
     periods: u32,
     /// When the period under way is over.
@@ -51,7 +51,7 @@ pub(super) struct Coalescing {
 }
 
 impl Coalescing {
-    /// Coalescing of which nothing is known are taken; the thread has used `cpu` by `now`, for no event.
+    /// Nothing is known of windows, so they are waited for; the thread has used `cpu` by `now`, for no event.
     pub(super) fn new(now: Duration, cpu: Duration) -> Self {
         Self {
             expected: [8.0; PLACES],
@@ -65,7 +65,7 @@ impl Coalescing {
         }
     }
 
-    /// Whether to take a pause now.
+    /// Returns whether to wait for a window now.
     pub(super) fn wanted(&mut self) -> bool {
         if !self.on {
             return false;
@@ -79,20 +79,20 @@ impl Coalescing {
         false
     }
 
-    /// A pause gathered data on `sockets` sockets.
+    /// Notes that a window gathered data on `sockets` sockets.
     pub(super) fn gathered(&mut self, sockets: u16) {
         let place = self.place.min(PLACES - 1);
         self.expected[place] += (f32::from(sockets) - self.expected[place]) * WEIGHT;
         self.place += 1;
     }
 
-    /// Whether the period under way is over by `now`, and may be judged.
+    /// Returns whether the period under way is over by `now`, and may be judged.
     pub(super) fn is_over(&self, now: Duration) -> bool {
         now >= self.over
     }
 
     /// Judges the period that is over by `now`, at which the thread has used `cpu` and read `events` events in all:
-    /// decides on pauses in the next one.
+    /// decides on windows in the next one.
     pub(super) fn judge(&mut self, now: Duration, cpu: Duration, events: u64) {
         let (cpu_before, events_before) = self.begun;
         let new = events - events_before;
@@ -121,7 +121,7 @@ impl Coalescing {
         self.over = now + if looks { LOOK } else { PERIOD };
     }
 
-    /// The thread waits for data.
+    /// Notes that the thread waits for data.
     pub(super) fn waits(&mut self) {
         self.place = 0;
     }
@@ -131,25 +131,25 @@ impl Coalescing {
 mod tests {
     use super::*;
 
-    /// The share of pauses taken at a place while each gathers what `gathers` says of its place.
+    /// The share of windows that are waited for at a place, while each gathers what `gathers` has for its place.
     fn taken(gathers: [u16; 2]) -> [f32; 2] {
-        let mut pauses = Coalescing::new(Duration::ZERO, Duration::ZERO);
+        let mut windows = Coalescing::new(Duration::ZERO, Duration::ZERO);
         let mut taken = [0.0; 2];
         for _ in 0..1000 {
-            pauses.waits();
+            windows.waits();
             for place in 0..2 {
-                if !pauses.wanted() {
+                if !windows.wanted() {
                     break;
                 }
                 taken[place] += 0.001;
-                pauses.gathered(gathers[place]);
+                windows.gathered(gathers[place]);
             }
         }
         taken
     }
 
     #[test]
-    fn pauses_after_a_burst_are_left_out() {
+    fn windows_after_a_burst_are_left_out() {
         let [first, second] = taken([18, 0]);
         assert!(first > 0.99 && second < 0.05, "{first} {second}");
     }
@@ -160,18 +160,18 @@ mod tests {
         assert!(first > 0.99 && second > 0.99, "{first} {second}");
     }
 
-    /// The share of a minute with pauses, where an event comes each 0.1 ms and costs what is given in µs.
-    fn share_with_pauses(with: u32, without: u32) -> f64 {
+    /// The share of a minute with windows, where an event comes each 0.1 ms and costs what is given in µs.
+    fn share_with_windows(with: u32, without: u32) -> f64 {
         let step = Duration::from_micros(100);
         let (mut now, mut cpu) = (Duration::ZERO, Duration::ZERO);
-        let mut pauses = Coalescing::new(now, cpu);
+        let mut windows = Coalescing::new(now, cpu);
         let mut on = 0;
         for events in 1..=600_000 {
             now += step;
-            cpu += Duration::from_micros(1) * if pauses.on { with } else { without };
-            on += u32::from(pauses.on);
-            if pauses.is_over(now) {
-                pauses.judge(now, cpu, events);
+            cpu += Duration::from_micros(1) * if windows.on { with } else { without };
+            on += u32::from(windows.on);
+            if windows.is_over(now) {
+                windows.judge(now, cpu, events);
             }
         }
         f64::from(on) / 600_000.0
@@ -179,22 +179,22 @@ mod tests {
 
     #[test]
     fn what_costs_less_is_kept_and_the_other_way_is_looked_at_again() {
-        let cheap = share_with_pauses(4, 5);
+        let cheap = share_with_windows(4, 5);
         assert!((0.98..0.995).contains(&cheap), "{cheap}");
-        let dear = share_with_pauses(5, 4);
+        let dear = share_with_windows(5, 4);
         assert!((0.01..0.05).contains(&dear), "{dear}");
     }
 
     #[test]
-    fn a_period_goes_on_until_it_tells_something() {
+    fn a_period_goes_on_until_it_says_something() {
         let ms = Duration::from_millis;
-        let mut pauses = Coalescing::new(Duration::ZERO, Duration::ZERO);
+        let mut windows = Coalescing::new(Duration::ZERO, Duration::ZERO);
         for i in 1..100 {
-            pauses.judge(PERIOD * i, ms(1) * i, u64::from(i));
-            assert!(pauses.on && pauses.cost == [None; 2] && pauses.periods == 0, "{i}");
+            windows.judge(PERIOD * i, ms(1) * i, u64::from(i));
+            assert!(windows.on && windows.cost == [None; 2] && windows.periods == 0, "{i}");
         }
-        pauses.judge(PERIOD * 100, ms(1), EVENTS);
-        assert_eq!(pauses.periods, 1);
+        windows.judge(PERIOD * 100, ms(1), EVENTS);
+        assert_eq!(windows.periods, 1);
     }
 
     #[test]

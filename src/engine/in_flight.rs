@@ -159,7 +159,7 @@ impl InFlight {
         }
     }
 
-    /// Whether the answer is whole, though its body may not have ended.
+    /// Returns whether the answer is whole, though its body may not have ended.
     pub(super) fn is_whole(&self) -> bool {
         matches!(&self.response, Response::Good(collector) if collector.said_done())
     }
@@ -175,12 +175,12 @@ impl InFlight {
         }
     }
 
-    /// Whether the connection can be used again.
+    /// Returns whether the connection can be used again.
     pub(super) fn keep_alive(&self) -> bool {
         self.keep_alive
     }
 
-    /// How long the connection can be used again, if the server has named a time.
+    /// Returns how long the connection can be used again, if the server has named a time.
     pub(super) fn usable_for(&self) -> Option<Duration> {
         let idle = self.idle?;
         // A request that is on its way when the server closes is lost.
@@ -306,7 +306,7 @@ impl InFlight {
         }
     }
 
-    /// How far it has come, as far as time limits care.
+    /// Returns how far it has come, as far as time limits care.
     pub(super) fn waiting(&self) -> Waiting {
         let event = match &self.response {
             Response::Good(collector) => collector.last_event(),
@@ -386,7 +386,7 @@ impl InFlight {
         self.begun = now;
     }
 
-    /// Whether this attempt was lost by a kept connection, and is sent once more.
+    /// Returns whether this attempt was lost by a kept connection, and is sent once more.
     pub(super) fn is_resent(&self) -> bool {
         self.history.as_ref().is_some_and(|history| history.lost.is_some())
     }

@@ -71,7 +71,7 @@ impl Pulse {
     }
 }
 
-/// How long the machine has slept since it was started; 0 where the system does not tell.
+/// Returns how long the machine has slept since it was started; 0 where the system does not tell.
 fn slept() -> Duration {
     #[cfg(target_os = "linux")]
     {

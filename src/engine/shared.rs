@@ -41,7 +41,7 @@ impl Server {
 }
 
 impl Shared {
-    /// What may be sent at `now`.
+    /// Returns what may be sent at `now`.
     pub(super) fn claim(&self, now: Duration) -> Claim {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner).claim(now)
     }

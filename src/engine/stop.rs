@@ -37,7 +37,7 @@ impl Stop {
         lock(&self.why).clone()
     }
 
-    /// Whether nothing more is to be sent.
+    /// Returns whether nothing more is to be sent.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }

@@ -201,7 +201,7 @@ fn groups(text: &str) -> Vec<Group> {
 }
 
 impl Group {
-    /// What it leaves its processes, as `read` tells what is in its files; `None` without a limit.
+    /// Returns what it leaves its processes, as `read` tells what is in its files; `None` without a limit.
     fn free(&self, read: impl Fn(&str) -> Option<String>) -> Option<u64> {
         let file = |name: &str| read(&format!("{}/{name}", self.folder));
         let number = |name: &str| file(name)?.trim().parse::<u64>().ok();
@@ -219,7 +219,7 @@ impl Group {
     }
 }
 
-/// What `/proc/meminfo` tells.
+/// Returns what `/proc/meminfo` tells.
 fn available(text: &str) -> Option<u64> {
     kib(text, "MemAvailable:")
 }

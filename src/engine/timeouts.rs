@@ -48,7 +48,7 @@ pub(super) struct Waiting {
 }
 
 impl Limits {
-    /// How often to look, so that a limit is kept to a quarter of itself or better; at most `longest`.
+    /// Returns how often to look, so that a limit is kept to a quarter of itself or better; at most `longest`.
     pub(super) fn interval(&self, longest: Duration) -> Duration {
         let set = [self.connect, self.first_token, self.idle, self.request];
         let shortest = set.into_iter().flatten().min().unwrap_or(longest);

@@ -222,7 +222,7 @@ impl Endpoint {
         other
     }
 
-    /// Whether the kernel can say when data of this server arrived; it does so for TCP alone.
+    /// Returns whether the kernel can say when data of this server arrived; it does so for TCP alone.
     pub fn can_have_stamps(&self) -> bool {
         self.addresses
             .as_ref()

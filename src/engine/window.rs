@@ -29,7 +29,7 @@ impl Window {
         Self { longest, current: longest, reads: 0, merged: 0 }
     }
 
-    /// How long to wait.
+    /// Returns how long to wait.
     pub(super) fn length(&self) -> Duration {
         self.current
     }

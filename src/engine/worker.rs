@@ -217,7 +217,7 @@ impl Worker {
         done
     }
 
-    /// Whether nothing more is to be sent, since the run is to end.
+    /// Returns whether nothing more is to be sent, since the run is to end.
     fn is_draining(&self) -> bool {
         self.shared.options.stop.is_draining()
     }
@@ -299,7 +299,7 @@ fn connect_failure(kind: FailureKind, why: impl Into<String>) -> Failure {
     Failure::new(kind, Phase::Connect, why)
 }
 
-/// What kind of failure an error of the system is while a connection is opened.
+/// Returns what kind of failure an error of the system is while a connection is opened.
 fn connect_kind(error: &io::Error) -> FailureKind {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => FailureKind::ConnectRefused,

@@ -140,7 +140,7 @@ impl EndLine {
         self.rbench_end
     }
 
-    /// What the line tells.
+    /// Returns what the line tells.
     ///
     /// # Errors
     /// If it does not fit together; the message says how.

@@ -31,7 +31,7 @@ struct Line<'a> {
     events: usize,
 }
 
-/// Whether `record` is one of those that the file is for: it was sent, and did not complete.
+/// Returns whether `record` is one of those that the file is for: it was sent, and did not complete.
 pub fn belongs(record: &RequestRecord) -> bool {
     !record.completed() && record.sent.is_some()
 }

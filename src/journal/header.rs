@@ -55,7 +55,7 @@ struct Layout {
     rbench_records: u64,
 }
 
-/// Whether this program reads the layout of a first line.
+/// Returns whether this program reads the layout of a first line.
 ///
 /// # Errors
 /// If it does not, or there is no number; the message says so.
@@ -131,7 +131,7 @@ impl HeaderLine {
         }
     }
 
-    /// What the line tells.
+    /// Returns what the line tells.
     ///
     /// # Errors
     /// If it names something that this program does not know; the message says what.

@@ -139,7 +139,7 @@ fn begin(line: &[u8]) -> Result<Recorded, String> {
 /// What is said of a line that is not as it was written.
 const CHANGED: &str = "its checksum does not fit: the line was changed after it was written";
 
-/// Whether a line of `run` is as it was written, as far as its checksum says.
+/// Returns whether a line of `run` is as it was written, as far as its checksum says.
 fn sealed(line: &[u8], run: &Recorded) -> Result<(), Wrong> {
     match Seal::of(line) {
         Seal::Whole => Ok(()),
@@ -153,7 +153,7 @@ fn sealed(line: &[u8], run: &Recorded) -> Result<(), Wrong> {
     }
 }
 
-/// Whether `record` can be one of the run of `header`.
+/// Returns whether `record` can be one of the run of `header`.
 fn possible(record: &RequestRecord, header: &Header) -> Result<(), String> {
     let RequestRecord { index, endpoint, .. } = *record;
     if let Some(planned) = header.requests.filter(|&planned| index as u64 >= planned) {

@@ -150,7 +150,7 @@ pub(super) fn outcome_name(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// What `name` names among `all`.
+/// Returns what `name` names among `all`.
 fn named<T: Copy>(
     what: &str,
     name: &str,
@@ -299,7 +299,7 @@ impl<'a> Row<'a> {
 /// Longest run whose rows are believed, about 104 days: figures by the second need memory for each.
 const LONGEST: Duration = Duration::from_nanos(1 << 53);
 
-/// Whether the counts of `record` are those of one request, and its times those of a run.
+/// Returns whether the counts of `record` are those of one request, and its times those of a run.
 fn believable(record: &RequestRecord) -> Result<(), String> {
     let last = record.events.at_ns.iter().max().map(|&ns| Duration::from_nanos(ns));
     let times = [Some(record.due), record.sent, record.done, last];

@@ -44,7 +44,7 @@ impl Syncer {
         let _ = self.ask.try_send(());
     }
 
-    /// Whether the disk took all so far.
+    /// Returns whether the disk took all so far.
     ///
     /// # Errors
     /// If it did not; the message says why.

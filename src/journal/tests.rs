@@ -118,7 +118,7 @@ fn failed_record(index: usize) -> RequestRecord {
 
 // -- The thread ------------------------------------------------------------------------------------------------------
 
-/// What was told while `records` were written, and what became of it.
+/// Returns what was told while `records` were written, and what became of it.
 fn write(files: &Files, records: &[RequestRecord]) -> (Vec<String>, Result<(), Lost>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let warn = {
@@ -144,7 +144,7 @@ fn files(folder: &Path) -> Files {
     }
 }
 
-/// What an end comes to; histograms that are told apart by nothing else differ in their outermost values.
+/// Returns what an end comes to; histograms that are told apart by nothing else differ in their outermost values.
 fn line_of(end: &End) -> Value {
     serde_json::to_value(EndLine::new(end, 3)).unwrap()
 }

@@ -213,7 +213,7 @@ impl Appender {
         }
     }
 
-    /// Whether the file is still what it was with what was added, as a look at it and the last syncs tell.
+    /// Returns whether the file is still what it was with what was added, as a look at it and the last syncs tell.
     fn is_whole(&mut self, warn: &Warn) -> bool {
         if self.lost.is_some() || !self.regular {
             return self.lost.is_none();
@@ -309,7 +309,7 @@ impl Writer {
         self.rows += 1;
     }
 
-    /// Whether enough was gathered for a write.
+    /// Returns whether enough was gathered for a write.
     fn full(&self) -> bool {
         let mut appenders = self.records.iter().chain(&self.failed);
         appenders.any(|appender| appender.lines.len() >= GATHER)
@@ -430,7 +430,7 @@ impl Journal {
         Ok((Self { thread: Some(thread), backlog }, sender))
     }
 
-    /// What is not written yet.
+    /// Returns what is not written yet.
     pub fn backlog(&self) -> Backlog {
         self.backlog.clone()
     }

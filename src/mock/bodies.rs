@@ -111,7 +111,7 @@ fn visible(headers: &HeaderMap) -> Map<String, Value> {
     map
 }
 
-/// Whether a value may be a key: credentials with their scheme, or a long word of letters and digits.
+/// Returns whether a value may be a key: credentials with their scheme, or a long word of letters and digits.
 fn may_be_key(value: &str) -> bool {
     let scheme = value.split(' ').next().unwrap_or_default().to_ascii_lowercase();
     let is_key = |word: &str| {

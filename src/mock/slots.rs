@@ -49,7 +49,7 @@ impl Slots {
         Self { free, all: n_slots, counters: Arc::default() }
     }
 
-    /// How many there are, free or not.
+    /// Returns how many there are, free or not.
     pub(super) fn all(&self) -> usize {
         self.all
     }

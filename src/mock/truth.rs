@@ -169,7 +169,7 @@ impl Scan {
         events
     }
 
-    /// Whether the body has ended.
+    /// Returns whether the body has ended.
     fn ended(&self) -> bool {
         self.tail == END
     }

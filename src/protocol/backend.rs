@@ -136,7 +136,7 @@ impl Backend {
         ALL.iter().find(|backend| backend.name == name)
     }
 
-    /// Whether the server behind it is SGLang, which tells its accept length.
+    /// Returns whether the server behind it is SGLang, which tells its accept length.
     pub fn is_sglang(&self) -> bool {
         self.name.starts_with("sglang")
     }
@@ -210,7 +210,7 @@ impl Request<'_> {
         Cow::Owned(extra)
     }
 
-    /// Whether nothing but text is asked for, the user's keys included.
+    /// Returns whether nothing but text is asked for, the user's keys included.
     fn is_text_alone(
         &self,
         extra: &Map<String, Value>,
@@ -222,7 +222,8 @@ impl Request<'_> {
         !is_set && !keys.any(|key| MORE.iter().any(|more| key.contains(more)))
     }
 
-    /// What bounds the answer: the length of the row, unless the user's keys ask for more or take the bound away.
+    /// Returns what bounds the answer: the length of the row, unless the user's keys ask for more or take the bound
+    /// away.
     pub fn asked(&self) -> Asked {
         let extra = self.extra();
         let sampling = extra.get("sampling_params").and_then(Value::as_object);
@@ -285,7 +286,7 @@ const DEFAULT_KEYS: &[&str] = &[
     "top_p",
 ];
 
-/// How to leave out the default key that a server names in its refusal `said`, if it names one.
+/// Returns how to leave out the default key that a server names in its refusal `said`, if it names one.
 pub fn leave_out(said: &str) -> Option<String> {
     let of_name = |c: char| c.is_alphanumeric() || c == '_';
     let mut names = said.split(|c| !of_name(c));
@@ -306,7 +307,7 @@ pub trait Protocol: Sync + std::fmt::Debug {
     /// A decoder for one response.
     fn decoder(&self) -> Box<dyn Decoder>;
 
-    /// Whether responses hold generated tokens; embeddings do not.
+    /// Returns whether responses hold generated tokens; embeddings do not.
     fn generates(&self) -> bool {
         true
     }
@@ -314,19 +315,19 @@ pub trait Protocol: Sync + std::fmt::Debug {
 
 /// Reads one response.
 pub trait Decoder: Send {
-    /// What one event of a stream says.
+    /// Returns what one event of a stream says.
     ///
     /// # Errors
     /// If the server reports an error in it, or it is not what the protocol says.
     fn event<'a>(&mut self, data: &'a [u8]) -> Result<Delta<'a>, DecodeError>;
 
-    /// What the body of a response without streaming says.
+    /// Returns what the body of a response without streaming says.
     ///
     /// # Errors
     /// As for events.
     fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError>;
 
-    /// Whether each event with output is one token, even where its text says otherwise.
+    /// Returns whether each event with output is one token, even where its text says otherwise.
     fn is_token_each(&self) -> bool {
         false
     }
@@ -370,7 +371,7 @@ pub struct Delta<'a> {
 }
 
 impl Delta<'_> {
-    /// Whether it says nothing of an answer.
+    /// Returns whether it says nothing of an answer.
     pub fn is_silent(&self) -> bool {
         let Self { part, others, output_tokens, prompt_tokens, cached } = self;
         let counts = output_tokens.or(*prompt_tokens).or(part.output_tokens);
@@ -443,7 +444,7 @@ mod testing {
     use super::{Common, Sampling};
     use crate::model::{Prompt, Row};
 
-    /// What the requests of these tests have in common.
+    /// Returns what the requests of these tests have in common.
     pub(super) fn common(ignore_eos: bool) -> Common {
         Common {
             model: "m".into(),

@@ -182,7 +182,7 @@ impl Collector {
         Ok(self.read(&body[..end], came)? + self.read(&body[end..], at)?)
     }
 
-    /// How a body that begins so is read.
+    /// Returns how a body that begins so is read.
     fn form_of(&self, opening: Opening) -> Result<Form, Failure> {
         let encoded = |how: &str| {
             let what = format!("the response is encoded as {how}, which was not asked for");
@@ -293,7 +293,7 @@ impl Collector {
         self.seen.last
     }
 
-    /// Whether the stream has told its end in so many words.
+    /// Returns whether the stream has told its end in so many words.
     pub fn said_done(&self) -> bool {
         self.seen.said_done
     }

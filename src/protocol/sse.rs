@@ -78,7 +78,8 @@ impl Reader {
         self.partial.len() + self.data.len() + self.kind.len()
     }
 
-    /// Whether `more` bytes can be kept. Asked where memory grows, which no event does that lies whole in one chunk.
+    /// Returns whether `more` bytes can be kept. Asked where memory grows, which no event does that lies whole in one
+    /// chunk.
     fn room(&self, more: usize) -> Result<(), TooLong> {
         if self.held() + more > self.cap { Err(TooLong { cap: self.cap }) } else { Ok(()) }
     }
@@ -209,7 +210,7 @@ impl Reader {
     }
 }
 
-/// What follows if `rest` begins with the line end that makes a line blank.
+/// Returns what follows if `rest` begins with the line end that makes a line blank.
 fn blank_line(rest: &[u8], after_cr: bool) -> Option<&[u8]> {
     let rest = if after_cr { rest.strip_prefix(b"\n").unwrap_or(rest) } else { rest };
     match rest {

@@ -72,7 +72,7 @@ impl Budget {
         (self.most / 4).clamp(4 << 20, 64 << 20)
     }
 
-    /// What it cost; `None` if nothing.
+    /// Returns what it cost; `None` if nothing.
     pub fn spent(&self) -> Option<Spent> {
         let (cut, uncounted) = (self.cut.load(Relaxed), self.uncounted.load(Relaxed));
         (cut + uncounted > 0).then_some(Spent { most: self.most, cut, uncounted })

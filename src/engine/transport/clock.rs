@@ -75,7 +75,7 @@ impl Offset {
         at.into_iter().filter(|at| *at <= now).max().unwrap_or(now)
     }
 
-    /// How far the time of day has moved against the run's clock since `earlier`, in ns.
+    /// Returns how far the time of day has moved against the run's clock since `earlier`, in ns.
     pub fn moved_since(self, earlier: Self) -> u64 {
         u64::try_from((self.ns - earlier.ns).abs()).unwrap_or(u64::MAX)
     }

@@ -132,7 +132,7 @@ impl Outgoing {
         Ok(())
     }
 
-    /// What is left, if anything is.
+    /// Returns what is left, if anything is.
     fn rest(self) -> Option<Box<Self>> {
         (self.left() > 0).then(|| Box::new(self))
     }
@@ -267,7 +267,7 @@ impl Connection {
         Ok(Opening::Open)
     }
 
-    /// What comes when the way to the server stands, and is encrypted if it is to be.
+    /// Returns what comes when the way to the server stands, and is encrypted if it is to be.
     fn agreed(&self) -> Stage {
         match self.http {
             Http::One(_) => Stage::Open,
@@ -300,22 +300,22 @@ impl Connection {
         })
     }
 
-    /// How far packets have come in another order than they were sent in, if the system tells.
+    /// Returns how far packets have come in another order than they were sent in, if the system tells.
     pub fn disorder(&self) -> Option<Disorder> {
         self.socket.disorder()
     }
 
-    /// How long it has been opened for; zero once it is open.
+    /// Returns how long it has been opened for; zero once it is open.
     pub fn age(&self) -> Duration {
         self.setup.as_ref().map_or(Duration::ZERO, |setup| setup.begun.elapsed())
     }
 
-    /// Whether the server was reached, and TLS is not agreed on.
+    /// Returns whether the server was reached, and TLS is not agreed on.
     pub fn is_greeting(&self) -> bool {
         self.stage == Stage::Greeting
     }
 
-    /// How long opening took, once it is open; to be asked once.
+    /// Returns how long opening took, once it is open; to be asked once.
     pub fn took(&mut self) -> Took {
         self.setup.take().map_or_else(Took::default, |setup| setup.took)
     }
@@ -328,12 +328,12 @@ impl Connection {
         }
     }
 
-    /// Whether TLS is spoken.
+    /// Returns whether TLS is spoken.
     pub fn is_encrypted(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// Whether requests can be sent.
+    /// Returns whether requests can be sent.
     pub fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
@@ -453,7 +453,7 @@ impl Connection {
         }
     }
 
-    /// Whether a part of the request is still to be sent.
+    /// Returns whether a part of the request is still to be sent.
     pub fn is_sending(&self) -> bool {
         self.outgoing.is_some() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
@@ -505,7 +505,7 @@ impl Connection {
         }
     }
 
-    /// Whether nothing at all has arrived since the last request was sent.
+    /// Returns whether nothing at all has arrived since the last request was sent.
     pub fn is_unanswered(&self) -> bool {
         !self.kept_by_tls
             && match &self.http {
@@ -514,8 +514,8 @@ impl Connection {
             }
     }
 
-    /// Whether a server of HTTP/1.1 has sent bytes of a response before anything was asked over this connection;
-    /// `buffer` and `control` are scratch space. That it has closed is for the next read to find.
+    /// Returns whether a server of HTTP/1.1 has sent bytes of a response before anything was asked over this
+    /// connection; `buffer` and `control` are scratch space. That it has closed is for the next read to find.
     pub fn speaks_unasked(&mut self, buffer: &mut [u8], control: &mut [u8]) -> bool {
         if self.version() != Version::Http1 || !self.socket.has_news() {
             return false;
@@ -534,7 +534,7 @@ impl Connection {
         }
     }
 
-    /// Whether an idle connection cannot be used any more; `buffer` and `control` are scratch space.
+    /// Returns whether an idle connection cannot be used any more; `buffer` and `control` are scratch space.
     pub fn is_spent(&mut self, buffer: &mut [u8], control: &mut [u8]) -> bool {
         if self.next.is_some() {
             return true;
@@ -556,7 +556,7 @@ impl Connection {
         }
     }
 
-    /// Whether the connection can still be used after `bytes`, which came unasked.
+    /// Returns whether the connection can still be used after `bytes`, which came unasked.
     pub fn is_unmoved_by(&mut self, bytes: &[u8]) -> bool {
         self.version() == Version::Http2
             && matches!(

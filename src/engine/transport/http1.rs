@@ -124,7 +124,7 @@ impl Reader {
         self.partial.len()
     }
 
-    /// Whether any byte of a response that has not ended was read, interim responses before it included.
+    /// Returns whether any byte of a response that has not ended was read, interim responses before it included.
     pub fn begun(&self) -> bool {
         !self.partial.is_empty()
             || self.interim > 0

@@ -141,12 +141,12 @@ impl Client {
         Ok(client)
     }
 
-    /// Whether the server has shown that it speaks HTTP/2, and takes a request.
+    /// Returns whether the server has shown that it speaks HTTP/2, and takes a request.
     pub fn is_settled(&mut self) -> bool {
         self.settled && self.is_free()
     }
 
-    /// Whether the next request can be sent: nothing is left of the one before, and the server takes more.
+    /// Returns whether the next request can be sent: nothing is left of the one before, and the server takes more.
     pub fn is_free(&mut self) -> bool {
         let waker = Waker::from(self.woken.clone());
         !self.over
@@ -180,18 +180,18 @@ impl Client {
         Ok(())
     }
 
-    /// How many bytes may wait to be sent: the body in its frames, and answers to what the server sends.
-    /// A server that has this client answer more, and does not read it, is not waited for.
+    /// Returns how many bytes may wait to be sent: the body in its frames, and answers to what the server sends. A
+    /// server that has this client answer more, and does not read it, is not waited for.
     pub fn most_outgoing(&self) -> usize {
         MAX_ANSWERS + 2 * self.body
     }
 
-    /// Whether the server has said anything since the last request was sent.
+    /// Returns whether the server has said anything since the last request was sent.
     pub fn has_heard(&self) -> bool {
         self.heard
     }
 
-    /// Whether nothing has come of the response under way, not even an interim one.
+    /// Returns whether nothing has come of the response under way, not even an interim one.
     fn awaits_head(&self) -> bool {
         matches!(self.response, Some(Awaited::Head(_))) && self.interim == 0
     }
@@ -328,8 +328,8 @@ impl Client {
     }
 }
 
-/// What an error of HTTP/2 means: the server gave up, or it does not keep the rules.
-/// `unread` is whether nothing has come of the response.
+/// Returns what an error of HTTP/2 means: the server gave up, or it does not keep the rules. `unread` is whether
+/// nothing has come of the response.
 fn explain<E: From<Malformed>>(error: &h2::Error, unread: bool) -> Result<Fed, E> {
     match error.reason() {
         Some(reason) if error.is_library() => Err(Malformed::Http2(reason).into()),
@@ -371,7 +371,8 @@ fn head<T>(response: &Response<T>) -> Result<Head, Malformed> {
     })
 }
 
-/// Whether `bytes` can be the beginning of what a server of HTTP/2 says first: the head of a frame with its settings.
+/// Returns whether `bytes` can be the beginning of what a server of HTTP/2 says first: the head of a frame with its
+/// settings.
 fn begins_like_http2(bytes: &[u8]) -> bool {
     // Three bytes of length, of which the first is 0 in frames that every client takes; the kind, no flags, no stream.
     bytes
@@ -381,7 +382,7 @@ fn begins_like_http2(bytes: &[u8]) -> bool {
         .all(|(at, (&byte, want))| matches!(at, 1 | 2) || byte == want)
 }
 
-/// Whether `bytes` begin with what a server of HTTP/2 says first.
+/// Returns whether `bytes` begin with what a server of HTTP/2 says first.
 pub(super) fn begins_http2(bytes: &[u8]) -> bool {
     bytes.len() >= FRAME_HEAD && begins_like_http2(bytes)
 }

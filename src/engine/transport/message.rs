@@ -104,7 +104,7 @@ pub fn shown(location: &str) -> String {
     place[..start].chars().chain(place[host..].chars()).take(MAX_REASON).collect()
 }
 
-/// What is said of a redirect to `location`, which nobody follows, beside the `reason` of its head.
+/// Returns what is said of a redirect to `location`, which nobody follows, beside the `reason` of its head.
 pub(super) fn redirected(reason: &str, location: &str) -> String {
     let leads = format!("which leads to {} and is not followed", shown(location));
     if reason.is_empty() { leads } else { format!("{reason}, {leads}") }

@@ -127,7 +127,7 @@ impl Tunnel {
     }
 }
 
-/// Whether the proxy's `answer` to a request for a way opens it; it may not be whole.
+/// Returns whether the proxy's `answer` to a request for a way opens it; it may not be whole.
 ///
 /// # Errors
 /// If it refuses, is not HTTP, is too long, or more follows it.

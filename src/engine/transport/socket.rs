@@ -72,7 +72,7 @@ impl Socket {
         }
     }
 
-    /// Whether the connection stands; `None` while it is not known.
+    /// Returns whether the connection stands; `None` while it is not known.
     ///
     /// # Errors
     /// If it could not be made.
@@ -122,7 +122,7 @@ impl Socket {
         }
     }
 
-    /// How far packets have come in another order, if the system tells.
+    /// Returns how far packets have come in another order, if the system tells.
     pub fn disorder(&self) -> Option<Disorder> {
         match self {
             Self::Tcp(stream) => disorder(stream),
@@ -130,7 +130,7 @@ impl Socket {
         }
     }
 
-    /// Whether something can be read: bytes, or that the other end has closed.
+    /// Returns whether something can be read: bytes, or that the other end has closed.
     pub fn has_news(&self) -> bool {
         use std::os::fd::AsRawFd as _;
 
@@ -261,7 +261,7 @@ fn receive_stamped(
 /// How long the kernel may take to begin with its stamps.
 const STAMPS_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Whether this machine's kernel stamps what it receives over TCP; tried once, on a connection of its own.
+/// Returns whether this machine's kernel stamps what it receives over TCP; tried once, on a connection of its own.
 ///
 /// That connection stays: the kernel goes on with its stamps while somebody wants them, and takes a moment to begin again.
 pub fn kernel_stamps() -> bool {

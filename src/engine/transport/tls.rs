@@ -76,7 +76,7 @@ impl Trust {
         Ok(trust)
     }
 
-    /// Whether anything differs from what the system says.
+    /// Returns whether anything differs from what the system says.
     pub fn is_default(&self) -> bool {
         self.roots.is_empty() && self.identity.is_none() && !self.insecure
     }
@@ -125,7 +125,7 @@ fn unusable(flag: &str, path: &Path, what: &str) -> Error {
     Error::new(Kind::Input, format!("{flag}{}: {what}", named(path)))
 }
 
-/// What a PEM file is not. Without the parser's own words, which repeat lines of the file.
+/// Returns what a PEM file is not. Without the parser's own words, which repeat lines of the file.
 fn not_pem(flag: &str, path: &Path, error: pem::Error, expected: &str) -> Error {
     match error {
         pem::Error::Io(error) => unusable(flag, path, "cannot be read").because(error),
@@ -243,12 +243,12 @@ pub struct Trouble {
     pub lasting: bool,
 }
 
-/// What `error` says of TLS; `None` if it is about something else.
+/// Returns what `error` says of TLS; `None` if it is about something else.
 pub fn trouble(error: &(dyn StdError + 'static)) -> Option<Trouble> {
     cause(error).map(explain)
 }
 
-/// Whether `error` is that a server speaks none of the versions of HTTP that it was offered.
+/// Returns whether `error` is that a server speaks none of the versions of HTTP that it was offered.
 pub fn refuses_version(error: &(dyn StdError + 'static)) -> bool {
     cause(error).is_some_and(is_about_versions)
 }

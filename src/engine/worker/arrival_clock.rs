@@ -152,8 +152,8 @@ impl ArrivalClock {
         at
     }
 
-    /// Whether bytes of `arriving` that had arrived at `at` and were read at `now` came over a gap that was closed lately:
-    /// behind a packet that is missing, data of several events gathers whatever the client does.
+    /// Returns whether bytes of `arriving` that had arrived at `at` and were read at `now` came over a gap that was
+    /// closed lately: behind a packet that is missing, data of several events gathers whatever the client does.
     #[cold]
     pub(super) fn is_over_gap(
         &mut self,

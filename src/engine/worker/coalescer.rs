@@ -41,7 +41,7 @@ impl Coalescer {
         self.window.read(events);
     }
 
-    /// Whether a window was waited for since the last look at the sockets.
+    /// Returns whether a window was waited for since the last look at the sockets.
     pub(super) fn has_waited(&self) -> bool {
         self.has_waited
     }
@@ -63,8 +63,8 @@ impl Coalescer {
         }
     }
 
-    /// How long to wait from `now` before the next look at the sockets, if at all; `mean` is that of the requests that
-    /// have ended, and `next` what may be sent.
+    /// Returns how long to wait from `now` before the next look at the sockets, if at all; `mean` is that of the
+    /// requests that have ended, and `next` what may be sent.
     pub(super) fn window(
         &mut self,
         next: Claim,

@@ -87,8 +87,8 @@ impl Crowd {
         (self.overtaken, self.in_vain, self.freed) = (0, 0, None);
     }
 
-    /// Whether a kept connection is to be closed at `now` so that the first that waits can be served;
-    /// `ends` is whether nothing is left to send over it.
+    /// Returns whether a kept connection is to be closed at `now` so that the first that waits can be served; `ends` is
+    /// whether nothing is left to send over it.
     pub(super) fn wants_room(&mut self, now: Duration, ends: bool) -> bool {
         let Some(&(_, since)) = self.waiting.front() else { return false };
         let is_long = now.saturating_sub(since) >= LONG;
@@ -101,7 +101,8 @@ impl Crowd {
         ends
     }
 
-    /// How long requests waited for a worker, unless closing kept connections helped less than every second time.
+    /// Returns how long requests waited for a worker, unless closing kept connections helped less than every second
+    /// time.
     pub(super) fn into_waits(self) -> Times {
         if self.waits.len() * 2 < self.tried { Times::default() } else { self.waits }
     }

@@ -84,12 +84,12 @@ impl Pool {
         self.servers.iter().map(|server| server.idle.len()).sum()
     }
 
-    /// Whether all connections are open, where none has a request.
+    /// Returns whether all connections are open, where none has a request.
     pub(super) fn all_stand(&self) -> bool {
         self.links.len() == self.idle()
     }
 
-    /// How many of `left` more connections may begin to be opened now, where none has a request.
+    /// Returns how many of `left` more connections may begin to be opened now, where none has a request.
     pub(super) fn room_to_open(&self, left: usize) -> usize {
         OPENING.saturating_sub(self.links.len() - self.idle()).min(left)
     }
@@ -181,7 +181,7 @@ impl Pool {
         }
     }
 
-    /// Whether a connection may have more to read.
+    /// Returns whether a connection may have more to read.
     pub(super) fn has_unread(&self) -> bool {
         !self.unread.is_empty()
     }
@@ -191,13 +191,13 @@ impl Pool {
         std::mem::take(&mut self.unread)
     }
 
-    /// Whether the connection with this key, which may be another one since, has more to read, and whether the other end
-    /// had closed.
+    /// Returns whether the connection with this key, which may be another one since, has more to read, and whether the
+    /// other end had closed.
     pub(super) fn is_unread(&mut self, key: usize) -> Option<bool> {
         self.links.get_mut(key)?.unread.take()
     }
 
-    /// How long requests waited because the servers' workers served kept connections.
+    /// Returns how long requests waited because the servers' workers served kept connections.
     pub(super) fn into_waits(self) -> Times {
         let mut waits = Times::default();
         for server in self.servers {
@@ -254,6 +254,12 @@ mod tests {
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_connection_takes_three_cache_lines() {
+        // Each read prefetches them.
+        assert!(size_of::<Link>() <= 3 * 64, "{}", size_of::<Link>());
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Recorder {
         }
     }
 
-    /// Whether any connection was ever open.
+    /// Returns whether any connection was ever open.
     pub(super) fn has_connected(&self) -> bool {
         !self.health.connecting.is_empty()
     }
@@ -131,7 +131,7 @@ impl Recorder {
         }
     }
 
-    /// Whether a request of this worker is in flight.
+    /// Returns whether a request of this worker is in flight.
     pub(super) fn has_active(&self) -> bool {
         self.active > 0
     }
@@ -222,7 +222,7 @@ fn pass_on(options: &Options, sink: &Sink, record: RequestRecord, charge: Option
     lost
 }
 
-/// How much of the time in flight of a request, which is seen to be over at `now`, is in none of its records.
+/// Returns how much of the time in flight of a request, which is seen to be over at `now`, is in none of its records.
 fn unseen(earlier: &[RequestRecord], last: &RequestRecord, now: Duration) -> Duration {
     let records = || earlier.iter().chain([last]);
     let begun = records().find_map(RequestRecord::taken_up).unwrap_or(now);

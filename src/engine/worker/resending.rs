@@ -12,7 +12,7 @@ use crate::engine::in_flight::InFlight;
 use crate::model::Failure;
 
 impl Worker {
-    /// Whether the request on a connection that broke is to be sent once more.
+    /// Returns whether the request on a connection that broke is to be sent once more.
     pub(super) fn is_lost(&self, key: usize) -> bool {
         self.pool.links.get(key).is_some_and(|link| {
             link.is_reused && link.in_flight.is_some() && link.connection.is_unanswered()

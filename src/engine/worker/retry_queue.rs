@@ -31,7 +31,7 @@ impl RetryQueue {
         self.waiting.insert((at, in_flight.request.index), (in_flight, failure));
     }
 
-    /// Whether no request waits.
+    /// Returns whether no request waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -54,8 +54,8 @@ impl RetryQueue {
     }
 }
 
-/// How long to wait before another attempt after `failure`, the last of `attempts` of which there may be `retries` more
-/// than one; `None` if the failure is final. `retry_after` is what the server asked for at `now`.
+/// Returns how long to wait before another attempt after `failure`, the last of `attempts` of which there may be
+/// `retries` more than one; `None` if the failure is final. `retry_after` is what the server asked for at `now`.
 pub(super) fn wait(
     failure: &Failure,
     attempts: u32,

@@ -50,7 +50,7 @@ impl TimeLimits {
         self.swept = now;
     }
 
-    /// Whether to look at the limits at `now`; if so, the next look is an interval later.
+    /// Returns whether to look at the limits at `now`; if so, the next look is an interval later.
     pub(super) fn is_due(&mut self, now: Duration) -> bool {
         let is_due = now.saturating_sub(self.swept) >= self.interval;
         if is_due {
@@ -101,12 +101,12 @@ impl TimeLimits {
         over.map(|(_, key)| key).collect()
     }
 
-    /// Whether the grace of a run that is to end since `now` or before is over.
+    /// Returns whether the grace of a run that is to end since `now` or before is over.
     pub(super) fn grace_is_over(&mut self, now: Duration) -> bool {
         now >= *self.deadline.get_or_insert(now + self.limits.grace)
     }
 
-    /// How long a worker may sleep at `now` at most, where others are to be looked at by `next`.
+    /// Returns how long a worker may sleep at `now` at most, where others are to be looked at by `next`.
     pub(super) fn longest_sleep(
         &self,
         now: Duration,

@@ -30,7 +30,7 @@ impl Worker {
         self.poll(events, timeout);
     }
 
-    /// How long to sleep at most, for the sake of time limits and of what is to be sent again.
+    /// Returns how long to sleep at most, for the sake of time limits and of what is to be sent again.
     fn longest_sleep(&self) -> Duration {
         let next = [self.retries.next(), self.line.next()];
         self.limits.longest_sleep(self.clock.now(), next.into_iter().flatten())

@@ -27,7 +27,8 @@ const PORTS: Shortage = (
 );
 const MEMORY: Shortage = ("memory for a socket", "set --max-concurrency to less");
 
-/// What `error`, of opening a connection, says that there is none of; `has_connected` is whether another one was opened.
+/// Returns what `error`, of opening a connection, says that there is none of; `has_connected` is whether another one
+/// was opened.
 pub(super) fn shortage(error: &io::Error, has_connected: bool) -> Option<Shortage> {
     match Errno::from_raw(error.raw_os_error()?) {
         Errno::EMFILE | Errno::ENFILE => Some(DESCRIPTORS),
@@ -60,7 +61,7 @@ pub(super) struct WaitingLine {
 }
 
 impl WaitingLine {
-    /// Whether no request waits.
+    /// Returns whether no request waits.
     pub(super) fn is_empty(&self) -> bool {
         self.requests.is_empty()
     }
@@ -98,7 +99,7 @@ impl WaitingLine {
         }
     }
 
-    /// Whether the first may find what it waits for at `now`, when this worker has `links` connections.
+    /// Returns whether the first may find what it waits for at `now`, when this worker has `links` connections.
     pub(super) fn may_move(&self, now: Duration, links: usize) -> bool {
         !self.is_empty() && (now >= self.again || links < self.links)
     }

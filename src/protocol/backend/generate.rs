@@ -148,7 +148,7 @@ impl<'de> Lenient<'de> for Answer<'de> {
 }
 
 impl<'a> Chunk<'a> {
-    /// What it says; without an index it is at `position` of its list.
+    /// Returns what it says; without an index it is at `position` of its list.
     fn delta(self, position: u16) -> Result<Delta<'a>, DecodeError> {
         // A server without a detokenizer sends ids instead of text.
         let ids_only = self.text.0.is_none() && self.output_ids.0.is_some();
@@ -183,7 +183,7 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// What an event says that is `rest` without its text; `None` if it has another text.
+/// Returns what an event says that is `rest` without its text; `None` if it has another text.
 fn told<'a>(rest: &[u8], text: &'a [u8]) -> Result<Option<Delta<'a>>, DecodeError> {
     let mut chunk: Chunk<'_> = wire::parse(rest, WHAT)?;
     if chunk.text.0.is_some() {
@@ -204,7 +204,7 @@ fn told<'a>(rest: &[u8], text: &'a [u8]) -> Result<Option<Delta<'a>>, DecodeErro
     Ok(Some(Delta { part, others: Vec::new(), output_tokens, prompt_tokens, cached }))
 }
 
-/// What any JSON of an answer says.
+/// Returns what any JSON of an answer says.
 fn read(data: &[u8]) -> Result<Delta<'_>, DecodeError> {
     wire::repairing(data, |data| {
         let Answer(chunks) = wire::parse(data, WHAT)?;

@@ -77,14 +77,14 @@ fn cached_of(sglext: Sglext, usage: &Usage) -> Option<CachedTokens> {
 
 /// A choice of OpenAI's protocols, which has an index.
 pub(super) trait Choice<'a> {
-    /// What it adds to its completion; one without an index is at `position` of its list.
+    /// Returns what it adds to its completion; one without an index is at `position` of its list.
     ///
     /// # Errors
     /// If it ended with an abort.
     fn part(self, position: u16) -> Result<Part<'a>, DecodeError>;
 }
 
-/// What an event or body of OpenAI's protocols adds.
+/// Returns what an event or body of OpenAI's protocols adds.
 ///
 /// Beside a single choice servers tell that one's count of output tokens, and otherwise that of all of them.
 pub(super) fn delta<'a, C: Choice<'a>>(
@@ -123,7 +123,7 @@ pub(super) fn parse<'a, T: Lenient<'a>>(
     })
 }
 
-/// What `data` says to `read`; where it is no JSON for a reason that can be repaired, what it says then.
+/// Returns what `data` says to `read`; where it is no JSON for a reason that can be repaired, what it says then.
 pub(super) fn repairing<'a>(
     data: &'a [u8],
     read: impl for<'b> Fn(&'b [u8]) -> Result<Delta<'b>, DecodeError>,
@@ -178,7 +178,7 @@ pub(super) fn add_defaults(body: &mut Map<String, Value>, request: &Request<'_>)
     }
 }
 
-/// How many completions the user asks for with `n`, if that is more than one.
+/// Returns how many completions the user asks for with `n`, if that is more than one.
 pub(super) fn several_completions(extra: &Map<String, Value>) -> Option<u64> {
     extra.get("n").and_then(Value::as_u64).filter(|&n| n > 1)
 }

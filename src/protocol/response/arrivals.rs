@@ -55,7 +55,7 @@ impl Arrivals {
         self.0.iter().map(|event| u64::from(event.tokens)).sum()
     }
 
-    /// Whether no event carried output.
+    /// Returns whether no event carried output.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -21,7 +21,7 @@ const BODY_EACH: u64 = 4 << 10;
 const BODY_OF_REQUEST: u64 = 64;
 const BODY_LEAST: u64 = 4 << 20;
 
-/// Whether an answer with so much text and so many events is within its caps, whatever was asked for.
+/// Returns whether an answer with so much text and so many events is within its caps, whatever was asked for.
 #[inline]
 pub(super) fn allow_any(text: usize, events: u64) -> bool {
     text as u64 <= TEXT_LEAST && events <= EVENTS_LEAST

@@ -34,7 +34,8 @@ impl Completion {
         self.text
     }
 
-    /// How far the count beside an event with output rose above the one before; `None` if it is no running count.
+    /// Returns how far the count beside an event with output rose above the one before; `None` if it is no running
+    /// count.
     pub(super) fn rise(&mut self, total: u64) -> Option<u32> {
         let tokens = total.checked_sub(self.stepped).filter(|&tokens| tokens > 0 || self.begun)?;
         self.stepped = total;
@@ -76,7 +77,7 @@ impl Completion {
         self.counted
     }
 
-    /// Whether that count is one of all its output, as far as can be seen.
+    /// Returns whether that count is one of all its output, as far as can be seen.
     pub(super) fn is_counted(&self) -> bool {
         !self.begun || (self.counted.is_some() && self.is_fresh && !self.is_odd)
     }

@@ -56,7 +56,7 @@ const COMPRESSED: [(&[u8], &str); 6] = [
     (b"\x78\xda", "deflate"),
 ];
 
-/// What `body` begins with; `None` if more of it is needed to know.
+/// Returns what `body` begins with; `None` if more of it is needed to know.
 pub(super) fn opening(body: &[u8]) -> Option<Opening> {
     if body.len() < BOM.len() && BOM.starts_with(body) {
         return None;

@@ -42,8 +42,8 @@ pub(super) enum Take {
 }
 
 impl Manner {
-    /// What to do with `text`, which comes after `kept`; `is_new` says whether it brought tokens, and `is_last` whether it
-    /// is the last, which may be shorter.
+    /// Returns what to do with `text`, which comes after `kept`; `is_new` says whether it brought tokens, and `is_last`
+    /// whether it is the last, which may be shorter.
     pub(super) fn weigh(&mut self, kept: &[u8], text: &[u8], is_new: bool, is_last: bool) -> Take {
         let open = match self {
             Self::Repeats => return Take::Instead,

@@ -98,7 +98,7 @@ pub(super) struct Repeated {
 }
 
 impl Repeated {
-    /// What `data` says, if it is the event before with another text and other counts.
+    /// Returns what `data` says, if it is the event before with another text and other counts.
     pub(super) fn delta<'a>(&mut self, data: &'a [u8]) -> Option<Delta<'a>> {
         let told = if self.is_sure { self.told(data) } else { None };
         if told.is_some() && self.in_vain < IN_VAIN {
@@ -212,7 +212,7 @@ impl Repeated {
     }
 }
 
-/// Whether events like one that said `delta` may follow each other.
+/// Returns whether events like one that said `delta` may follow each other.
 fn is_worth(delta: &Delta<'_>) -> bool {
     let Delta { part, others, output_tokens, prompt_tokens: _, cached } = delta;
     let is_one_more = match part.step {
@@ -300,7 +300,7 @@ mod tests {
         .to_string()
     }
 
-    /// How many of the events are told from the ones before alone; each must say what the decoder reads in it.
+    /// Returns how many of the events are told from the ones before alone; each must say what the decoder reads in it.
     fn repeats(name: &str, events: &[String]) -> usize {
         let mut decoder = Backend::find(name).unwrap().protocol.decoder();
         let mut repeated = Repeated::default();

@@ -82,7 +82,7 @@ impl Seen {
         }
     }
 
-    /// Whether what is kept of the response is within the caps.
+    /// Returns whether what is kept of the response is within the caps.
     pub(super) fn check_size(&self) -> Result<(), Failure> {
         let PerCompletion { first, others } = &self.completions;
         let text = others.iter().fold(first.kept(), |sum, other| sum + other.kept());
@@ -103,7 +103,7 @@ impl Seen {
         Err(malformed(caps.reason(what, cap), self.phase()))
     }
 
-    /// How long the answer may be. Worked out anew where it is asked for: few answers come near.
+    /// Returns how long the answer may be. Worked out anew where it is asked for: few answers come near.
     pub(super) fn caps(&self) -> Caps {
         self.request.map_or_else(Caps::default, |bytes| Caps::of(self.asked, bytes as usize))
     }
@@ -342,12 +342,12 @@ impl Seen {
         Ok(())
     }
 
-    /// Whether a count may have risen by so much at once: by little, or by no more than there can be.
+    /// Returns whether a count may have risen by so much at once: by little, or by no more than there can be.
     fn is_possible(&self, tokens: u64) -> bool {
         tokens <= BEYOND || self.risen.saturating_add(tokens) <= self.most_output()
     }
 
-    /// Whether a completion has begun and lacks the end that the server would mark.
+    /// Returns whether a completion has begun and lacks the end that the server would mark.
     fn ended_early(&self) -> bool {
         let open = |completion: &Completion| completion.marks_end && !completion.finished;
         let finished = |completion: &Completion| completion.finished;

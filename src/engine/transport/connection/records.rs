@@ -39,7 +39,7 @@ pub(super) fn decrypt(
     }
 }
 
-/// What the server said before it closed the connection, if that is why nothing can be sent.
+/// Returns what the server said before it closed the connection, if that is why nothing can be sent.
 fn last_words(tls: &mut ClientConnection, wire: &mut Wire<'_>) -> Option<io::Error> {
     while tls.read_tls(wire).is_ok_and(|n| n > 0) {
         if let Err(error) = tls.process_new_packets() {
@@ -79,7 +79,7 @@ pub(super) fn shake_hands(tls: &mut ClientConnection, wire: &mut Wire<'_>) -> io
     Ok(true)
 }
 
-/// Whether the kernel wants to be asked again later.
+/// Returns whether the kernel wants to be asked again later.
 pub(super) fn is_wait(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }

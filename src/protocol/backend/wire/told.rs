@@ -102,7 +102,7 @@ impl<'de> Deserialize<'de> for Read {
 }
 
 impl Told {
-    /// Whether nothing was told: no key, or a value that says that there is nothing.
+    /// Returns whether nothing was told: no key, or a value that says that there is nothing.
     fn is_silent(&self) -> bool {
         let Self { kind, message, code, other } = self;
         kind.is_none() && message.is_none() && code.is_none() && other.is_none()
@@ -174,7 +174,7 @@ impl Finish {
         if is_none && told.message.is_none() { Self::Open } else { Self::Reason(told) }
     }
 
-    /// What it says of the stream; an abort is an error, and so is a reason that explains itself.
+    /// Returns what it says of the stream; an abort is an error, and so is a reason that explains itself.
     pub(in crate::protocol::backend) fn end(self) -> Result<End, DecodeError> {
         let Told { kind, message, .. } = match self {
             Self::Absent => return Ok(End::Unmarked),
