@@ -30,13 +30,18 @@ pub(super) struct Shared {
 pub(super) struct Server {
     pub(super) endpoint: Arc<Endpoint>,
     /// Requests in flight there.
-    busy: AtomicUsize,
+    busy: Busy,
 }
+
+/// A count on a cache line of its own: all workers write to it, while each read looks at the endpoint beside it.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Busy(AtomicUsize);
 
 impl Server {
     /// A server that no request is in flight at.
     pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, busy: AtomicUsize::new(0) }
+        Self { endpoint, busy: Busy::default() }
     }
 }
 
@@ -53,7 +58,7 @@ impl Shared {
 
     /// The index of the server for attempt `attempt`, from 1, of the request at `index`, which enters it.
     pub(super) fn choose(&self, index: usize, attempt: u32) -> usize {
-        let busy = |at: &usize| self.servers[*at].busy.load(Ordering::Relaxed);
+        let busy = |at: &usize| self.servers[*at].busy.0.load(Ordering::Relaxed);
         let turn = index.wrapping_add(attempt as usize - 1) % self.servers.len();
         let chosen = match self.options.balance {
             Balance::RoundRobin => turn,
@@ -69,12 +74,12 @@ impl Shared {
 
     /// Counts one request more in flight at the server at `at`.
     pub(super) fn enter(&self, at: usize) {
-        self.servers[at].busy.fetch_add(1, Ordering::Relaxed);
+        self.servers[at].busy.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one request less in flight at the server at `at`.
     pub(super) fn leave(&self, at: usize) {
-        self.servers[at].busy.fetch_sub(1, Ordering::Relaxed);
+        self.servers[at].busy.0.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts a failure, and ends the run if there were too many.

@@ -387,7 +387,7 @@ pub fn innermost(error: &reqwest::Error) -> String {
         return if error.is_timeout() {
             "the time limit passed".to_owned()
         } else {
-            "the exchange failed".to_owned()
+            "the request failed".to_owned()
         };
     }
     messages.join(": ")
