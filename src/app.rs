@@ -95,7 +95,7 @@ fn begin() -> Result<(), Error> {
     rayon::ThreadPoolBuilder::new().build_global().map_err(|error| {
         Error::new(Kind::System, "cannot start the threads that make prompts")
             .because(error)
-            .hint("raise the limits of processes and of memory (ulimit -u, ulimit -v, pids.max)")
+            .hint(system::MORE_THREADS)
     })
 }
 

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use crate::engine::system;
 use crate::error::{Error, Kind};
 
 /// What the engine says before its address.
@@ -33,7 +34,7 @@ impl Engine {
     /// If it does not start; the message has what it said.
     pub(super) fn start_with(words: &[&str]) -> Result<Self, Error> {
         let fail = |what: &str| {
-            Error::new(Kind::System, format!("can not start the simulated engine: {what}"))
+            Error::new(Kind::System, format!("cannot start the simulated engine: {what}"))
         };
         let program = std::env::current_exe()
             .map_err(|error| fail("no path of this program").because(error))?;
@@ -53,6 +54,7 @@ impl Engine {
         let input = child.stdin.take();
         let mut said = String::new();
         let mut url = None;
+        let mut reading = Ok(());
         if let Some(stderr) = child.stderr.take() {
             let mut lines = BufReader::new(stderr).lines();
             for line in lines.by_ref().map_while(Result::ok) {
@@ -64,9 +66,14 @@ impl Engine {
                 said.push(' ');
             }
             // Read on, so that the engine never waits for a reader.
-            std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+            let read_on = move || lines.map_while(Result::ok).for_each(drop);
+            reading =
+                std::thread::Builder::new().name("rbench-engine".into()).spawn(read_on).map(drop);
         }
         let mut engine = Self { child, input, url: String::new() };
+        reading.map_err(|error| {
+            system::cannot_start("the thread that reads the engine's output", error)
+        })?;
         match url {
             Some(url) => {
                 engine.url = url;

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -19,6 +20,7 @@ use super::signals::{self, OnSignal};
 use super::supervise::{ENDED, NAME, STARTED};
 use super::{calls, processes};
 use crate::config::Launch;
+use crate::engine::system;
 use crate::error::{Error, Kind};
 use crate::output::terminal::Ui;
 
@@ -91,9 +93,7 @@ impl Launched {
     /// # Errors
     /// If no process can be started, or the log can not be written.
     pub(super) fn start(launch: &Launch, ui: Ui) -> Result<Self, Error> {
-        let failed = |error: std::io::Error| {
-            Error::new(Kind::System, "can not start the server of --launch").because(error)
-        };
+        let failed = |error: std::io::Error| system::cannot_start("the server of --launch", error);
         let log = launch.log.as_deref().map(create).transpose()?;
         let (tell, state) = watch::channel(State::default());
         let supervisor = Arc::new(Supervisor(Mutex::new(None)));
@@ -118,11 +118,13 @@ impl Launched {
             // A Ctrl-C is for this process, which tells the other.
             .process_group(0);
         let mut child = command.spawn().map_err(failed)?;
+        // Without the threads that follow it the server ends here: the input of its supervisor is closed with it.
         if let Some(reports) = child.stdout.take() {
-            std::thread::spawn(move || follow(BufReader::new(reports), &tell));
+            let follow = move || follow(BufReader::new(reports), &tell);
+            thread::Builder::new().name("rbench-launch".into()).spawn(follow).map_err(failed)?;
         }
         let output = match (child.stderr.take(), &launch.log) {
-            (Some(stderr), _) => keep(stderr),
+            (Some(stderr), _) => keep(stderr).map_err(failed)?,
             (None, Some(path)) => Output::File(path.clone()),
             (None, None) => Output::File(PathBuf::new()),
         };
@@ -228,11 +230,11 @@ fn follow(reports: impl BufRead, tell: &watch::Sender<State>) {
 }
 
 /// Reads output to its end and keeps the last of it, so that the server never waits for a reader.
-fn keep(mut stream: impl Read + Send + 'static) -> Output {
+fn keep(mut stream: impl Read + Send + 'static) -> std::io::Result<Output> {
     let kept = Arc::new(Mutex::new(VecDeque::with_capacity(KEPT)));
     let (close, closed) = mpsc::channel();
     let into = kept.clone();
-    std::thread::spawn(move || {
+    thread::Builder::new().name("rbench-output".into()).spawn(move || {
         let mut piece = [0; 8 << 10];
         while let Ok(n @ 1..) = stream.read(&mut piece) {
             let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,6 +244,6 @@ fn keep(mut stream: impl Read + Send + 'static) -> Output {
         }
         // The receiver may be gone.
         let _ = close.send(());
-    });
-    Output::Memory(kept, Mutex::new(closed))
+    })?;
+    Ok(Output::Memory(kept, Mutex::new(closed)))
 }

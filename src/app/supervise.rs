@@ -1,7 +1,7 @@
 //! The process between rbench and a server that it started.
 //!
 //! It ends the server when its standard input ends, and that ends however rbench dies.
-//! It leads a process group of its own, so that a Ctrl-C which is meant for rbench does not connection it,
+//! It leads a process group of its own, so that a Ctrl-C which is meant for rbench does not reach it,
 //! and adopts what the server leaves behind, so that nothing gets away by leaving the server's group.
 
 use std::io::Read;
@@ -20,7 +20,8 @@ use tokio::time::sleep;
 
 use super::processes::{self, LOOK};
 use crate::cli::launch::SuperviseArgs;
-use crate::error::{Error, Kind};
+use crate::engine::system;
+use crate::error::Error;
 use crate::output::terminal::Ui;
 
 /// What this process is called, so that `killall rbench` leaves it alone.
@@ -36,9 +37,7 @@ pub(super) const ENDED: &str = "ended ";
 
 /// Runs the server until it ends or the standard input does; with `--child-of`, becomes the server.
 pub(super) fn supervise(args: &SuperviseArgs, ui: Ui) -> Result<(), Error> {
-    let failed = |error: std::io::Error| {
-        Error::new(Kind::System, "can not start the server of --launch").because(error)
-    };
+    let failed = |error: std::io::Error| system::cannot_start("the server of --launch", error);
     if let Some(parent) = args.child_of {
         return Err(failed(become_server(&args.command, parent)));
     }
@@ -76,6 +75,13 @@ async fn run(command: &str, ui: Ui) -> std::io::Result<Option<Pid>> {
     let mut terminations = signal(SignalKind::terminate())?;
     let mut hangups = signal(SignalKind::hangup())?;
     let output = std::io::stderr().as_fd().try_clone_to_owned()?;
+    let (tell, input_ended) = oneshot::channel();
+    // Before there is a server that nobody would end if no thread can be had.
+    std::thread::Builder::new().name("rbench-input".into()).spawn(move || {
+        let mut byte = [0];
+        while matches!(std::io::stdin().read(&mut byte), Ok(1)) {}
+        let _ = tell.send(());
+    })?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(["supervise", "--grace", "1", "--child-of", &getpid().as_raw_nonzero().to_string()])
         .args(["--", command])
@@ -88,12 +94,6 @@ async fn run(command: &str, ui: Ui) -> std::io::Result<Option<Pid>> {
         // Nobody is left to tell if rbench is gone, which the input tells as well.
         let _ = ui.data(&format!("{STARTED}{}\n", group.as_raw_nonzero()));
     }
-    let (tell, input_ended) = oneshot::channel();
-    std::thread::spawn(move || {
-        let mut byte = [0];
-        while matches!(std::io::stdin().read(&mut byte), Ok(1)) {}
-        let _ = tell.send(());
-    });
     tokio::select! {
         status = child.wait() => {
             let _ = ui.data(&format!("{ENDED}{}\n", status?));

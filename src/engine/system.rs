@@ -2,6 +2,8 @@
 
 mod budget;
 
+use std::io;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use self::budget::{Budget, Charge, OWED, OWED_PER_TOKEN, OverBudget, Spent};
@@ -62,6 +64,17 @@ pub fn check_copies(flag: &str, n: u64, bytes: u64, free: Option<u64>) -> Result
     let message = format!("{flag} {n}: so many need about {need} MiB, and {free} MiB are free");
     Err(Error::new(Kind::System, message).hint("ask for fewer"))
 }
+
+/// The error for a thread or process that did not start, with advice if the system has no more of them.
+pub fn cannot_start(what: &str, error: io::Error) -> Error {
+    let scarce = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory);
+    let failed = Error::new(Kind::System, format!("cannot start {what}")).because(error);
+    if scarce { failed.hint(MORE_THREADS) } else { failed }
+}
+
+/// Advice for a system that has no thread left.
+pub const MORE_THREADS: &str =
+    "raise the limits of processes and of memory (ulimit -u, ulimit -v, pids.max)";
 
 /// Descriptors without which no command gets far.
 const LEAST: u64 = 32;
