@@ -6,6 +6,20 @@ use crate::engine::transport::tls::Trust;
 use crate::engine::transport::{Route, Version};
 use crate::error::Error;
 use crate::output::terminal::Ui;
+use crate::workload::download::Fetcher;
+use crate::workload::hub::Hub;
+
+/// The Hub, from which tokenizers and datasets are downloaded: with the trust of `route`, and through the proxies that
+/// the environment names, wherever the server is.
+pub(super) fn hub(route: &Route, config: &Serve, ui: Ui) -> Hub {
+    hub_with(&route.trust, config.connection.no_proxy, ui)
+}
+
+/// The same with the trust of a command that has no server.
+pub(super) fn hub_with(trust: &Trust, no_proxy: bool, ui: Ui) -> Hub {
+    let proxies = !no_proxy && !no_proxy_at_all();
+    Hub::from_env(ui.terminal()).fetched_by(Fetcher::new(trust, proxies))
+}
 
 /// Whether `NO_PROXY` names every host. The rules know hosts by that, and not addresses.
 fn no_proxy_at_all() -> bool {

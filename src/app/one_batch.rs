@@ -25,7 +25,6 @@ use crate::output::door;
 use crate::output::terminal::Ui;
 use crate::protocol::batch::{Answer, Ask, Case, Reader, Shape, Wire, body, prefixes};
 use crate::workload::dataset::{Context, Reading};
-use crate::workload::hub::Hub;
 use crate::workload::lora::Adapters;
 
 /// How often a server is asked to empty its cache before that is an error.
@@ -459,7 +458,7 @@ impl<'a> Bench<'a> {
         check_room(serve, planned.dataset.as_ref(), n)?;
         let rows = planned.dataset.load(&Context {
             tokenizer: &session.tokenizer,
-            hub: &Hub::from_env(self.ui.terminal()),
+            hub: &session.hub,
             path: serve.dataset_path.as_deref(),
             n,
             seed: serve.seed,

@@ -41,15 +41,15 @@ pub(super) struct Prepared {
 pub(super) fn prepare(
     config: &Serve,
     served: &Served,
+    hub: &Hub,
     tokenizer: &Tokenizer,
     ui: Ui,
 ) -> Result<Prepared, Error> {
     let started = Instant::now();
     check_room(config, config.dataset.as_ref(), config.num_prompts)?;
-    let hub = Hub::from_env(ui.terminal());
     let mut rows = config.dataset.load(&Context {
         tokenizer,
-        hub: &hub,
+        hub,
         path: config.dataset_path.as_deref(),
         n: config.num_prompts,
         seed: config.seed,

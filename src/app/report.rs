@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::connection;
 use super::figures;
 use super::offline::publish_throughput;
 use super::publish::{Outputs, publish};
@@ -12,11 +13,11 @@ use crate::analysis::report::RunMetadata;
 use crate::cli::report::ReportArgs;
 use crate::config;
 use crate::dialect::Choice;
+use crate::engine::transport::tls::Trust;
 use crate::error::{Error, Kind};
 use crate::journal::{self, Command, Recorded, failed};
 use crate::model::RequestRecord;
 use crate::output::terminal::Ui;
-use crate::workload::hub::Hub;
 use crate::workload::tokenizer::Tokenizer;
 
 /// `rbench report`.
@@ -76,7 +77,9 @@ fn one(mut run: Recorded, args: &ReportArgs, ui: Ui) -> Result<(), Error> {
 
 /// The tokenizer of the run, or the one that is asked for.
 fn tokenizer(run: &Recorded, args: &ReportArgs, ui: Ui) -> Result<Tokenizer, Error> {
-    let hub = Hub::from_env(ui.terminal());
+    let download = &args.download;
+    let trust = Trust::load(download.cacert.as_deref(), None, download.insecure)?;
+    let hub = connection::hub_with(&trust, download.no_proxy, ui);
     match &args.tokenizer {
         Some(name) => Tokenizer::load(std::slice::from_ref(name), &hub),
         None => Tokenizer::load(std::slice::from_ref(&run.header.metadata.tokenizer), &hub),

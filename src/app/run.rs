@@ -90,8 +90,8 @@ pub(super) fn execute(
     warm_up: &WarmUp,
     reporters: Reporters,
 ) -> Result<Outcome, Error> {
-    let Session { probe, served, tokenizer, ui, .. } = session;
-    let prepared = prepare(spec, served, tokenizer, *ui);
+    let Session { probe, served, hub, tokenizer, ui, .. } = session;
+    let prepared = prepare(spec, served, hub, tokenizer, *ui);
     // What nobody has counted looks like too few tokens.
     tokenizing::check(tokenizer)?;
     let prepared = prepared?;
@@ -101,7 +101,7 @@ pub(super) fn execute(
     let endpoints = session.endpoints(spec, encoder.common.stream)?;
     let requests = plan.iter().map(PlannedRequest::rounds).sum();
     let mut options = Options { budget: budget.clone(), ..load::options(spec, requests) };
-    let copies = warm_up.requests(spec, prepared.first.as_ref(), tokenizer, encoder, *ui)?;
+    let copies = warm_up.requests(session, spec, prepared.first.as_ref(), encoder)?;
     warm_up::send(spec, copies, &endpoints, &options, *ui)?;
     session.flush(spec)?;
 

@@ -14,6 +14,7 @@ use crate::control::probe::Probe;
 use crate::engine::transport::{Endpoint, Route};
 use crate::error::{Error, Kind};
 use crate::output::terminal::Ui;
+use crate::workload::hub::Hub;
 use crate::workload::tokenizer::Tokenizer;
 
 /// How long after a failure the end of a launched server may become known.
@@ -26,6 +27,8 @@ pub(super) struct Session {
     /// Those of more servers.
     others: Vec<Probe>,
     pub(super) served: Served,
+    /// Where tokenizers and datasets come from.
+    pub(super) hub: Hub,
     pub(super) tokenizer: Tokenizer,
     pub(super) ui: Ui,
     /// The server, if it was started for this; ends with the session.
@@ -46,14 +49,15 @@ impl Session {
             calls::run(wait_for(config, &probe, &place.shown, ui))??;
             others.push(probe);
         }
-        let tokenizer = tokenizing::load(config, &served, &probe, ui)?;
+        let hub = connection::hub(&route, config, ui);
+        let tokenizer = tokenizing::load(config, &served, &probe, &hub, ui)?;
         if tokenizer.has_template() == Some(false) && config.backend.protocol.generates() {
             ui.warn(&format!(
                 "the tokenizer {} has no chat template; base models may answer with text whose tokens can not be counted well",
                 tokenizer.name()
             ));
         }
-        Ok(Self { route, probe, others, served, tokenizer, ui, launched })
+        Ok(Self { route, probe, others, served, hub, tokenizer, ui, launched })
     }
 
     /// The result of what was done, after telling if a launched server has ended meanwhile.

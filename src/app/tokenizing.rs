@@ -41,9 +41,10 @@ pub(super) fn load(
     config: &Serve,
     served: &Served,
     probe: &Probe,
+    hub: &Hub,
     ui: Ui,
 ) -> Result<Tokenizer, Error> {
-    let loaded = Tokenizer::load_named(&served.tokenizers, &Hub::from_env(ui.terminal()));
+    let loaded = Tokenizer::load_named(&served.tokenizers, hub);
     let missing = match loaded {
         Err(missing) if config.tokenizer.is_none() => missing,
         result => return result,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
+use super::session::Session;
 use crate::config::Serve;
 use crate::engine;
 use crate::engine::progress::Progress;
@@ -16,10 +17,8 @@ use crate::output::terminal::Ui;
 use crate::protocol::backend::leave_out;
 use crate::rng;
 use crate::workload::dataset::{Context, Dataset, Reading};
-use crate::workload::hub::Hub;
 use crate::workload::lora::Adapters;
 use crate::workload::plan::{self, Encoder};
-use crate::workload::tokenizer::Tokenizer;
 
 /// Statuses that no later request is spared: a load of them would measure nothing.
 const REFUSALS: [u16; 4] = [401, 403, 404, 422];
@@ -47,15 +46,14 @@ impl WarmUp {
     /// If they do not fit into memory, or cannot be made.
     pub(super) fn requests(
         &self,
+        session: &Session,
         spec: &Serve,
         first: Option<&Row>,
-        tokenizer: &Tokenizer,
         encoder: &Encoder,
-        ui: Ui,
     ) -> Result<Plan, Error> {
         match self {
             Self::FirstRow => copies(spec, first, encoder),
-            Self::Prompts(dataset) => prompts(dataset.as_ref(), spec, tokenizer, encoder, ui),
+            Self::Prompts(dataset) => prompts(session, dataset.as_ref(), spec, encoder),
             Self::Nothing => Ok(Arc::default()),
         }
     }
@@ -63,15 +61,14 @@ impl WarmUp {
 
 /// Prompts of `dataset`.
 fn prompts(
+    session: &Session,
     dataset: &dyn Dataset,
     spec: &Serve,
-    tokenizer: &Tokenizer,
     encoder: &Encoder,
-    ui: Ui,
 ) -> Result<Plan, Error> {
     let rows = dataset.load(&Context {
-        tokenizer,
-        hub: &Hub::from_env(ui.terminal()),
+        tokenizer: &session.tokenizer,
+        hub: &session.hub,
         path: None,
         n: spec.num_prompts.min(PROMPTS),
         seed: rng::stream(spec.seed, "offline/warm-up", 0).next_u64(),

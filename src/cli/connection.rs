@@ -23,6 +23,21 @@ pub enum HttpVersion {
     Two,
 }
 
+/// How files are downloaded, for commands that reach no server.
+#[derive(Debug, Clone, Default, Args)]
+#[group(skip)]
+pub struct DownloadArgs {
+    /// Certificates in PEM form to trust beside those of the system when the tokenizer is downloaded
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub cacert: Option<PathBuf>,
+    /// Download the tokenizer from any server, whatever its certificate
+    #[arg(long)]
+    pub insecure: bool,
+    /// Ignore the proxies of the environment
+    #[arg(long)]
+    pub no_proxy: bool,
+}
+
 /// The flags.
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[group(skip)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::connection::DownloadArgs;
 use crate::analysis::metric::Slo;
 use crate::dialect;
 
@@ -48,4 +49,7 @@ pub struct ReportArgs {
     /// Tokenizer to count with, if the run's lies elsewhere now [default: that of the run]
     #[arg(long, value_name = "PATH|ID")]
     pub tokenizer: Option<String>,
+    /// How that is downloaded.
+    #[command(flatten)]
+    pub download: DownloadArgs,
 }

@@ -36,15 +36,10 @@ pub(super) fn check(
     let mut bases: Vec<&str> = vec![&target.base];
     bases.extend(target.others.iter().map(|place| place.base.as_str()));
     bases.extend(profile.into_iter().flat_map(|p| &p.workers).map(|worker| worker.base.as_str()));
-    let given = [
-        ("--cacert", connection.cacert.is_some()),
-        ("--cert", connection.cert.is_some()),
-        ("--insecure", connection.insecure),
-    ];
-    if let Some((flag, _)) = given.iter().find(|(_, given)| *given)
-        && !bases.iter().any(|base| base.starts_with("https:"))
-    {
-        return Err(usage(format!("{flag} does not apply to {}, which has no TLS", target.shown))
+    let given = [("--cacert", connection.cacert.is_some()), ("--insecure", connection.insecure)];
+    let encrypted = bases.iter().any(|base| base.starts_with("https:"));
+    if connection.cert.is_some() && !encrypted {
+        return Err(usage(format!("--cert does not apply to {}, which has no TLS", target.shown))
             .hint("leave it out, or name an https URL with --base-url"));
     }
     if target.own && connection.http_version == Some(HttpVersion::Two) {
@@ -55,6 +50,10 @@ pub(super) fn check(
     }
     let mut notes: Vec<String> =
         connection.api_key_file.as_deref().and_then(keys::note).into_iter().collect();
+    if let Some((flag, _)) = given.iter().find(|(_, given)| *given && !encrypted) {
+        let shown = &target.shown;
+        notes.push(format!("{flag} applies to downloads alone: {shown} has no TLS"));
+    }
     if target.socket.is_none() && target.others.iter().all(|place| place.socket.is_none()) {
         return Ok(notes);
     }
@@ -78,9 +77,6 @@ pub(super) fn check(
             "the kernel does not stamp data of Unix sockets: arrivals are the times at which this program reads"
                 .to_owned(),
         );
-    }
-    if connection.no_proxy {
-        notes.push("--no-proxy does nothing with a Unix socket".to_owned());
     }
     Ok(notes)
 }

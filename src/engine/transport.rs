@@ -81,21 +81,19 @@ pub struct Route {
 }
 
 impl Route {
-    /// Sends a client of control calls the same way.
+    /// Sends a client of control calls or downloads the same way.
     ///
     /// # Errors
-    /// If the TLS roots of the system cannot be read.
+    /// If TLS cannot be set up.
     pub fn lead(
         &self,
         mut client: reqwest::ClientBuilder,
     ) -> Result<reqwest::ClientBuilder, Error> {
-        if !self.trust.is_default() {
-            let offers: &[&str] = match self.version {
-                None => &["h2", "http/1.1"],
-                Some(version) => &[version.alpn()],
-            };
-            client = client.tls_backend_preconfigured(self.trust.config(offers)?);
-        }
+        let offers: &[&str] = match self.version {
+            None => &["h2", "http/1.1"],
+            Some(version) => &[version.alpn()],
+        };
+        client = client.tls_backend_preconfigured(self.trust.config(offers)?);
         client = match self.version {
             None => client,
             Some(Version::Http1) => client.http1_only(),
@@ -362,6 +360,7 @@ fn encrypted(host: &str, trust: &Trust) -> Result<Tls, Error> {
         Error::new(Kind::System, "cannot speak TLS: the host cannot have a certificate")
             .because(error)
     })?;
+    trust.read_authorities()?;
     let one = trust.config(&[Version::Http1.alpn()])?;
     let mut two = one.clone();
     two.alpn_protocols = vec![Version::Http2.alpn().into()];

@@ -2,23 +2,21 @@
 //!
 //! `hub/environment.rs` has the variables that are honoured.
 
+mod cache;
 mod environment;
 mod modelscope;
 
-use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use hf_hub::api::Progress;
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
-use hf_hub::{Cache, Repo, RepoType};
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
 
+use self::cache::Repo;
 use self::environment::Environment;
 use self::modelscope::ModelScope;
 use crate::error::{Error, Kind};
-use crate::workload::download;
+use crate::workload::download::{Download, Failure, Fetcher, Request};
 
 /// What a repository holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +31,7 @@ pub enum Holds {
 #[derive(Debug, Clone)]
 pub struct Hub {
     environment: Arc<Environment>,
+    fetcher: Fetcher,
     progress: bool,
     modelscope: Option<ModelScope>,
     silence: Silence,
@@ -62,16 +61,29 @@ fn variable(name: &str) -> Option<String> {
 }
 
 impl Hub {
-    /// Reads the environment; `progress` shows downloads on stderr.
+    /// Reads the environment; `progress` shows downloads on stderr. Those trust the system's authorities alone,
+    /// until [`Self::fetched_by`] says otherwise.
     pub fn from_env(progress: bool) -> Self {
         let environment = Environment::read();
         let modelscope = yes("SGLANG_USE_MODELSCOPE") || yes("VLLM_USE_MODELSCOPE");
         Self {
             progress: progress && environment.bars,
             environment: Arc::new(environment),
+            fetcher: Fetcher::default(),
             modelscope: modelscope.then(ModelScope::from_env),
             silence: Silence::default(),
         }
+    }
+
+    /// The same Hub, asked by `fetcher`.
+    #[must_use]
+    pub fn fetched_by(self, fetcher: Fetcher) -> Self {
+        Self { fetcher, ..self }
+    }
+
+    /// Who asks, for files that are on no Hub.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
     }
 
     /// Whether `id` has the form of a repository's name.
@@ -91,28 +103,71 @@ impl Hub {
     /// If it is not in the cache and cannot be downloaded; [`Kind::Unreachable`] if nobody answers,
     /// [`Kind::Rejected`] if the repository is closed to us.
     pub fn file(&self, holds: Holds, id: &str, file: &str) -> Result<PathBuf, Error> {
+        if !cache::is_within(file) {
+            // A list of files is what a server says.
+            let message = format!("{id} names the file {file}, which is outside of a repository");
+            return Err(Error::new(Kind::Input, message));
+        }
         let modelscope = self.modelscope.as_ref().filter(|_| holds == Holds::Model);
         if let Some(modelscope) = modelscope {
             return modelscope.file(self, id, file);
         }
-        let cache = self.cache(&format!("no {file} of {id}"))?;
-        let repo = repo(holds, id);
-        if let Some(path) = cache.repo(repo.clone()).get(file) {
+        let folder = self.folder(&format!("no {file} of {id}"))?;
+        let repo = Repo::new(folder, holds, id);
+        if let Some(path) = repo.file(file) {
             return Ok(path);
         }
-        let what = format!("no {file} of {id} in the Hub cache {}", cache.path().display());
+        let what = format!("no {file} of {id} in the Hub cache {}", folder.display());
         self.may_ask(&self.silence, &what)?;
-        let api = self.api(cache)?;
-        let url = api.repo(repo.clone()).url(file);
-        let (tell, told) = mpsc::channel();
-        let (name, bar) = (file.to_owned(), self.progress.then(|| ProgressBar::new(0)));
-        std::thread::spawn(move || {
-            let watched = Watched { bar, tell: tell.clone() };
-            let result = api.repo(repo).download_with_progress(&name, watched);
-            // Nobody listens if it took too long.
-            let _ = tell.send(Told::Done(result));
-        });
-        self.wait(&told).map_err(|failure| self.refuse(&what, &url, failure))
+        let kind = match holds {
+            Holds::Model => "",
+            Holds::Dataset => "datasets/",
+        };
+        let endpoint = &self.environment.endpoint;
+        let url = format!("{endpoint}/{kind}{id}/resolve/{}/{file}", cache::BRANCH);
+        self.download(&repo, &url, file).map_err(|failure| self.refuse(&what, &url, failure))
+    }
+
+    /// Downloads a file into the cache, from where an earlier download broke off.
+    fn download(&self, repo: &Repo, url: &str, file: &str) -> Result<PathBuf, Failure> {
+        let mut request = self.request(url);
+        let mut answer = self.fetcher.open(&request)?;
+        let content = Content::of(&answer)?;
+        let blob = repo.blob(&content.etag);
+        let store = |error| Failure::store(&blob, error);
+        if !blob.is_file() {
+            let mut part = repo.part(&content.etag).map_err(store)?;
+            if part.len > 0 {
+                request.from = part.len;
+                let rest = self.fetcher.open(&request).ok();
+                let fits = |rest: &Download| {
+                    rest.begins_at(part.len)
+                        && Content::of(rest).is_ok_and(|rest| rest.etag == content.etag)
+                };
+                match rest.filter(fits) {
+                    Some(rest) => answer = rest,
+                    None => part.restart().map_err(store)?,
+                }
+            }
+            let size = content.size.or_else(|| Some(answer.size()? + part.len));
+            let bar = self.progress.then(|| bar(file, size, part.len));
+            answer.read(|chunk| {
+                if let Some(bar) = &bar {
+                    bar.inc(chunk.len() as u64);
+                }
+                part.write(chunk).map_err(store)
+            })?;
+            if let Some(size) = size.filter(|&size| size != part.len) {
+                let why = format!("{} bytes came in place of {size}", part.len);
+                part.restart().map_err(store)?;
+                return Err(Failure::refused(why));
+            }
+            part.finish(&blob).map_err(store)?;
+            if let Some(bar) = bar {
+                bar.finish();
+            }
+        }
+        repo.link(&content.commit, file, &content.etag).map_err(store)
     }
 
     /// The names of the files of the model `id`: those that the Hub lists, or offline those in the cache.
@@ -124,24 +179,33 @@ impl Hub {
             return modelscope.files(self, id);
         }
         let what = format!("no list of the files of {id}");
-        let cache = self.cache(&what)?;
-        let repo = repo(Holds::Model, id);
+        let folder = self.folder(&what)?;
         if self.environment.offline.is_some() {
-            // The folder of the commit that the cache knows best.
-            let folder = cache.path().join(repo.folder_name());
-            let commit = std::fs::read_to_string(folder.join("refs/main")).unwrap_or_default();
-            return list(&folder.join("snapshots").join(commit.trim()))
+            let snapshot = Repo::new(folder, Holds::Model, id).snapshot();
+            return snapshot
+                .and_then(|snapshot| list(&snapshot))
                 .ok_or_else(|| Error::new(Kind::Input, what));
         }
         self.may_ask(&self.silence, &what)?;
-        let api = self.api(cache)?;
-        let url = format!("{}/api/{}", self.environment.endpoint, repo.api_url());
-        let (tell, told) = mpsc::channel();
-        std::thread::spawn(move || {
-            let _ = tell.send(Told::Done(api.repo(repo).info()));
-        });
-        let info = self.wait(&told).map_err(|failure| self.refuse(&what, &url, failure))?;
-        Ok(info.siblings.into_iter().map(|file| file.rfilename).collect())
+        let endpoint = &self.environment.endpoint;
+        let url = format!("{endpoint}/api/models/{id}/revision/{}", cache::BRANCH);
+        let text = self.fetcher.text(&self.request(&url));
+        let listed: Listed = text
+            .and_then(|text| {
+                serde_json::from_str(&text)
+                    .map_err(|error| Failure::refused(format!("it is no list of files: {error}")))
+            })
+            .map_err(|failure| self.refuse(&what, &url, failure))?;
+        Ok(listed.siblings.into_iter().map(|file| file.rfilename).collect())
+    }
+
+    fn request<'a>(&'a self, url: &'a str) -> Request<'a> {
+        Request {
+            token: self.environment.token.as_deref(),
+            answer: self.environment.answer,
+            silence: self.environment.silence,
+            ..Request::new(url)
+        }
     }
 
     /// Whether anybody is to be asked for what is not in a cache.
@@ -156,160 +220,100 @@ impl Hub {
     }
 
     /// The folder of the Hub's files; `what` is missing without one.
-    fn cache(&self, what: &str) -> Result<Cache, Error> {
-        let path = self.environment.cache.clone().ok_or_else(|| {
+    fn folder(&self, what: &str) -> Result<&Path, Error> {
+        self.environment.cache.as_deref().ok_or_else(|| {
             Error::new(Kind::Input, format!("{what}, and there is no folder for a Hub cache"))
                 .hint("set HF_HOME, or HOME")
-        })?;
-        Ok(Cache::new(path))
-    }
-
-    fn api(&self, cache: Cache) -> Result<Api, Error> {
-        let builder = ApiBuilder::from_cache(cache)
-            .with_progress(self.progress)
-            .with_token(self.environment.token.clone())
-            .with_endpoint(self.environment.endpoint.clone());
-        builder.build().map_err(|error| {
-            Error::new(Kind::Input, "the Hub can not be asked for files").because(error)
-        })
-    }
-
-    /// Waits for what a download tells: not long for its beginning, longer for more of it.
-    fn wait<T>(&self, told: &Receiver<Told<T>>) -> Result<T, Failure> {
-        let mut patience = self.environment.answer;
-        loop {
-            match told.recv_timeout(patience) {
-                Ok(Told::Done(Ok(result))) => return Ok(result),
-                Ok(Told::Done(Err(error))) => return Err(Failure::Hub(error)),
-                Ok(Told::More) => patience = self.environment.silence,
-                Err(RecvTimeoutError::Timeout) => return Err(Failure::Silent(patience)),
-                Err(RecvTimeoutError::Disconnected) => return Err(Failure::Lost),
-            }
-        }
-    }
-
-    /// The error for a repository that is closed to us, with the Hub's own reason, which is asked for once more:
-    /// the client in between keeps the status alone.
-    fn forbid(&self, what: &str, url: &str, error: ApiError) -> Error {
-        let token = self.environment.token.as_deref();
-        let request =
-            download::Request { url, token, session: false, patience: self.environment.answer };
-        let told = match download::text(&request) {
-            Err(download::Failure::Refused(why)) => Some(why),
-            _ => None,
-        };
-        let message = format!("{what}, and {url} can not be downloaded");
-        let error = match told {
-            Some(why) => {
-                let hidden = token.map_or_else(|| why.clone(), |token| why.replace(token, "***"));
-                Error::new(Kind::Rejected, format!("{message}: {hidden}"))
-            }
-            None => Error::new(Kind::Rejected, message).because(error),
-        };
-        error.hint(if token.is_some() {
-            "ask for access on the repository's page with the account of HF_TOKEN, or set HF_TOKEN to a token that has it"
-        } else {
-            "set HF_TOKEN to a token that may read the repository; gated ones want their terms accepted on their page first"
         })
     }
 
     fn refuse(&self, what: &str, url: &str, failure: Failure) -> Error {
-        let refuse = |kind, why: &str| Error::new(kind, format!("{what}, and {why}"));
         match failure {
-            Failure::Hub(error) if forbidden(&error) => self.forbid(what, url, error),
-            Failure::Hub(error) if answered(&error) => {
-                refuse(Kind::Input, &format!("{url} can not be downloaded")).because(error)
+            Failure::Refused { status: Some(401 | 403), why } => {
+                let message = format!("{what}, and {url} cannot be downloaded: {why}");
+                Error::new(Kind::Rejected, message).hint(if self.environment.token.is_some() {
+                    "ask for access on the repository's page with the account of HF_TOKEN, or set HF_TOKEN to a token that has it"
+                } else {
+                    "set HF_TOKEN to a token that may read the repository; gated ones want their terms accepted on their page first"
+                })
             }
-            Failure::Hub(error) => {
-                let why = self.silence.because(format!("{url} can not be reached"));
-                refuse(Kind::Unreachable, why).because(error)
+            Failure::Refused { why, .. } => {
+                Error::new(Kind::Input, format!("{what}, and {url} cannot be downloaded: {why}"))
             }
-            Failure::Silent(patience) => {
-                let seconds = patience.as_secs_f64();
+            Failure::Unreachable(why) => {
+                let why = self.silence.because(format!("{url} cannot be reached: {why}"));
+                Error::new(Kind::Unreachable, format!("{what}, and {why}"))
+            }
+            Failure::Silent(time) => {
+                let seconds = time.as_secs_f64();
                 let why = self.silence.because(format!(
                     "{url} did not answer within {seconds} s (HF_HUB_ETAG_TIMEOUT)"
                 ));
-                refuse(Kind::Unreachable, why)
+                Error::new(Kind::Unreachable, format!("{what}, and {why}"))
             }
-            Failure::Lost => refuse(Kind::Input, &format!("the download of {url} broke off")),
+            Failure::Store(error) => error,
         }
     }
 }
 
-/// Whether the Hub wants to know who asks, or knows and refuses.
-fn forbidden(error: &ApiError) -> bool {
-    matches!(error, ApiError::RequestError(error) if matches!(**error, ureq::Error::StatusCode(401 | 403)))
+/// The Hub's list of the files of a repository.
+#[derive(Deserialize)]
+struct Listed {
+    siblings: Vec<Sibling>,
 }
 
-/// Whether somebody was there: an answer, even a bad one, or something on this machine.
-fn answered(error: &ApiError) -> bool {
-    match error {
-        ApiError::RequestError(error) => !matches!(
-            **error,
-            ureq::Error::Io(_)
-                | ureq::Error::Timeout(_)
-                | ureq::Error::HostNotFound
-                | ureq::Error::ConnectionFailed
-        ),
-        _ => true,
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
+}
+
+/// What the Hub says about a file, before it sends the content or leads to it.
+struct Content {
+    commit: String,
+    /// What stands for the content, the same for the same bytes.
+    etag: String,
+    /// Its bytes, if the Hub leads elsewhere for them.
+    size: Option<u64>,
+}
+
+impl Content {
+    fn of(answer: &Download) -> Result<Self, Failure> {
+        let names = ["x-repo-commit", "x-linked-etag", "etag", "x-linked-size"];
+        let [commit, linked, etag, size] = answer.fields(names);
+        let missing = |field: &str| {
+            Failure::refused(format!("it has no usable {field}, as a Hub's files have"))
+        };
+        Ok(Self {
+            commit: commit.and_then(cache::name).ok_or_else(|| missing(names[0]))?.to_owned(),
+            etag: linked
+                .or(etag)
+                .and_then(cache::etag)
+                .ok_or_else(|| missing(names[2]))?
+                .to_owned(),
+            size: size.and_then(|size| size.parse().ok()),
+        })
     }
 }
 
-/// What a thread that downloads tells.
-enum Told<T> {
-    /// There is more of the file.
-    More,
-    /// It came to its end.
-    Done(Result<T, ApiError>),
-}
-
-/// Why there is no file.
-enum Failure {
-    Hub(ApiError),
-    /// Nothing came for so long.
-    Silent(Duration),
-    Lost,
-}
-
-/// A download that tells when more of it has come.
-struct Watched<T> {
-    bar: Option<ProgressBar>,
-    tell: Sender<Told<T>>,
-}
-
-impl<T> Progress for Watched<T> {
-    fn init(&mut self, size: usize, file: &str) {
-        let _ = self.tell.send(Told::More);
-        if let Some(bar) = &mut self.bar {
-            Progress::init(bar, size, file);
-        }
+/// A bar for a file of `size` bytes, of which `len` are there.
+fn bar(file: &str, size: Option<u64>, len: u64) -> ProgressBar {
+    let bar = ProgressBar::new(size.unwrap_or(0)).with_position(len);
+    let style =
+        "{msg} [{elapsed_precise}] [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} ({eta})";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
     }
-
-    fn update(&mut self, size: usize) {
-        let _ = self.tell.send(Told::More);
-        if let Some(bar) = &mut self.bar {
-            Progress::update(bar, size);
-        }
-    }
-
-    fn finish(&mut self) {
-        if let Some(bar) = &mut self.bar {
-            Progress::finish(bar);
-        }
-    }
+    let cut = file.chars().count().saturating_sub(LONGEST_NAME);
+    let name: String = file.chars().skip(cut).collect();
+    bar.with_message(if cut > 0 { format!("..{name}") } else { name })
 }
 
-fn repo(holds: Holds, id: &str) -> Repo {
-    let kind = match holds {
-        Holds::Model => RepoType::Model,
-        Holds::Dataset => RepoType::Dataset,
-    };
-    Repo::new(id.to_owned(), kind)
-}
+/// Most characters of a file's name that a bar shows.
+const LONGEST_NAME: usize = 30;
 
 /// The names of the files in a folder and in the folders right below it.
-fn list(folder: &std::path::Path) -> Option<Vec<String>> {
-    let names = |folder: &std::path::Path| -> Option<Vec<String>> {
+fn list(folder: &Path) -> Option<Vec<String>> {
+    let names = |folder: &Path| -> Option<Vec<String>> {
         let entries = std::fs::read_dir(folder).ok()?.flatten();
         Some(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
     };

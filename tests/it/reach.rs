@@ -196,7 +196,7 @@ fn what_does_not_go_together_with_a_unix_socket() {
     };
     for words in [
         &["--clock", "kernel"][..],
-        &["--insecure"],
+        &["--cert", "a", "--key", "b"],
         &["--profile", "--pd-separated", "--profile-decode-url", "http://127.0.0.1:1"],
     ] {
         let run = load(words).exits(2).prints_nothing();

@@ -62,7 +62,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "mock", "workload::dataset"]),
     ("clap_mangen", &["cli"]),
     ("h2", &["engine::transport"]),
-    ("hf_hub", &["workload::hub"]),
     ("httparse", &["engine::transport"]),
     ("hyper_util", &["engine::transport"]),
     ("image", &["workload::dataset"]),
@@ -83,7 +82,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustls_platform_verifier", &["engine::transport"]),
     ("tokenizers", &["mock", "workload::tokenizer"]),
     ("tokio", &["app", "control", "engine::transport", "mock", "workload::download"]),
-    ("ureq", &["workload::hub"]),
 ];
 
 /// Files that sleep: letting data gather, and waiting for due times, is what they are for.

@@ -309,10 +309,9 @@ fn files_that_can_not_be_used_are_named() {
         let _ =
             Rbench::load("vllm", "https://127.0.0.1:1").args(words).run().exits(2).says(&[says]);
     }
-    for words in [&["--cacert", "a"][..], &["--cert", "a", "--key", "b"], &["--insecure"]] {
-        let run = Rbench::load("vllm", "http://127.0.0.1:1").args(words).run().exits(2);
-        let _ = run.says(&[words[0], "does not apply", "https"]);
-    }
+    let identity = ["--cert", "a", "--key", "b"];
+    let run = Rbench::load("vllm", "http://127.0.0.1:1").args(identity).run().exits(2);
+    let _ = run.says(&["--cert", "does not apply", "https"]);
 }
 
 #[test]

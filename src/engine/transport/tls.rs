@@ -3,11 +3,11 @@
 use std::error::Error as StdError;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -29,6 +29,8 @@ pub struct Trust {
     identity: Option<Arc<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>>,
     /// Whether everybody is trusted.
     insecure: bool,
+    /// The authorities that vouch for servers, or why there are none. Clones share them.
+    known: Arc<OnceLock<Result<Arc<Known>, rustls::Error>>>,
 }
 
 impl Trust {
@@ -53,8 +55,8 @@ impl Trust {
             }
             None => None,
         };
-        let trust =
-            Self { roots, identity: identity.as_ref().map(|(pair, ..)| pair.clone()), insecure };
+        let pair = identity.as_ref().map(|(pair, ..)| pair.clone());
+        let trust = Self { roots, identity: pair, insecure, known: Arc::default() };
         // What rustls does not like is better known before the run, while the files can be named.
         if let Some(path) = cacert {
             let mut store = rustls::RootCertStore::empty();
@@ -76,28 +78,24 @@ impl Trust {
         Ok(trust)
     }
 
-    /// Returns whether anything differs from what the system says.
-    pub fn is_default(&self) -> bool {
-        self.roots.is_empty() && self.identity.is_none() && !self.insecure
+    /// The same trust without the certificate of this client, for servers that are not the one under test.
+    #[must_use]
+    pub fn anonymous(&self) -> Self {
+        Self { identity: None, ..self.clone() }
     }
 
-    /// A configuration that offers `protocols`.
+    /// A configuration that offers `protocols`. It reads the system's authorities in the first handshake of any
+    /// configuration, so that a client of plain http needs none.
     ///
     /// # Errors
-    /// If the system's authorities cannot be read.
+    /// If TLS cannot be set up.
     pub fn config(&self, protocols: &[&str]) -> Result<ClientConfig, Error> {
         let fail = |what: &str| Error::new(Kind::System, format!("cannot speak TLS: {what}"));
         let provider = provider();
         let verifier: Arc<dyn ServerCertVerifier> = if self.insecure {
             Arc::new(Everybody(provider.clone()))
         } else {
-            let verifier = Verifier::new_with_extra_roots(self.roots.clone(), provider.clone());
-            let verifier = verifier.map_err(|error| {
-                fail("no certificates of authorities")
-                    .because(error)
-                    .hint("install the system's certificates, or name a file with --cacert")
-            })?;
-            Arc::new(Known { named: self.roots.clone(), verifier })
+            Arc::new(OnDemand(self.clone(), provider.clone()))
         };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -113,7 +111,33 @@ impl Trust {
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(config)
     }
+
+    /// Reads the system's authorities ahead of the first handshake, where the time that it takes would be measured.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn read_authorities(&self) -> Result<(), Error> {
+        if self.insecure {
+            return Ok(());
+        }
+        self.known().map(drop).map_err(|error| {
+            Error::new(Kind::System, format!("cannot speak TLS: {NO_AUTHORITIES}"))
+                .because(error)
+                .hint("install the system's certificates, or name a file with --cacert")
+        })
+    }
+
+    fn known(&self) -> Result<Arc<Known>, rustls::Error> {
+        let read = || {
+            let verifier = Verifier::new_with_extra_roots(self.roots.clone(), provider())?;
+            Ok(Arc::new(Known { named: self.roots.clone(), verifier }))
+        };
+        self.known.get_or_init(read).clone()
+    }
 }
+
+/// Why a handshake fails on a system without certificates.
+const NO_AUTHORITIES: &str = "no certificates of authorities";
 
 fn provider() -> Arc<CryptoProvider> {
     CryptoProvider::get_default()
@@ -155,8 +179,8 @@ struct Known {
     verifier: Verifier,
 }
 
-impl ServerCertVerifier for Known {
-    fn verify_server_cert(
+impl Known {
+    fn verify(
         &self,
         leaf: &CertificateDer<'_>,
         between: &[CertificateDer<'_>],
@@ -171,6 +195,27 @@ impl ServerCertVerifier for Known {
         }
         self.verifier.verify_server_cert(leaf, between, name, ocsp, now)
     }
+}
+
+/// Trusts whom [`Known`] trusts, which is read when the first server shows its certificate.
+#[derive(Debug)]
+struct OnDemand(Trust, Arc<CryptoProvider>);
+
+impl ServerCertVerifier for OnDemand {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let known = self
+            .0
+            .known()
+            .map_err(|error| rustls::Error::General(format!("{NO_AUTHORITIES}: {error}")))?;
+        known.verify(leaf, between, name, ocsp, now)
+    }
 
     fn verify_tls12_signature(
         &self,
@@ -178,7 +223,12 @@ impl ServerCertVerifier for Known {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signed)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.1.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -187,11 +237,16 @@ impl ServerCertVerifier for Known {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signed)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.1.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+        self.1.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -321,6 +376,10 @@ fn explain(error: &rustls::Error) -> Trouble {
         ) => (
             format!("the server refuses this client's certificate, or wants one ({alert:?})"),
             "give it with --cert and --key",
+        ),
+        E::General(what) if what.starts_with(NO_AUTHORITIES) => (
+            format!("cannot speak TLS: {what}"),
+            "install the system's certificates, or name a file with --cacert",
         ),
         E::AlertReceived(alert) => {
             return Trouble {

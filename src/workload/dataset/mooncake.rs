@@ -16,7 +16,6 @@ use super::records::{self, Taken};
 use super::{Context, Dataset, Entry, Rows, Uses, effective, weight};
 use crate::error::Error;
 use crate::model::{Prompt, Row, user_message};
-use crate::workload::download;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "mooncake",
@@ -137,7 +136,9 @@ impl Opts {
         let workload = &self.mooncake_workload;
         let path = WORKLOADS.iter().find(|(name, _)| name == workload).map_or("", |(_, path)| path);
         let file = format!("mooncake/{workload}_trace.jsonl");
-        download::cached(&format!("{BASE}{path}"), &file)
+        let fetcher = context.hub.fetcher();
+        fetcher
+            .cached(&format!("{BASE}{path}"), &file)
             .map_err(|error| error.hint("pass --dataset-path with a trace in this format"))
     }
 }

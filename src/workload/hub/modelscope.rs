@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Hub, Silence, list, variable};
 use crate::error::{Error, Kind};
-use crate::workload::download::{self, Failure, Request};
+use crate::workload::download::{Failure, Request};
 
 /// The version that is taken.
 const REVISION: &str = "master";
@@ -78,7 +78,8 @@ impl ModelScope {
             self.endpoint
         );
         let path = folders[0].join(file);
-        download::fetch_with(&self.request(hub, &url), &path)
+        hub.fetcher
+            .save(&self.request(hub, &url), &path)
             .map_err(|failure| self.refuse(&what, &url, failure))?;
         Ok(path)
     }
@@ -99,7 +100,9 @@ impl ModelScope {
             "{}/api/v1/models/{id}/repo/files?Revision={REVISION}&Recursive=True",
             self.endpoint
         );
-        let text = download::text(&self.request(hub, &url))
+        let text = hub
+            .fetcher
+            .text(&self.request(hub, &url))
             .map_err(|failure| self.refuse(&what, &url, failure))?;
         let answer: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
             Error::new(Kind::Input, format!("{what}: {url} answers no JSON")).because(error)
@@ -122,21 +125,23 @@ impl ModelScope {
 
     fn request<'a>(&'a self, hub: &Hub, url: &'a str) -> Request<'a> {
         Request {
-            url,
             token: self.token.as_deref(),
             session: true,
-            patience: hub.environment.answer,
+            answer: hub.environment.answer,
+            silence: hub.environment.silence,
+            ..Request::new(url)
         }
     }
 
     fn refuse(&self, what: &str, url: &str, failure: Failure) -> Error {
         match failure {
-            Failure::Unreachable(why) => {
-                let why = self.silence.because(format!("{url} can not be reached: {why}"));
+            Failure::Unreachable(_) | Failure::Silent(_) => {
+                let why = format!("{url} cannot be reached: {}", failure.why());
+                let why = self.silence.because(why);
                 Error::new(Kind::Unreachable, format!("{what}, and {why}"))
             }
-            Failure::Refused(why) => {
-                Error::new(Kind::Input, format!("{what}, and {url} can not be downloaded: {why}"))
+            Failure::Refused { why, .. } => {
+                Error::new(Kind::Input, format!("{what}, and {url} cannot be downloaded: {why}"))
             }
             Failure::Store(error) => error,
         }

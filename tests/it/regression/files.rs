@@ -386,7 +386,7 @@ fn who_is_offline_says_by_which_variable() {
                 assert!(!run.stderr.contains("reached"), "{run:?}");
                 drop(run.says(&[said]));
             }
-            None => drop(run.says(&[&hub.url(), "can not be reached"])),
+            None => drop(run.says(&[&hub.url(), "cannot be reached"])),
         }
     }
 }
