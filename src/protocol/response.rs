@@ -184,18 +184,18 @@ impl Collector {
 
     /// Returns how a body that begins so is read.
     fn form_of(&self, opening: Opening) -> Result<Form, Failure> {
-        let encoded = |how: &str| {
-            let what = format!("the response is encoded as {how}, which was not asked for");
-            Err(malformed(what, Phase::FirstToken))
-        };
         let encoding = self.unusual.as_ref().and_then(|unusual| unusual.encoding.as_deref());
-        match (opening, encoding) {
-            (Opening::Events, _) => Ok(Form::Events),
-            (Opening::Compressed(how), None) => encoded(how),
-            (Opening::Compressed(_) | Opening::Other, Some(how)) => encoded(how),
-            (Opening::Other, None) if self.declared == Framing::Events => Ok(Form::Events),
-            (Opening::Json, _) | (Opening::Other, None) => Ok(Form::Json),
+        let encoded = match opening {
+            Opening::Compressed(how) => Some(encoding.unwrap_or(how)),
+            Opening::Other => encoding,
+            Opening::Events | Opening::Json => None,
+        };
+        if let Some(how) = encoded {
+            let what = format!("the response is encoded as {how}, which was not asked for");
+            return Err(malformed(what, Phase::FirstToken));
         }
+        let is_other = opening == Opening::Other && self.declared == Framing::Events;
+        Ok(if opening == Opening::Events || is_other { Form::Events } else { Form::Json })
     }
 
     /// Ends the response, whose last byte arrived at `at`.

@@ -226,7 +226,7 @@ mod tests {
         let clock = ArrivalClock::start(Clock::start());
         let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         // As the clock itself has it, to the nanosecond.
-        let begun = day - clock.offset.since_start(day);
+        let begun = day.saturating_sub(clock.offset.since_start(day));
         (clock, begun)
     }
 

@@ -268,7 +268,9 @@ mod tests {
         let keys = [0, 0, 0, 1].map(|server| fixture.add(server, None));
         let pool = &mut fixture.pool;
         assert!(!pool.all_stand());
-        keys.iter().for_each(|&key| pool.add_idle(key));
+        for key in keys {
+            pool.add_idle(key);
+        }
         assert!(pool.all_stand());
         // The last one is of no use any more, and is closed.
         let mut looks = 0;
@@ -289,7 +291,9 @@ mod tests {
         let keys = [0, 0].map(|server| fixture.add(server, None));
         let pool = &mut fixture.pool;
         assert_eq!(pool.room_to_open(500), OPENING - 2);
-        keys.iter().for_each(|&key| pool.add_idle(key));
+        for key in keys {
+            pool.add_idle(key);
+        }
         assert_eq!((pool.room_to_open(500), pool.room_to_open(3)), (OPENING, 3));
         pool.use_oldest_first();
         assert_eq!(pool.take_idle(0, |_| true), Some(keys[0]));
@@ -301,7 +305,9 @@ mod tests {
         let busy = fixture.add(0, Some(ms(0)));
         let idle = [0, 1, 1].map(|server| fixture.add(server, None));
         let pool = &mut fixture.pool;
-        idle.iter().for_each(|&key| pool.add_idle(key));
+        for key in idle {
+            pool.add_idle(key);
+        }
         assert!(pool.close_idle());
         pool.forget(idle[2]);
         assert_eq!(pool.links.len(), 2);
