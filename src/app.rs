@@ -29,6 +29,7 @@ mod session;
 mod signals;
 mod supervise;
 mod tokenizing;
+mod vllm;
 mod warm_up;
 
 use std::ffi::OsString;
@@ -72,6 +73,7 @@ pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
             .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error)),
         Input::Serve(input) => serve::serve(*input, ui),
         Input::Supervise(args) => supervise::supervise(&args, ui),
+        Input::Vllm(flags) => vllm::serve(*flags, ui),
     };
     if let Some(code) = signals::exit_code() {
         // What went wrong then went wrong because of it.

@@ -55,6 +55,8 @@ enum Subcommands {
     Offline(Box<offline::OfflineArgs>),
     /// Send batches of prompts, each in one request, and measure prefill and decode
     OneBatch(Box<one_batch::OneBatchArgs>),
+    /// Measure with the command line, the table and the files of vLLM's client
+    Vllm(dialect::vllm::Tool),
     /// Run a simulated engine to measure clients against
     Mock(Box<mock::Opts>),
     /// Print the result of a run from its records, also if it died
@@ -85,6 +87,8 @@ pub enum Input {
     Offline(Box<offline::OfflineInput>),
     /// `rbench one-batch`.
     OneBatch(Box<one_batch::OneBatchInput>),
+    /// `rbench vllm bench serve`.
+    Vllm(Box<dialect::vllm::Flags>),
     /// `rbench mock`.
     Mock(Box<mock::Opts>),
     /// `rbench supervise`, which rbench runs by itself.
@@ -393,6 +397,7 @@ pub fn command() -> Command {
     Cli::command()
         .mut_subcommand("serve", with_datasets)
         .mut_subcommand("offline", |offline| offline::trim(with_datasets(offline)))
+        .mut_subcommand("vllm", dialect::vllm::spellings)
 }
 
 /// A command with the flags of every dataset.
@@ -429,6 +434,7 @@ fn parsed(
     let cli = Cli::from_arg_matches(&matches)?;
     match cli.command {
         Subcommands::Mock(opts) => Ok(Input::Mock(opts)),
+        Subcommands::Vllm(tool) => Ok(Input::Vllm(tool.flags())),
         Subcommands::Supervise(args) => Ok(Input::Supervise(args)),
         Subcommands::Offline(args) => {
             let matches = matches.subcommand_matches("offline").unwrap_or(&matches);
@@ -449,6 +455,18 @@ fn parsed(
             serve(*args, matches, notes).map(|args| Input::Serve(Box::new(args)))
         }
     }
+}
+
+/// The args of `rbench serve` without a flag.
+///
+/// # Errors
+/// If `rbench serve` needs one.
+pub fn serve_defaults() -> Result<ServeInput, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(["rbench", "serve"])?;
+    let args =
+        ServeArgs::from_arg_matches(matches.subcommand_matches("serve").unwrap_or(&matches))?;
+    serve(args, matches.subcommand_matches("serve").unwrap_or(&matches), Vec::new())
 }
 
 fn serve(

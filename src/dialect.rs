@@ -4,8 +4,10 @@
 
 mod release;
 mod sglang;
+pub mod vllm;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
@@ -17,7 +19,7 @@ use crate::analysis::metric::SteadyState;
 use crate::analysis::report::{Report, RunMetadata};
 
 /// Every dialect; the first is the default.
-pub static ALL: &[&dyn Dialect] = &[&sglang::Sglang];
+pub static ALL: &[&dyn Dialect] = &[&sglang::Sglang, &vllm::Vllm];
 
 /// A part of a table that is there only if it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,48 @@ pub enum Section {
     Goodput,
     /// What `--cache-report` asks for.
     Cache,
+}
+
+/// What was found out of one run.
+#[derive(Debug, Clone, Copy)]
+pub struct Analysed<'a> {
+    /// The run as a whole.
+    pub report: &'a Report<'a>,
+    /// Its steady state, if that is asked for and there is one.
+    pub steady: Option<&'a SteadyState>,
+}
+
+/// The files that are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The result file.
+    pub file: Option<&'a Path>,
+    /// The file for the steady state.
+    pub steady: Option<&'a Path>,
+    /// Whether the result has arrays with one entry per request.
+    pub details: bool,
+}
+
+/// A file of results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultFile {
+    /// What it holds, for messages.
+    pub what: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is written.
+    pub text: String,
+    /// How.
+    pub mode: Mode,
+}
+
+/// How a file takes a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// After what it holds, on a line of its own.
+    Append,
+    /// In the place of what it holds.
+    Replace,
 }
 
 /// One tool's way to print and to store results, over its releases.
@@ -49,22 +93,37 @@ pub trait Dialect: Sync + fmt::Debug {
     /// `details` adds arrays with one entry per request.
     fn line(&self, report: &Report<'_>, version: Version, details: bool) -> String;
 
-    /// The table of a run's steady state.
-    fn steady_state_table(&self, steady: &SteadyState) -> String;
+    /// The files that hold `analyses` with the keys of `version`, of those that are `wanted`.
+    fn files(
+        &self,
+        analyses: &[Analysed<'_>],
+        version: Version,
+        wanted: &Wanted<'_>,
+    ) -> Vec<ResultFile>;
 
-    /// The steady state as one line of JSON, with its line end.
-    fn steady_state_line(&self, steady: &SteadyState) -> String;
+    /// The table of a run's steady state; empty if the tool has none.
+    fn steady_state_table(&self, steady: &SteadyState) -> String {
+        let _ = steady;
+        String::new()
+    }
 
     /// The table of a run that is after throughput alone;
     /// `last` is the throughput that the server measured last, in tokens/s.
-    fn offline_table(&self, report: &Report<'_>, last: Option<f64>) -> String;
+    fn offline_table(&self, report: &Report<'_>, last: Option<f64>) -> String {
+        let _ = last;
+        self.versions().last().map(|&version| self.table(report, version)).unwrap_or_default()
+    }
 
     /// The result of such a run as one line of JSON, with its line end.
-    fn offline_line(&self, report: &Report<'_>, last: Option<f64>) -> String;
+    fn offline_line(&self, report: &Report<'_>, last: Option<f64>) -> String {
+        let _ = last;
+        let newest = self.versions().last();
+        newest.map(|&version| self.line(report, version, false)).unwrap_or_default()
+    }
 
     /// The name that `version` gives to the result file when the user gives none;
     /// `date` is the local month and day.
-    fn file_name(&self, metadata: &RunMetadata, version: Version, date: &str) -> String;
+    fn file_name(&self, metadata: &RunMetadata, version: Version, date: &str) -> PathBuf;
 }
 
 /// A dialect and one of its releases, as in `sglang@0.5.6` or `sglang`.
@@ -95,9 +154,9 @@ impl Choice {
         self.dialect.steady_state_table(steady)
     }
 
-    /// The steady state as a line of JSON; see [`Dialect::steady_state_line`].
-    pub fn steady_state_line(&self, steady: &SteadyState) -> String {
-        self.dialect.steady_state_line(steady)
+    /// The files of results; see [`Dialect::files`].
+    pub fn files(&self, analyses: &[Analysed<'_>], wanted: &Wanted<'_>) -> Vec<ResultFile> {
+        self.dialect.files(analyses, self.version, wanted)
     }
 
     /// The table of throughput; see [`Dialect::offline_table`].
@@ -111,7 +170,7 @@ impl Choice {
     }
 
     /// The name of the result file; see [`Dialect::file_name`].
-    pub fn file_name(&self, metadata: &RunMetadata, date: &str) -> String {
+    pub fn file_name(&self, metadata: &RunMetadata, date: &str) -> PathBuf {
         self.dialect.file_name(metadata, self.version, date)
     }
 }
@@ -210,15 +269,19 @@ mod tests {
             ("sglang@0.5.7", "sglang@0.5.6"),
             ("sglang@0.5.10.post1", "sglang@0.5.10"),
             ("sglang@0.2.15", "sglang@0.2.15"),
+            ("vllm", "vllm@0.33.0"),
         ] {
             assert_eq!(text.parse::<Choice>().unwrap().to_string(), shown);
         }
-        for text in ["", "vllm", "sglang@", "sglang@0.5", "sglang@0.3.0", "sglang@9.9.9"] {
+        for text in
+            ["", "guidellm", "vllm@0.32.0", "sglang@", "sglang@0.5", "sglang@0.3.0", "sglang@9.9.9"]
+        {
             let error = text.parse::<Choice>().unwrap_err();
             assert_eq!(
                 error,
                 "must be one of sglang or sglang@VERSION with VERSION \
-                 0.2.15, 0.4.1, 0.4.6, 0.5.1, 0.5.6, 0.5.8, 0.5.10, 0.5.15, 0.5.23"
+                 0.2.15, 0.4.1, 0.4.6, 0.5.1, 0.5.6, 0.5.8, 0.5.10, 0.5.15, 0.5.23; \
+                 vllm or vllm@VERSION with VERSION 0.33.0"
             );
         }
     }

@@ -7,7 +7,7 @@ use super::figures::Figures;
 use super::save;
 use crate::analysis::metric::over_time;
 use crate::analysis::report::{self, Report};
-use crate::dialect::Choice;
+use crate::dialect::{Analysed, Choice, Mode, ResultFile, Wanted};
 use crate::error::{Error, Kind};
 use crate::output;
 use crate::output::plot;
@@ -50,7 +50,11 @@ pub(super) fn publish(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Resul
     }
     tables += &outputs.table.table(report);
     if let Some(steady) = steady {
-        tables += &outputs.table.steady_state_table(steady);
+        let table = outputs.table.steady_state_table(steady);
+        if table.is_empty() {
+            ui.warn(&format!("the table of {} has no rows for the steady state", outputs.table));
+        }
+        tables += &table;
     }
     let stored = store(figures, outputs, ui);
     let printed = ui
@@ -70,15 +74,22 @@ pub(super) fn publish(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Resul
     Ok(())
 }
 
-/// Appends the lines to their files.
+/// Writes the files, and removes the records beside the result, which they make superfluous.
 fn store(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
     let Figures { report, steady } = figures;
-    if let Some(path) = &outputs.file {
-        append(path, &outputs.jsonl.line(report, outputs.details), outputs, ui)?;
-    }
-    if let (Some(steady), Some(path)) = (steady, &outputs.steady_file) {
-        save::append(path, &outputs.jsonl.steady_state_line(steady))?;
-        ui.status(&format!("steady state appended to {}", path.display()));
+    let wanted = Wanted {
+        file: outputs.file.as_deref(),
+        steady: outputs.steady_file.as_deref(),
+        details: outputs.details,
+    };
+    let files = outputs.jsonl.files(&[Analysed { report, steady: steady.as_ref() }], &wanted);
+    let beside = outputs.beside.as_deref();
+    files.iter().try_for_each(|file| write(file, beside, ui))?;
+    if let Some(beside) = beside
+        && let Err(error) = std::fs::remove_file(beside)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        ui.warn(&format!("can not remove {}, which is needed no more: {error}", beside.display()));
     }
     Ok(())
 }
@@ -104,12 +115,16 @@ pub(super) fn none_completed(report: &Report<'_>) -> Result<(), Error> {
     Err(Error::new(Kind::AllFailed, message))
 }
 
-/// Appends the result, and removes the records beside it, which it makes superfluous.
-fn append(path: &Path, line: &str, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
-    let beside = outputs.beside.as_deref();
-    if let Err(error) = save::append(path, line) {
+/// Writes one file; `beside` has the records of the run.
+fn write(file: &ResultFile, beside: Option<&Path>, ui: Ui) -> Result<(), Error> {
+    let ResultFile { what, path, text, mode } = file;
+    let (written, done) = match mode {
+        Mode::Append => (save::append(path, text), "appended"),
+        Mode::Replace => (save::replace(path, text), "written"),
+    };
+    if let Err(error) = written {
         // What was measured is not lost with the file.
-        ui.status(line.trim_end());
+        ui.status(text.trim_end());
         return Err(match beside.filter(|beside| beside.exists()) {
             Some(beside) => error.hint(format!(
                 "the records of the run are in {0}: rbench report {0} --output-file FILE writes the result anew",
@@ -118,13 +133,7 @@ fn append(path: &Path, line: &str, outputs: &Outputs, ui: Ui) -> Result<(), Erro
             None => error,
         });
     }
-    ui.status(&format!("result appended to {}", path.display()));
-    if let Some(beside) = beside
-        && let Err(error) = std::fs::remove_file(beside)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        ui.warn(&format!("can not remove {}, which is needed no more: {error}", beside.display()));
-    }
+    ui.status(&format!("{what} {done} to {}", path.display()));
     Ok(())
 }
 

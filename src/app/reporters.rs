@@ -101,9 +101,7 @@ impl Reporters {
         if let Some(path) = &spec.output_file {
             return Ok(path.clone());
         }
-        let path = PathBuf::from(
-            spec.jsonl.file_name(&header.metadata, &date.strftime("%m%d").to_string()),
-        );
+        let path = spec.jsonl.file_name(&header.metadata, &date.strftime("%m%d").to_string());
         if self.names_result {
             save::check("the result file", Some(&path))
                 .map_err(|error| error.hint("--output-file FILE names another"))?;

@@ -52,6 +52,19 @@ pub(super) fn append(path: &Path, line: &str) -> Result<(), Error> {
     })
 }
 
+/// Writes `text` in the place of what the file at `path` holds.
+///
+/// # Errors
+/// If that does not work; the message has the path.
+pub(super) fn replace(path: &Path, text: &str) -> Result<(), Error> {
+    let mut bytes = text.as_bytes().to_vec();
+    door::json(&mut bytes, 0);
+    std::fs::write(path, bytes).map_err(|error| {
+        Error::new(Kind::System, format!("cannot write the result to {}", path.display()))
+            .because(error)
+    })
+}
+
 /// Appends whole lines to the file at `path`, or none of them.
 ///
 /// # Errors

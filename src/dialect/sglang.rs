@@ -7,10 +7,12 @@ mod sections;
 mod steady_state;
 mod table;
 
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 
 use super::release::Version;
-use super::{Dialect, Section};
+use super::{Analysed, Dialect, Mode, ResultFile, Section, Wanted};
 use crate::analysis::measure::Measure;
 use crate::analysis::metric::{Latency, SteadyState};
 use crate::analysis::report::{Report, RunMetadata};
@@ -63,8 +65,26 @@ impl Dialect for Sglang {
         steady_state::table(steady)
     }
 
-    fn steady_state_line(&self, steady: &SteadyState) -> String {
-        steady_state::line(steady)
+    fn files(
+        &self,
+        analyses: &[Analysed<'_>],
+        version: Version,
+        wanted: &Wanted<'_>,
+    ) -> Vec<ResultFile> {
+        let append = |what, path: &Path, text| {
+            let path = path.to_owned();
+            ResultFile { what, path, text, mode: Mode::Append }
+        };
+        let of_one = |one: &Analysed<'_>| {
+            let result = wanted.file.map(|path| {
+                append("result", path, line::render(one.report, version, wanted.details))
+            });
+            let steady = one.steady.zip(wanted.steady);
+            let steady = steady
+                .map(|(steady, path)| append("steady state", path, steady_state::line(steady)));
+            result.into_iter().chain(steady)
+        };
+        analyses.iter().flat_map(of_one).collect()
     }
 
     fn offline_table(&self, report: &Report<'_>, last: Option<f64>) -> String {
@@ -75,7 +95,7 @@ impl Dialect for Sglang {
         offline::line(report, last)
     }
 
-    fn file_name(&self, metadata: &RunMetadata, version: Version, date: &str) -> String {
+    fn file_name(&self, metadata: &RunMetadata, version: Version, date: &str) -> PathBuf {
         let flag = |key: &str| match metadata.config.get(key) {
             Some(Value::String(text)) => text.clone(),
             value => value.map(ToString::to_string).unwrap_or_default(),
@@ -92,6 +112,6 @@ impl Dialect for Sglang {
         } else {
             metadata.dataset_name.clone()
         };
-        format!("{}_{date}_{}_{rest}.jsonl", metadata.backend, flag("num_prompts"))
+        format!("{}_{date}_{}_{rest}.jsonl", metadata.backend, flag("num_prompts")).into()
     }
 }

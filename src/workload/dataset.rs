@@ -32,6 +32,7 @@ use clap::{ArgMatches, Command};
 use jiff::Zoned;
 use serde_json::{Map, Value};
 
+pub use self::random_ids::neighbours;
 use crate::error::{Error, Kind};
 use crate::model::Row;
 use crate::workload::hub::Hub;

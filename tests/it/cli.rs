@@ -152,6 +152,7 @@ fn help() {
         (&["serve", "--help"], expect_file!["../data/help-serve.txt"]),
         (&["offline", "--help"], expect_file!["../data/help-offline.txt"]),
         (&["one-batch", "--help"], expect_file!["../data/help-one-batch.txt"]),
+        (&["vllm", "bench", "serve", "--help"], expect_file!["../data/help-vllm.txt"]),
         (&["mock", "--help"], expect_file!["../data/help-mock.txt"]),
         (&["report", "--help"], expect_file!["../data/help-report.txt"]),
         (&["selftest", "--help"], expect_file!["../data/help-selftest.txt"]),

@@ -91,3 +91,5 @@ mod texts;
 mod tidy;
 /// Load over TLS.
 mod tls;
+/// The command line, the table and the file of vLLM's client.
+mod vllm;

@@ -31,23 +31,7 @@ impl Dataset for RandomIds {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         let target = |i| targets(&self.0, context, i);
         let targets: Vec<(usize, usize)> = (0..context.n).into_par_iter().map(target).collect();
-        let maker = Maker::new(context, &targets, "random-ids/opening")?;
-        let row = |i: usize| {
-            let (target, output_len) = targets[i];
-            let mut rng = rng::stream(context.seed, "random-ids/offset", i as u64);
-            let offset = |size: usize| rng.random_range(0..size);
-            let (prompt, prompt_len) = if context.ids {
-                (Prompt::Ids(maker.ids(i, target, offset)), target)
-            } else {
-                let (text, len) = maker.text(i, target, offset);
-                (Prompt::Text(text), len)
-            };
-            (Row::new(prompt, prompt_len, output_len), target)
-        };
-        let rows = (0..context.n).into_par_iter().map(row).collect();
-        let mut rows = exact::checked(context.tokenizer, rows);
-        rows.notes.extend(maker.note(&rows.rows));
-        Ok(rows)
+        neighbours(context, &targets, "random-ids/opening", "random-ids/offset")
     }
 
     fn bytes(&self, n: usize) -> u64 {
@@ -57,6 +41,36 @@ impl Dataset for RandomIds {
     fn uses(&self) -> Uses {
         Uses { template: Templates::Ignored, ..Uses::default() }
     }
+}
+
+/// Rows of neighbouring tokens, whose prompts and answers have the lengths of `targets`; `opening` and `offset` are the
+/// consumers of the seed.
+///
+/// # Errors
+/// If the tokenizer has no plain tokens.
+pub fn neighbours(
+    context: &Context<'_>,
+    targets: &[(usize, usize)],
+    opening: &str,
+    offset: &str,
+) -> Result<Rows, Error> {
+    let maker = Maker::new(context, targets, opening)?;
+    let row = |i: usize| {
+        let (target, output_len) = targets[i];
+        let mut rng = rng::stream(context.seed, offset, i as u64);
+        let offset = |size: usize| rng.random_range(0..size);
+        let (prompt, prompt_len) = if context.ids {
+            (Prompt::Ids(maker.ids(i, target, offset)), target)
+        } else {
+            let (text, len) = maker.text(i, target, offset);
+            (Prompt::Text(text), len)
+        };
+        (Row::new(prompt, prompt_len, output_len), target)
+    };
+    let rows = (0..targets.len()).into_par_iter().map(row).collect();
+    let mut rows = exact::checked(context.tokenizer, rows);
+    rows.notes.extend(maker.note(&rows.rows));
+    Ok(rows)
 }
 
 /// Makes prompts of tokens, no two alike.
