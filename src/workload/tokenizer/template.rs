@@ -2,6 +2,8 @@
 //!
 //! The template engine is `minijinja`; here is what the templates of models expect on top of Jinja itself.
 
+mod limits;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -166,7 +168,8 @@ impl ChatTemplate {
                     format!("the chat template of {name} is longer than {} KiB", LONGEST >> 10);
                 return Err(Error::new(Kind::Input, message));
             }
-            environment.add_template_owned(which.clone(), without_marks(text)).map_err(broken)?;
+            let text = limits::measured(&without_marks(text));
+            environment.add_template_owned(which.clone(), text).map_err(broken)?;
         }
         let for_tools = texts.iter().any(|(name, _)| name == TOOL_USE);
         Ok(Self { environment, name: name.to_owned(), tokens, for_tools })
@@ -246,6 +249,7 @@ fn environment(now: Zoned) -> Result<Environment<'static>, minijinja::Error> {
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(pycompat::unknown_method_callback);
+    limits::install(&mut environment);
     environment.add_filter("tojson", json::tojson);
     environment.add_function(
         "raise_exception",

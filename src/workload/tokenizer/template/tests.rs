@@ -195,3 +195,55 @@ fn the_bundled_template() {
     "]]
     .assert_eq(&text);
 }
+
+/// What the engine says against a template.
+fn refusal(text: &str) -> String {
+    chain(&template(text).render(&[json!({"a": "b"})], None, true).unwrap_err())
+}
+
+fn chain(error: &Error) -> String {
+    let first: &(dyn std::error::Error + 'static) = error;
+    let all = std::iter::successors(Some(first), |error| error.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Forall ways to a name: a text that doubles is refused before it fills the memory.
+#[test]
+fn texts_that_double_are_refused() {
+    let captures = "{% set s %}{{ s }}{{ s }}{% endset %}".repeat(60);
+    let loops = format!("{}{}", "{% for s in [s ~ s] %}".repeat(40), "{% endfor %}".repeat(40));
+    for text in [
+        "{% set ns = namespace(s='ab') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "{% set ns = namespace(s='ab') %}{% for i in range(60) -%} {%- set ns.s = ns.s + ns.s -%} {%- endfor %}",
+        "{% macro f(n, s='ab') %}{{ f(n + 1, s ~ s) }}{% endmacro %}{{ f(0) }}",
+        &format!("{{% set s = 'ab' %}}{captures}"),
+        &format!("{{% set s = 'ab' %}}{loops}"),
+    ] {
+        let why = refusal(text);
+        assert!(why.contains("it builds a text of more than 64 MiB"), "{text}: {why}");
+    }
+}
+
+#[test]
+fn long_outputs_and_long_runs_are_refused() {
+    let why = refusal("{% for i in range(70) %}{{ 'x' * 1000000 }}{% endfor %}");
+    assert!(why.contains("it writes more than 64 MiB"), "{why}");
+    let mut template =
+        template("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}");
+    assert_eq!(template.environment.fuel(), Some(FUEL));
+    // As far as that, sooner.
+    template.environment.set_fuel(Some(FUEL / 1000));
+    let error = template.render(&[], None, true).unwrap_err();
+    assert!(chain(&error).contains("fuel"), "{error:?}");
+}
+
+/// Calls to measure change nothing about the text around tags.
+#[test]
+fn measuring_writes_nothing() {
+    for (text, want) in [
+        ("{% set x = 1 -%}\n  y{% set z = '%}' %}\n{{ x }}{{ z }}", "y1%}"),
+        ("  {% set x = 1 %}\n{{ x }}\n", "1"),
+    ] {
+        assert_eq!(render(text), want, "{text}");
+    }
+}
