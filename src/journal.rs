@@ -66,6 +66,8 @@ pub enum Command {
     Serve,
     /// `rbench offline`.
     Offline,
+    /// `rbench one-batch`: a run is a batch.
+    OneBatch,
 }
 
 impl Command {
@@ -74,6 +76,7 @@ impl Command {
         match self {
             Self::Serve => "serve",
             Self::Offline => "offline",
+            Self::OneBatch => "one-batch",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Knows nothing of clocks, flags or printing. JSON occurs only as values that are passed on unread.
 //! All instants are offsets from the start of the run, so that records of several threads compare.
 
+mod asked;
 mod events;
 mod weight;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+pub use asked::{Asked, Batch};
 pub use events::{Gap, PerCompletion, TokenEvents};
 
 /// Most events with output of one request, and the highest count of its tokens that is believed:
@@ -93,18 +95,6 @@ impl std::fmt::Debug for Conversation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Conversation").field("rounds", &self.rounds.len()).finish_non_exhaustive()
     }
-}
-
-/// What a request asks for, as far as it bounds its answer; `None` is not known, or no bound.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// Completions of the prompt.
-    pub completions: Option<u16>,
-    /// Most output tokens of each completion.
-    pub tokens: Option<u64>,
-    /// Whether the answer is to hold text and no more: without log probabilities, hidden states and the like, of which
-    /// nobody knows how long they are.
-    pub is_text_alone: bool,
 }
 
 /// Counts that a server told and that cannot be those of the request: no figure is made of them.
@@ -414,6 +404,8 @@ pub struct RequestRecord {
     pub output_tokens: Option<OutputTokens>,
     /// Counts of the server that were not believed, if there are any.
     pub impossible: Option<Box<Impossible>>,
+    /// Prompts of a batch whose completions stopped before their length, by their finish reasons; `None` for one prompt.
+    pub early_stops: Option<u16>,
 }
 
 impl RequestRecord {
@@ -447,6 +439,7 @@ impl RequestRecord {
             cached: None,
             output_tokens: None,
             impossible: None,
+            early_stops: None,
         }
     }
 

@@ -1,31 +1,36 @@
 //! `rbench one-batch`: batches of prompts, each in one request.
 
-use std::sync::Arc;
+mod sending;
+
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use self::sending::{Batch, Sender, Sent};
 use super::calls;
 use super::engine::Engine;
 use super::prepare::check_room;
+use super::recording;
 use super::save;
-use super::serve::Session;
 use super::server::server_info;
+use super::session::Session;
+use super::signals;
 use super::tokenizing;
+use crate::analysis::report::Report;
 use crate::cli::one_batch::OneBatchInput;
 use crate::config::Keys;
-use crate::config::one_batch::{OneBatch, Planned, resolve_one_batch};
-use crate::control::probe::stream::Sender;
+use crate::config::one_batch::{OneBatch, Planned, resolve_one_batch, wire_of};
 use crate::control::probe::{self, State};
 use crate::dialect::one_batch as output;
 use crate::engine::system;
 use crate::error::{Error, Kind};
-use crate::model::Prompt;
+use crate::journal::Header;
+use crate::model::{Prompt, TokenSource};
 use crate::output::door;
 use crate::output::terminal::Ui;
-use crate::protocol::batch::{Answer, Ask, Case, Reader, Shape, Wire, body, prefixes};
+use crate::protocol::batch::{Ask, Case, Shape, answer};
 use crate::workload::dataset::{Context, Reading};
-use crate::workload::lora::Adapters;
 
 /// How often a server is asked to empty its cache before that is an error.
 const FLUSHES: usize = 3;
@@ -33,11 +38,8 @@ const FLUSHES: usize = 3;
 /// Pause before it is asked again.
 const FLUSH_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long it may take to do so.
-const FLUSH_PATIENCE: Duration = Duration::from_mins(1);
-
-/// vLLM's counters of prompt tokens that were looked for in its prefix cache, and found there.
-const PREFIX_CACHE: [&str; 2] = ["vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total"];
+/// Time limit of one such call.
+const FLUSH_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Measured cache hit rates that differ from the share that was asked for by more than this are pointed out.
 const FAR: f64 = 0.1;
@@ -47,6 +49,7 @@ const GATHERED: usize = 16;
 
 /// `rbench one-batch`.
 pub(super) fn one_batch(input: OneBatchInput, ui: Ui) -> Result<(), Error> {
+    signals::catch(ui)?;
     for note in &input.notes {
         ui.status(note);
     }
@@ -56,6 +59,8 @@ pub(super) fn one_batch(input: OneBatchInput, ui: Ui) -> Result<(), Error> {
     let config = resolve_one_batch(input, &keys, url)?;
     door::keep_secret(&config.serve.target.secrets);
     save::check("--result-filename", Some(&config.result_file))?;
+    save::check("--records", config.serve.records.as_deref())?;
+    recording::check(config.serve.records.as_deref())?;
     system::raise_descriptors();
     let session = Session::open(&config.serve, ui)?;
     let result = session.explained(Bench::new(&config, &session, ui).and_then(|bench| bench.run()));
@@ -91,24 +96,11 @@ impl Room {
     }
 }
 
-/// Prompts that are ready to be sent.
-struct Batch {
-    shape: Shape,
-    prompts: Vec<Vec<u32>>,
-}
-
-impl Batch {
-    fn tokens(&self) -> u64 {
-        self.prompts.iter().map(|ids| ids.len() as u64).sum()
-    }
-}
-
 struct Bench<'a> {
     config: &'a OneBatch,
     session: &'a Session,
     ask: Ask,
-    sender: Sender,
-    url: String,
+    sender: Sender<'a>,
     room: Room,
     metadata: output::RunMetadata,
     ui: Ui,
@@ -139,11 +131,7 @@ impl<'a> Bench<'a> {
             backend: serve.backend.name,
             model: serve.target.secrets.hide(&session.served.model).into_owned(),
             tokenizer: serve.target.secrets.hide(session.tokenizer.name()).into_owned(),
-            dataset: if config.fixed_prompt.is_some() {
-                "fixed-prompt-file".to_owned()
-            } else {
-                serve.dataset_name.clone()
-            },
+            dataset: config.dataset_name().to_owned(),
             seed: serve.seed,
             ignore_eos: serve.ignore_eos,
             cache_share: config.cache_share,
@@ -151,8 +139,7 @@ impl<'a> Bench<'a> {
         };
         Ok(Self {
             ask,
-            sender: Sender::new(serve.target.load.clone(), &session.route)?,
-            url: format!("{}{}", serve.target.base, serve.backend.path),
+            sender: Sender::new(config, session, ui)?,
             room,
             metadata,
             config,
@@ -169,7 +156,8 @@ impl<'a> Bench<'a> {
                 continue;
             }
             let ask = Ask { ignore_eos: true, ..self.ask.clone() };
-            self.one(&batch, &ask, 0.0)??;
+            calls::run(self.flush())??;
+            self.sender.warm_up(&batch, &ask)?.map_err(|reason| failed(&batch, &reason))?;
             self.ui.status(&format!("warm-up done: batch size {}", batch.shape.batch_size));
         }
         let (mut cases, mut failed) = (Vec::new(), Vec::new());
@@ -224,29 +212,21 @@ impl<'a> Bench<'a> {
     fn say(&self, text: &str) -> Result<(), Error> {
         self.ui
             .data(text)
-            .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error))
+            .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error))
     }
 
-    /// Sends one batch and computes its figures; the inner error is that of the batch.
+    /// Empties the caches, sends one batch and computes its figures; the inner error is that of the batch.
     ///
     /// # Errors
-    /// If no batch could be measured.
+    /// If the caches cannot be emptied, or nothing can be sent.
     fn measure(&self, batch: &Batch) -> Result<Result<Case, Error>, Error> {
-        let answer = match self.one(batch, &self.ask, self.config.cache_share)? {
-            Ok(answer) => answer,
-            Err(error) => return Ok(Err(error)),
+        calls::run(self.flush())??;
+        let sent = self.sender.measure(batch, &self.ask, self.config.cache_share)?;
+        let Sent { answer, server_info } = match sent {
+            Ok(sent) => sent,
+            Err(reason) => return Ok(Err(failed(batch, &reason))),
         };
-        let serve = &self.config.serve;
-        let asked = if serve.backend.is_sglang() {
-            server_info(serve, &self.session.probe)
-        } else {
-            Ok(None)
-        };
-        let info = asked.unwrap_or_else(|lost| {
-            self.ui.warn(&format!("the server's own figures of this batch are missing: {lost}"));
-            None
-        });
-        let number = |of: fn(&Value, State) -> Option<f64>| of(info.as_ref()?, State::Last);
+        let number = |of: fn(&Value, State) -> Option<f64>| of(server_info.as_ref()?, State::Last);
         let case = Case {
             shape: batch.shape,
             input_tokens: batch.tokens(),
@@ -261,9 +241,9 @@ impl<'a> Bench<'a> {
     /// Says what of a batch is not as it was asked for, or was not to be measured.
     fn warn_of(&self, case: &Case) {
         let (made, asked) = (case.answer.output_tokens, case.requested());
-        if !case.answer.counted {
-            self.ui.warn("the server did not count its tokens: each event with text counts as one");
-        } else if self.ask.ignore_eos && made != asked {
+        // Who else counted has been told.
+        let is_counted = case.answer.source == TokenSource::Server;
+        if is_counted && self.ask.ignore_eos && made != asked {
             self.ui.warn(&format!(
                 "{made} tokens were generated, and {asked} were asked for: the server's limits may be lower"
             ));
@@ -305,65 +285,11 @@ impl<'a> Bench<'a> {
         printed
     }
 
-    /// Empties the caches, has the prefixes cached, and sends the batch; the inner error is that of the batch.
-    ///
-    /// # Errors
-    /// If the caches cannot be emptied.
-    fn one(&self, batch: &Batch, ask: &Ask, share: f64) -> Result<Result<Answer, Error>, Error> {
-        let Shape { batch_size, input_len, .. } = batch.shape;
-        calls::run(async {
-            self.flush().await?;
-            Ok(self.send(batch, ask, share).await.map_err(|reason| {
-                let named = format!("the batch of {batch_size} prompts of {input_len} tokens");
-                Error::new(Kind::Rejected, format!("{named} failed: {reason}"))
-            }))
-        })?
-    }
-
-    /// Has the prefixes cached, and sends the batch.
-    async fn send(&self, batch: &Batch, ask: &Ask, share: f64) -> Result<Answer, String> {
-        let prefixes = prefixes(ask, &batch.prompts, share).filter(|_| share > 0.0);
-        if let Some(body) = prefixes {
-            let sent = self.sender.post(&self.url, body, |_, _| Ok(())).await;
-            sent.map_err(|reason| format!("its prefixes can not be cached: {reason}"))?;
-        }
-        let serve = &self.config.serve;
-        let adapter = |adapters: &Adapters| -> Vec<Arc<str>> {
-            (0..batch.prompts.len()).map(|i| adapters.of(serve.seed, i)).collect()
-        };
-        let adapters = serve.adapters.as_ref().map(adapter).unwrap_or_default();
-        let body = body(ask, &batch.prompts, batch.shape.output_len, &adapters);
-        let mut reader = Reader::new(ask.wire, batch.prompts.len(), ask.ignore_eos);
-        let before = self.prefix_cache().await;
-        let ended = self.sender.post(&self.url, body, |bytes, at| reader.feed(bytes, at)).await?;
-        let mut answer = reader.finish(ended)?;
-        if let Some((before, after)) = before.zip(self.prefix_cache().await)
-            && after.0.checked_sub(before.0) == Some(batch.tokens())
-        {
-            // Else others have used the server meanwhile.
-            answer.cached_tokens = Some(after.1.saturating_sub(before.1));
-            answer.prompt_tokens = Some(batch.tokens());
-        }
-        Ok(answer)
-    }
-
-    /// What vLLM has counted so far: tokens that were looked for in its prefix cache, and found there.
-    /// Its answers count the cached tokens of a first prompt alone.
-    async fn prefix_cache(&self) -> Option<(u64, u64)> {
-        if self.config.wire != Wire::Completions {
-            return None;
-        }
-        let [queries, hits] = self.session.probe.counters(PREFIX_CACHE).await.ok()?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-        let count = |counter: f64| counter as u64;
-        Some((count(queries?), count(hits?)))
-    }
-
-    /// Empties the prefix cache, with some timeouts for a server that is still busy.
+    /// Empties the prefix cache; a server that is still busy is asked again.
     async fn flush(&self) -> Result<(), Error> {
         let (probe, serve) = (&self.session.probe, &self.config.serve);
         let mut left = FLUSHES;
-        while let Err(error) = probe.flush(serve.backend.flush, FLUSH_PATIENCE).await {
+        while let Err(error) = probe.flush(serve.backend.flush, FLUSH_TIMEOUT).await {
             left -= 1;
             if left == 0 {
                 return Err(error);
@@ -373,7 +299,7 @@ impl<'a> Bench<'a> {
         if self.config.flush_storage {
             let path = "/hicache/storage-backend/clear";
             let url = format!("{}{path}", serve.target.base);
-            probe.post(&url, &json!({}), FLUSH_PATIENCE).await.map_err(|reason| {
+            probe.post(&url, &json!({}), FLUSH_TIMEOUT).await.map_err(|reason| {
                 Error::new(
                     Kind::Rejected,
                     format!("--flush-hicache-storage: POST {path}: {reason}"),
@@ -383,7 +309,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Why the server has no room for a batch, if it has none.
+    /// Returns why the server has no room for a batch, if it has none.
     fn skip(&self, batch: &Batch) -> Option<String> {
         let Shape { batch_size, input_len, output_len } = batch.shape;
         let size = batch_size as u64;
@@ -517,7 +443,7 @@ impl<'a> Bench<'a> {
         let Some(path) = &self.config.fixed_prompt else { return Ok(Vec::new()) };
         let named = || format!("--fixed-prompt-file {}", path.display());
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Error::new(Kind::Input, format!("{}: can not be read as text", named())).because(error)
+            Error::new(Kind::Input, format!("{}: cannot be read as text", named())).because(error)
         })?;
         let tokenizer = &self.session.tokenizer;
         let ids = if self.config.template {
@@ -532,4 +458,71 @@ impl<'a> Bench<'a> {
         }
         Ok(ids)
     }
+}
+
+/// The error of a batch that did not complete.
+fn failed(batch: &Batch, reason: &str) -> Error {
+    let Shape { batch_size, input_len, .. } = batch.shape;
+    let named = format!("the batch of {batch_size} prompts of {input_len} tokens");
+    Error::new(Kind::Rejected, format!("{named} failed: {reason}"))
+}
+
+/// Prints a recorded batch once more, and appends its line to `file`.
+///
+/// # Errors
+/// If the batch failed, its records do not say what it asked for, or something cannot be written.
+pub(super) fn publish_again(
+    header: &Header,
+    report: &Report<'_>,
+    file: Option<&Path>,
+    ui: Ui,
+) -> Result<(), Error> {
+    let config = &header.metadata.config;
+    let number = |key: &str| config.get(key).and_then(Value::as_u64);
+    let length = |key: &str| {
+        let length = number(key).and_then(|n| usize::try_from(n).ok());
+        length.ok_or_else(|| Error::new(Kind::Input, format!("the records do not have `{key}`")))
+    };
+    let shape = Shape {
+        batch_size: length("batch_size")?,
+        input_len: length("input_len")?,
+        output_len: length("output_len")?,
+    };
+    let record = report.records.first();
+    let wire = wire_of(header.metadata.backend);
+    let done = record.filter(|record| record.completed()).and_then(|record| {
+        let answer = answer(record, wire, shape.batch_size)?;
+        Some((record.prompt_len as u64, answer))
+    });
+    let Some((input_tokens, answer)) = done else {
+        let why = record.and_then(|record| record.failure());
+        let why = why.map_or(String::new(), |failure| format!(": {}", failure.message));
+        return Err(Error::new(Kind::AllFailed, format!("the batch did not complete{why}")));
+    };
+    let info = report.server_info.as_ref();
+    let told = |of: fn(&Value, State) -> Option<f64>| of(info?, State::Last);
+    let case = Case {
+        shape,
+        input_tokens,
+        answer,
+        last_generation_throughput: told(probe::last_generation_throughput),
+        accept_length: told(probe::accept_length),
+    };
+    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let is_set = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let metadata = output::RunMetadata {
+        run_name: text("run_name"),
+        backend: header.metadata.backend,
+        model: header.metadata.model.clone(),
+        tokenizer: header.metadata.tokenizer.clone(),
+        dataset: header.metadata.dataset_name.clone(),
+        seed: header.metadata.seed,
+        ignore_eos: !is_set("disable_ignore_eos"),
+        cache_share: config.get("cache_hit_rate").and_then(Value::as_f64).unwrap_or(0.0),
+        date: header.metadata.date.clone(),
+    };
+    let stored = file.map_or(Ok(()), |file| save::append(file, &output::line(&case, &metadata)));
+    let printed = ui.data(&output::lines(&case, &metadata));
+    stored?;
+    printed.map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error))
 }

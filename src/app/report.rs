@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::connection;
 use super::figures;
 use super::offline::publish_throughput;
+use super::one_batch;
 use super::publish::{Outputs, publish};
 use super::save;
 use crate::analysis::report::RunMetadata;
@@ -68,6 +69,9 @@ fn one(mut run: Recorded, args: &ReportArgs, ui: Ui) -> Result<(), Error> {
     let figures = figures::of_records(&header, end, &mut records, asked, &tokenizer, ui);
     match header.command {
         Command::Serve => publish(&figures, &outputs, ui),
+        Command::OneBatch => {
+            one_batch::publish_again(&header, &figures.report, outputs.file.as_deref(), ui)
+        }
         Command::Offline => {
             let Outputs { table, jsonl, file, .. } = outputs;
             publish_throughput(&figures.report, table, jsonl, file.as_deref(), ui)

@@ -153,6 +153,9 @@ pub struct OneBatchArgs {
     /// JSONL file to append a line for each batch to
     #[arg(long, value_name = "FILE", default_value = "result.jsonl", help_heading = OUTPUT)]
     pub result_filename: PathBuf,
+    /// File to write the record of each batch to as it ends; `rbench report` reads it
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub records: Option<PathBuf>,
     /// Print a table of all batches in Markdown at the end
     #[arg(long, help_heading = OUTPUT)]
     pub show_report: bool,
@@ -198,10 +201,10 @@ pub struct OneBatchInput {
 }
 
 impl OneBatchArgs {
-    /// What `serve` would have been told to find the same server and prompts.
+    /// The args of `serve` that find the same server and prompts.
     ///
     /// # Errors
-    /// If the flags of `serve` can not be made up, which is a defect of the program.
+    /// If the flags of `serve` cannot be made up, which is a defect of the program.
     pub fn serve_words(&self) -> Result<ServeInput, String> {
         let command = ServeArgs::augment_args(Command::new("serve"));
         let defaults = command
@@ -232,6 +235,7 @@ impl OneBatchArgs {
             fake_prefill: self.fake_prefill,
             extra_request_body: self.extra_request_body.clone(),
             ready_check_timeout_sec: self.ready_check_timeout_sec,
+            records: self.records.clone(),
             num_prompts: self.batch_size.iter().copied().max().unwrap_or(1),
             ..defaults
         };

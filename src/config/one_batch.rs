@@ -1,11 +1,11 @@
-//! What the input of `rbench one-batch` mean.
+//! The meaning of the args of `rbench one-batch`.
 
 use std::path::PathBuf;
 
 use super::{Keys, Serve, files_differ, resolve, usage};
 use crate::cli::one_batch::{OneBatchArgs, OneBatchInput};
 use crate::error::Error;
-use crate::protocol::batch::{Shape, Wire};
+use crate::protocol::batch::{MOST, Shape, Wire};
 use crate::workload::dataset::Dataset;
 
 /// A run of `rbench one-batch`.
@@ -51,6 +51,18 @@ pub struct OneBatch {
     pub output_lens: Vec<usize>,
 }
 
+impl OneBatch {
+    /// Returns where the prompts come from, by name.
+    pub fn dataset_name(&self) -> &str {
+        if self.fixed_prompt.is_some() { "fixed-prompt-file" } else { &self.serve.dataset_name }
+    }
+}
+
+/// The form of the endpoint of `--backend NAME`.
+pub fn wire_of(backend: &str) -> Wire {
+    if backend == "vllm" { Wire::Completions } else { Wire::Generate }
+}
+
 /// A batch that is to be sent.
 #[derive(Debug)]
 pub struct Planned {
@@ -76,6 +88,7 @@ pub fn resolve_one_batch(
     check(&args)?;
     files_differ(&[
         ("--result-filename", Some(&args.result_filename)),
+        ("--records", args.records.as_deref()),
         ("--launch-log", args.launching.launch_log.as_deref()),
         ("--dataset-path", args.dataset_path.as_deref()),
         ("--fixed-prompt-file", args.fixed_prompt_file.as_deref()),
@@ -106,7 +119,7 @@ pub fn resolve_one_batch(
     let warm_ups = sizes.into_iter().map(|size| planned(size, WARM_UP.0, WARM_UP.1));
     let warm_ups = warm_ups.collect::<Result<_, _>>()?;
     Ok(OneBatch {
-        wire: if args.backend == "vllm" { Wire::Completions } else { Wire::Generate },
+        wire: wire_of(&args.backend),
         warm_ups,
         cases,
         lengths: args.input_len_list.map(|lengths| lengths.0).unwrap_or_default(),
@@ -130,6 +143,11 @@ pub fn resolve_one_batch(
 
 /// Refuses what does not go together.
 fn check(args: &OneBatchArgs) -> Result<(), Error> {
+    if let Some(&size) = args.batch_size.iter().find(|&&size| size > MOST) {
+        return Err(usage(format!(
+            "--batch-size {size} is above {MOST}, the most prompts that one request can hold"
+        )));
+    }
     let name = args.dataset_name.as_str();
     let fixed = args.fixed_prompt_file.is_some();
     let recorded = matches!(name, "sharegpt" | "custom") && !fixed;

@@ -5,7 +5,6 @@
 mod flush;
 mod metrics;
 mod ready;
-pub mod stream;
 mod tokenize;
 
 use std::time::Duration;

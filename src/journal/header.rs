@@ -44,7 +44,7 @@ pub(super) struct HeaderLine {
     config: Map<String, Value>,
 }
 
-const COMMANDS: [Command; 2] = [Command::Serve, Command::Offline];
+const COMMANDS: [Command; 3] = [Command::Serve, Command::Offline, Command::OneBatch];
 
 const VISION: [VisionSource; 3] =
     [VisionSource::PatchRule, VisionSource::Server, VisionSource::Unknown];

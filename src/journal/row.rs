@@ -67,6 +67,9 @@ pub(super) struct Row<'a> {
     /// Counts of the server that were not believed; absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     impossible: Option<Counts>,
+    /// Prompts of a batch whose completions stopped before their length; absent for one prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    early_stops: Option<u16>,
     /// The texts that the round added to its conversation; absent outside of conversations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked: Option<Vec<Cow<'a, str>>>,
@@ -209,6 +212,7 @@ impl<'a> Row<'a> {
             output_tokens: record.output_tokens.map(|tokens| tokens.count),
             output_token_source: record.output_tokens.map(|tokens| tokens.source.name().into()),
             impossible: record.impossible.as_deref().map(impossible),
+            early_stops: record.early_stops,
             asked: asked.map(|texts| texts.into_iter().map(Cow::from).collect()),
         }
     }
@@ -289,6 +293,7 @@ impl<'a> Row<'a> {
                 let Counts { output, prompt, cached } = counts;
                 Impossible { output, prompt, cached }.kept()
             }),
+            early_stops: self.early_stops,
         };
         believable(&record)?;
         let asked = self.asked.map(|texts| texts.into_iter().map(Cow::into_owned).collect());

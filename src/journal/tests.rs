@@ -496,6 +496,7 @@ prop_compose! {
         text in ".*",
         other_texts in proptest::collection::vec(".*", 0..3),
         counts in (believed(), believed(), believed(), proptest::option::of(".*")),
+        early_stops in any::<Option<u16>>(),
     ) -> RequestRecord {
         let tiers = |storage_backend| {
             let tiers = CacheTiers { device: 1, host: 2, storage: 3, storage_backend };
@@ -525,6 +526,7 @@ prop_compose! {
             cached: counts.1.map(|total| CachedTokens { total, tiers: counts.3.and_then(|b| tiers(Some(b))).map(Box::new) }),
             output_tokens: counts.2.map(|count| OutputTokens { count, source: TokenSource::Events }),
             impossible: Impossible { output: counts.0, prompt: counts.1, cached: counts.2 }.kept(),
+            early_stops,
         }
     }
 }

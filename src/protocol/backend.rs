@@ -237,6 +237,7 @@ impl Request<'_> {
             completions: Some(u16::try_from(completions.unwrap_or(1).max(1)).unwrap_or(u16::MAX)),
             tokens: is_bound.then_some(most.max(self.row.output_len as u64)),
             is_text_alone: self.is_text_alone(&extra, sampling),
+            batch: None,
         }
     }
 }
@@ -331,6 +332,10 @@ pub trait Decoder: Send {
     fn is_token_each(&self) -> bool {
         false
     }
+
+    /// Makes ready for the answer to a batch of `prompts` prompts. From then on counts of prompt tokens are those of all
+    /// prompts together, where the protocol tells one for each.
+    fn batch(&mut self, _prompts: u16) {}
 }
 
 /// Output tokens that an event stands for in inter-token latencies.
@@ -426,6 +431,15 @@ pub enum End {
     Open,
     /// Generation is complete.
     Finished,
+    /// The same, since the model or a stop sequence ended it, which may be before the length that was asked for.
+    Stopped,
+}
+
+impl End {
+    /// Returns whether generation is complete.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Finished | Self::Stopped)
+    }
 }
 
 /// Why an event could not be read.

@@ -1,16 +1,29 @@
-//! One request that holds a whole batch of prompts: what came back for each of them, and the figures.
+//! One request that holds a whole batch of prompts: its body, and the figures of what came back for each of them.
 //!
-//! Pure: it takes bytes with their arrivals, and has no clock.
+//! The load's own engine sends it, as it sends all requests; a prompt of it is a completion of the record.
 
+mod answer;
 mod body;
 mod progress;
-mod reader;
 
 use std::time::Duration;
 
-pub use self::body::{Ask, body, prefixes};
+pub use self::answer::answer;
+pub use self::body::{Ask, prefixes, request};
 pub use self::progress::{Progress, Window};
-pub use self::reader::{Reader, Wire};
+use crate::model::TokenSource;
+
+/// Most prompts of a batch: more have no index in the answer.
+pub const MOST: usize = u16::MAX as usize;
+
+/// The form of the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// `/generate`: an event has the `index` of its prompt and a running count of tokens.
+    Generate,
+    /// `/v1/completions`: an event has choices with an `index`, and the last one may have counts over all prompts.
+    Completions,
+}
 
 /// What one case of a benchmark asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +41,12 @@ pub struct Shape {
 pub struct Answer {
     /// From sending to the first output of the prompt that got it last.
     pub last_ttft: Duration,
-    /// From sending to the end of the response.
+    /// From sending to the last event of the response.
     pub latency: Duration,
-    /// Generated tokens: the server's count, or else events.
+    /// Generated tokens.
     pub output_tokens: u64,
-    /// Whether the server counted them.
-    pub counted: bool,
+    /// Who counted them.
+    pub source: TokenSource,
     /// How many of them were there at `last_ttft`.
     pub output_tokens_before: f64,
     /// Prompts whose answer ended before the length asked for; `None` where the server tells no counts.
@@ -79,7 +92,7 @@ impl Case {
         per_second(tokens.max(0.0), self.rest())
     }
 
-    /// Whether no token of longer answers came after the last prompt had its first.
+    /// Returns whether no token of longer answers came after the last prompt had its first.
     pub fn came_at_once(&self) -> bool {
         self.shape.output_len > 1 && self.answer.later_arrivals == 0
     }
@@ -129,7 +142,7 @@ mod tests {
                 last_ttft: Duration::from_millis(500),
                 latency: Duration::from_millis(2500),
                 output_tokens: 44,
-                counted: true,
+                source: TokenSource::Server,
                 output_tokens_before: 4.0,
                 early_stops: Some(0),
                 later_arrivals: 10,

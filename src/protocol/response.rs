@@ -3,6 +3,7 @@
 //! Has no clock: the caller says when each chunk arrived, so recorded streams give exact latencies.
 
 mod arrivals;
+mod batch;
 mod caps;
 mod completion;
 mod counts;
@@ -114,6 +115,9 @@ impl Collector {
     #[must_use]
     pub fn answering(mut self, asked: Asked, bytes: usize) -> Self {
         self.seen.asked = asked;
+        if let Some(batch) = asked.batch {
+            self.seen.decoder.batch(batch.prompts);
+        }
         self.seen.request = Some(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.sse = sse::Reader::with_cap(self.seen.caps().event);
         self
@@ -255,6 +259,7 @@ impl Collector {
         record.output_tokens = count.filter(|_| generates);
         let output = output.and_then(Result::err).filter(|_| generates);
         record.impossible = Impossible { output, ..seen.refuse_prompt_counts() }.kept();
+        record.early_stops = seen.early_stops();
         record.done = seen.last;
         record.server_prompt_tokens = seen.prompt_tokens;
         record.cached = seen.cached;

@@ -246,7 +246,7 @@ fn answers_that_are_none_end_the_run() {
     for (answer, says) in [
         (Answer::body("500 Internal Server Error", "text/plain", "out of memory"), "out of memory"),
         (Answer::stream(["data: {\"error\": \"bad\"}\n\n"]), "bad"),
-        (Answer::stream(["data: [DONE]\n\n"]), "no output came for 2 of the prompts"),
+        (Answer::stream(["data: [DONE]\n\n"]), "the response held no generated token"),
     ] {
         let server = server(move |_| answer.clone()).start();
         let run = one_batch(&server.url())
@@ -329,4 +329,152 @@ fn flags_that_do_not_go_together_are_refused_by_name() {
         let run = run.prints_nothing().says(says);
         assert!(run.files().is_empty(), "{run:#?}");
     }
+}
+
+/// A run of one batch of two prompts of 8 tokens, 4 tokens each, against a server that streams `events`.
+fn batch_of(backend: &str, events: Vec<String>) -> Run {
+    let server = server(move |_| Answer::stream(events.clone())).start();
+    one_batch(&server.url())
+        .args(["--backend", backend, "--batch-size", "2", "--input-len", "8", "--output-len", "4"])
+        .args(["--skip-warmup", "--records", "r.jsonl"])
+        .run()
+}
+
+/// The events of two prompts that get four tokens each, `change` being made to the text of each.
+fn events(backend: &str, change: impl Fn(String) -> String) -> Vec<String> {
+    let native = backend == "sglang";
+    let mut events = Vec::new();
+    for n in 1..=4_u64 {
+        for index in 0..2 {
+            let text = if native { " the".repeat(n as usize) } else { " the".to_owned() };
+            let reason = (n == 4).then_some("length");
+            events.push(if native {
+                let reason = reason.map(|reason| json!({"type": reason}));
+                json!({"text": text, "index": index, "meta_info": {"finish_reason": reason,
+                    "completion_tokens": n, "prompt_tokens": 8, "cached_tokens": 2}})
+            } else {
+                json!({"choices": [{"index": index, "text": text, "finish_reason": reason}]})
+            });
+        }
+    }
+    if !native {
+        let usage = json!({"prompt_tokens": 16, "completion_tokens": 8});
+        events.push(json!({"choices": [], "usage": usage}));
+    }
+    let events = events.iter().map(|event| format!("data: {}\n\n", change(event.to_string())));
+    events.chain(["data: [DONE]\n\n".to_owned()]).collect()
+}
+
+#[test]
+fn odd_fields_fail_no_batch() {
+    for (backend, from, to) in [
+        ("sglang", "\"completion_tokens\":4", "\"completion_tokens\":4.0"),
+        ("sglang", "\"prompt_tokens\":8", "\"prompt_tokens\":\"8\""),
+        ("sglang", "\"index\":1", "\"index\":\"1\""),
+        ("sglang", "\"index\":0", "\"index\":9,\"index\":0"),
+        ("sglang", "\"cached_tokens\":2", "\"cached_tokens\":2,\"x\":-Infinity"),
+        ("sglang", "\"finish_reason\":null", "\"finish_reason\":\"\""),
+        ("vllm", "\"text\":\" the\"", "\"text\":[{\"type\":\"text\",\"text\":\" the\"}]"),
+        ("vllm", "\"text\":\" the\"", "\"text\":\"\\ud83d\""),
+        ("vllm", "\"finish_reason\":null", "\"finish_reason\":\"none\",\"logprobs\":NaN"),
+        ("vllm", "\"completion_tokens\":8", "\"completion_tokens\":8.0,\"details\":[]"),
+    ] {
+        let stream = events(backend, |event| event.replace(from, to));
+        assert_ne!(stream, events(backend, |event| event), "{from}");
+        let run = batch_of(backend, stream).exits(0);
+        let line = &results(&run)[0];
+        assert_eq!(line["total_output_tokens"], 8, "{to}: {line}");
+        assert_eq!(line["rbench"]["output_token_source"], "server", "{to}");
+        assert_eq!(line["rbench"]["server_input_tokens"], 16, "{to}");
+    }
+    let mut stream = events("vllm", |event| event);
+    stream.insert(1, "data: null\n\n".to_owned());
+    stream.insert(1, ": ping\n\n".to_owned());
+    assert_eq!(results(&batch_of("vllm", stream).exits(0))[0]["total_output_tokens"], 8);
+}
+
+#[test]
+fn impossible_counts_of_a_batch_are_used_nowhere() {
+    // The bundled tokenizer counts the text.
+    for (backend, from, to) in [
+        ("sglang", "\"completion_tokens\":4", "\"completion_tokens\":1000000"),
+        ("sglang", "\"completion_tokens\":4", "\"completion_tokens\":1"),
+        ("vllm", "\"completion_tokens\":8", "\"completion_tokens\":0"),
+        ("vllm", "\"completion_tokens\":8", "\"completion_tokens\":1000000"),
+    ] {
+        let run = batch_of(backend, events(backend, |event| event.replace(from, to)));
+        let run = run.exits(0).says(&["not sound", "`tokens` failed", "no usable count"]);
+        let line = &results(&run)[0];
+        assert_eq!(line["total_output_tokens"], 8, "{to}: {line}");
+        assert_eq!(line["rbench"]["output_token_source"], "retokenized", "{to}");
+        assert_eq!(line["steady_state_output_throughput"], Value::Null, "{to}");
+    }
+    let cached = |event: String| event.replace("\"cached_tokens\":2", "\"cached_tokens\":16000000");
+    let run = batch_of("sglang", events("sglang", cached)).exits(0).says(&["cached tokens"]);
+    assert_eq!(results(&run)[0]["cache_hit_rate"], Value::Null);
+    // Without any count the text is counted, and that is said.
+    let stream = events("vllm", |event| event.replace("usage", "unused"));
+    let run = batch_of("vllm", stream).exits(0).says(&["the local tokenizer counted their text"]);
+    assert_eq!(results(&run)[0]["rbench"]["output_token_source"], "retokenized");
+}
+
+#[test]
+fn batches_are_recorded_and_reported_again() {
+    let run = batch_of("sglang", events("sglang", |event| event)).exits(0);
+    let text = std::fs::read_to_string(run.path("r.jsonl")).unwrap();
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (&rows[0]["command"], &rows[0]["config"]["batch_size"]),
+        (&json!("one-batch"), &json!(2))
+    );
+    assert_eq!((&rows[1]["outcome"], &rows[1]["early_stops"]), (&json!("completed"), &json!(0)));
+    assert_eq!(rows[1]["input_tokens"], 16);
+    let again = Rbench::new(["report", "r.jsonl", "--output-file", "again.jsonl"])
+        .file("r.jsonl", &text)
+        .run()
+        .exits(0);
+    assert_eq!(again.stdout, run.stdout);
+    let line: Value =
+        serde_json::from_str(&std::fs::read_to_string(again.path("again.jsonl")).unwrap()).unwrap();
+    let mut first = results(&run)[0].clone();
+    first["rbench"]["date"] = line["rbench"]["date"].clone();
+    assert_eq!(line, first);
+    // A batch that failed has its reason on disk.
+    let run = batch_of("sglang", events("sglang", |event| event)[..5].to_vec()).exits(1);
+    let text = std::fs::read_to_string(run.path("r.jsonl")).unwrap();
+    let row: Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
+    assert_eq!((&row["outcome"], &row["failure"]["kind"]), (&json!("failed"), &json!("early_end")));
+    let _ = Rbench::new(["report", "r.jsonl"])
+        .file("r.jsonl", &text)
+        .run()
+        .exits(1)
+        .says(&["the batch did not complete", "finish reason"]);
+}
+
+#[test]
+fn tokens_without_text_are_counted_prompt_by_prompt() {
+    // One prompt has special tokens alone.
+    let silent = |event: String| {
+        if event.contains("\"index\":1") { event.replace(" the", "") } else { event }
+    };
+    let run = batch_of("sglang", events("sglang", silent)).exits(0);
+    assert_eq!(results(&run)[0]["total_output_tokens"], 8);
+}
+
+#[test]
+fn a_batch_of_one_takes_any_index() {
+    let stream: Vec<String> = (1..=4_u64)
+        .map(|n| {
+            let reason = (n == 4).then_some("length");
+            let choice = json!({"index": n, "text": " the", "finish_reason": reason});
+            format!("data: {}\n\n", json!({"choices": [choice]}))
+        })
+        .chain(["data: [DONE]\n\n".to_owned()])
+        .collect();
+    let server = server(move |_| Answer::stream(stream.clone())).start();
+    let run = one_batch(&server.url())
+        .args(["--backend", "vllm", "--input-len", "8", "--output-len", "4", "--skip-warmup"])
+        .run()
+        .exits(0);
+    assert_eq!(results(&run)[0]["total_output_tokens"], 4);
 }

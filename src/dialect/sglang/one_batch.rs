@@ -39,7 +39,7 @@ fn real(value: Option<f64>) -> String {
 pub fn lines(case: &Case, metadata: &RunMetadata) -> String {
     let (shape, answer) = (case.shape, &case.answer);
     let mut out = String::new();
-    // Writing to a string can not fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(out, "batch size: {}", shape.batch_size);
     let _ = writeln!(out, "input_len: {}", shape.input_len);
     let _ = writeln!(out, "output_len: {}", shape.output_len);
@@ -115,7 +115,7 @@ fn own(case: &Case, metadata: &RunMetadata) -> Value {
         ("input_tokens", case.input_tokens.into()),
         ("server_input_tokens", answer.prompt_tokens.into()),
         ("server_cached_tokens", answer.cached_tokens.into()),
-        ("output_token_source", if answer.counted { "server" } else { "events" }.into()),
+        ("output_token_source", answer.source.name().into()),
         ("reference", json!({"output_throughput": case.reference_output_throughput()})),
     ] {
         own.insert(key.to_owned(), value);
@@ -221,6 +221,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+    use crate::model::TokenSource;
     use crate::protocol::batch::{Answer, Shape, Window};
 
     fn case() -> Case {
@@ -231,7 +232,7 @@ mod tests {
                 last_ttft: Duration::from_millis(500),
                 latency: Duration::from_millis(2500),
                 output_tokens: 44,
-                counted: true,
+                source: TokenSource::Server,
                 output_tokens_before: 4.0,
                 early_stops: Some(1),
                 later_arrivals: 10,

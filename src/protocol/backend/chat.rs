@@ -244,7 +244,7 @@ mod tests {
         let delta = Reader.body(body).unwrap();
         assert_eq!(
             (&*delta.part.text, delta.part.output_tokens, delta.part.end),
-            ("hi there", Some(2), End::Finished)
+            ("hi there", Some(2), End::Stopped)
         );
     }
 
@@ -259,7 +259,7 @@ mod tests {
             completion: 1,
             text: "b".into(),
             step: Step::One,
-            end: End::Finished,
+            end: End::Stopped,
             ..Part::default()
         };
         assert_eq!((&*delta.part.text, delta.output_tokens), ("a", Some(2)));

@@ -208,7 +208,7 @@ mod tests {
             .chain(&delta.others)
             .map(|part| (part.completion, &*part.text, part.end, part.output_tokens))
             .collect();
-        assert_eq!(parts, [(0, "a", End::Finished, None), (1, "b", End::Open, None)]);
+        assert_eq!(parts, [(0, "a", End::Stopped, None), (1, "b", End::Open, None)]);
         assert_eq!(delta.output_tokens, Some(5));
         let aborted = br#"{"choices":[{"index":0,"text":"a"},{"index":1,"text":"","finish_reason":"abort"}]}"#;
         assert!(matches!(Reader.event(aborted), Err(DecodeError::Server(_))));

@@ -2,6 +2,8 @@
 //!
 //! Each event repeats the whole text so far and carries a running count of output tokens, both of one completion.
 
+use std::cell::RefCell;
+
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 use serde_json::{Value, json};
 
@@ -12,7 +14,7 @@ use super::{
     Backend, CacheTelling, DecodeError, Decoder, Delta, Flush, Part, Protocol, Request, Step,
     Takes, TextMode,
 };
-use crate::model::Prompt;
+use crate::model::{CachedTokens, Prompt};
 
 pub(super) const BACKEND: Backend = Backend {
     name: "",
@@ -92,6 +94,45 @@ const WHAT: &str = "an answer of /generate";
 struct Reader {
     /// An event without its text.
     rest: Vec<u8>,
+    /// The counts of the prompts of a batch.
+    prompts: Option<RefCell<Prompts>>,
+}
+
+/// The counts of prompt tokens of a batch, of which each event tells those of one prompt.
+#[derive(Debug)]
+struct Prompts {
+    tokens: Tally,
+    cached: Tally,
+}
+
+impl Prompts {
+    fn new(prompts: u16) -> Self {
+        let tally = || Tally { each: vec![None; prompts.into()], told: 0, sum: 0 };
+        Self { tokens: tally(), cached: tally() }
+    }
+}
+
+/// A count of each prompt.
+#[derive(Debug)]
+struct Tally {
+    each: Vec<Option<u64>>,
+    /// Prompts whose count was told, and the sum of these.
+    told: usize,
+    sum: u128,
+}
+
+impl Tally {
+    /// Takes the count of the prompt at `place`, if it is told, and returns the sum once each prompt has one.
+    fn tell(&mut self, place: u16, count: Option<u64>) -> Option<u64> {
+        // Of one prompt the index may be anything; other places that do not exist fail the request elsewhere.
+        let place = if self.each.len() == 1 { 0 } else { usize::from(place) };
+        if let Some((count, one)) = count.zip(self.each.get_mut(place)) {
+            self.told += usize::from(one.is_none());
+            self.sum += u128::from(count);
+            self.sum -= u128::from(one.replace(count).unwrap_or(0));
+        }
+        (self.told == self.each.len()).then(|| u64::try_from(self.sum).unwrap_or(u64::MAX))
+    }
 }
 
 /// The text that an event begins with, as it stands between its quotes, and what comes after the comma behind it.
@@ -148,24 +189,38 @@ impl<'de> Lenient<'de> for Answer<'de> {
 }
 
 impl<'a> Chunk<'a> {
-    /// Returns what it says; without an index it is at `position` of its list.
-    fn delta(self, position: u16) -> Result<Delta<'a>, DecodeError> {
+    /// Returns what it says; without an index it is at `position` of its list. `prompts` are those of a batch.
+    fn delta(
+        self,
+        position: u16,
+        prompts: Option<&RefCell<Prompts>>,
+    ) -> Result<Delta<'a>, DecodeError> {
         // A server without a detokenizer sends ids instead of text.
         let ids_only = self.text.0.is_none() && self.output_ids.0.is_some();
         self.complaint.refuse(self.text.0.is_some() || ids_only)?;
         let meta = self.meta_info;
         let count = meta.completion_tokens.0;
         let text = self.text.or_empty();
-        let step = if text.is_empty() && !ids_only {
-            Step::None
-        } else {
-            count.map_or(Step::One, Step::Total)
-        };
+        let step = step(!text.is_empty() || ids_only, count, prompts.is_some());
         let completion = self.index.0.unwrap_or(position);
-        // Completions share their prompt, which the first of them finds in the cache or not.
-        let cached = (completion == 0)
-            .then(|| wire::cached(meta.cached_tokens.0, meta.cached_tokens_details))
-            .flatten();
+        let told = meta.prompt_tokens.0;
+        let (prompt_tokens, cached) = match prompts {
+            // Completions share their prompt, which the first of them finds in the cache or not.
+            None if completion == 0 => {
+                (told, wire::cached(meta.cached_tokens.0, meta.cached_tokens_details))
+            }
+            None => (told, None),
+            Some(prompts) => {
+                let Prompts { tokens, cached } = &mut *prompts.borrow_mut();
+                let total = cached.tell(completion, meta.cached_tokens.0);
+                let cached = total.map(|total| CachedTokens { total, tiers: None });
+                (tokens.tell(completion, told), cached)
+            }
+        };
+        if prompts.is_some() && meta.finish_reason.is_nan() {
+            let what = "it computed numbers that are none (NaN)";
+            return Err(DecodeError::Server(what.to_owned()));
+        }
         Ok(Delta {
             part: Part {
                 completion,
@@ -176,27 +231,40 @@ impl<'a> Chunk<'a> {
                 output_tokens: count,
                 end: meta.finish_reason.end()?,
             },
-            prompt_tokens: meta.prompt_tokens.0,
+            prompt_tokens,
             cached,
             ..Delta::default()
         })
     }
 }
 
+/// Returns how an event counts as output that has a text or ids or neither, beside a running count.
+///
+/// A batch goes by the counts alone, since a prompt whose tokens have no text would seem to have no answer.
+fn step(has_output: bool, count: Option<u64>, is_batch: bool) -> Step {
+    match count {
+        Some(total) if has_output && !is_batch => Step::Total(total),
+        // Nobody has counted what has output and a count of 0.
+        Some(total @ 1..) if is_batch => Step::Total(total),
+        _ if has_output => Step::One,
+        _ => Step::None,
+    }
+}
+
 /// Returns what an event says that is `rest` without its text; `None` if it has another text.
-fn told<'a>(rest: &[u8], text: &'a [u8]) -> Result<Option<Delta<'a>>, DecodeError> {
+fn told<'a>(
+    rest: &[u8],
+    text: &'a [u8],
+    prompts: Option<&RefCell<Prompts>>,
+) -> Result<Option<Delta<'a>>, DecodeError> {
     let mut chunk: Chunk<'_> = wire::parse(rest, WHAT)?;
     if chunk.text.0.is_some() {
         return Ok(None);
     }
     // There is one, whatever it says.
     chunk.text = Text::default();
-    let step = match chunk.meta_info.completion_tokens.0 {
-        _ if text.is_empty() => Step::None,
-        Some(total) => Step::Total(total),
-        None => Step::One,
-    };
-    let Delta { part, prompt_tokens, cached, output_tokens, .. } = chunk.delta(0)?;
+    let step = step(!text.is_empty(), chunk.meta_info.completion_tokens.0, prompts.is_some());
+    let Delta { part, prompt_tokens, cached, output_tokens, .. } = chunk.delta(0, prompts)?;
     let Part { completion, mode, output_tokens: counted, end, .. } = part;
     let escaped = Some(text);
     let text = std::borrow::Cow::Borrowed("");
@@ -205,13 +273,18 @@ fn told<'a>(rest: &[u8], text: &'a [u8]) -> Result<Option<Delta<'a>>, DecodeErro
 }
 
 /// Returns what any JSON of an answer says.
-fn read(data: &[u8]) -> Result<Delta<'_>, DecodeError> {
+fn read<'a>(data: &'a [u8], prompts: Option<&RefCell<Prompts>>) -> Result<Delta<'a>, DecodeError> {
     wire::repairing(data, |data| {
         let Answer(chunks) = wire::parse(data, WHAT)?;
         let Some(first) = chunks.first else { return Ok(Delta::default()) };
-        let mut delta = first.delta(0)?;
+        let mut delta = first.delta(0, prompts)?;
         for (chunk, position) in chunks.others.into_iter().zip(1..=u16::MAX) {
-            delta.others.push(chunk.delta(position)?.part);
+            let Delta { part, prompt_tokens, cached, .. } = chunk.delta(position, prompts)?;
+            delta.others.push(part);
+            if prompts.is_some() {
+                // Those of all prompts come with the last.
+                (delta.prompt_tokens, delta.cached) = (prompt_tokens, cached);
+            }
         }
         Ok(delta)
     })
@@ -223,17 +296,21 @@ impl Decoder for Reader {
             self.rest.clear();
             self.rest.push(b'{');
             self.rest.extend_from_slice(rest);
-            match told(&self.rest, text) {
+            match told(&self.rest, text, self.prompts.as_ref()) {
                 Ok(None) | Err(DecodeError::Malformed(_)) => {}
                 Ok(Some(delta)) => return Ok(delta),
                 Err(error) => return Err(error),
             }
         }
-        read(data)
+        read(data, self.prompts.as_ref())
     }
 
     fn body<'a>(&mut self, body: &'a [u8]) -> Result<Delta<'a>, DecodeError> {
-        read(body)
+        read(body, self.prompts.as_ref())
+    }
+
+    fn batch(&mut self, prompts: u16) {
+        self.prompts = Some(RefCell::new(Prompts::new(prompts)));
     }
 }
 
@@ -242,7 +319,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::model::{CacheTiers, CachedTokens, Row};
+    use crate::model::{CacheTiers, Row};
     use crate::protocol::backend::testing::{common, row};
     use crate::protocol::backend::{Common, End};
 

@@ -1,11 +1,15 @@
-//! The body of one request with a batch of prompts.
+//! The request that holds a batch of prompts.
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::Wire;
-use crate::protocol::backend::merge_keys;
+use crate::model::{Asked, Batch, PlannedRequest, Prompt, Row};
+use crate::protocol::backend::{Common, Request, Sampling, merge_keys};
 
 /// What all requests of a benchmark ask for.
 #[derive(Debug, Clone)]
@@ -28,8 +32,52 @@ pub struct Ask {
     pub extra: Map<String, Value>,
 }
 
+/// The request for `prompts`, of which each is to get `output_len` tokens, and has an adapter or none has.
+pub fn request(
+    ask: &Ask,
+    prompts: &[Vec<u32>],
+    output_len: usize,
+    adapters: &[Arc<str>],
+) -> PlannedRequest {
+    let n = u16::try_from(prompts.len()).unwrap_or(u16::MAX);
+    let asked = Asked {
+        completions: Some(n),
+        batch: Some(Batch { prompts: n, ignores_stops: ask.ignore_eos }),
+        ..bounds(ask, output_len)
+    };
+    planned(body(ask, prompts, output_len, adapters), prompts, output_len, asked)
+}
+
+fn planned(body: Vec<u8>, prompts: &[Vec<u32>], each: usize, asked: Asked) -> PlannedRequest {
+    PlannedRequest {
+        index: 0,
+        due: Duration::ZERO,
+        body: Bytes::from(body),
+        prompt_len: prompts.iter().map(Vec::len).sum(),
+        vision_len: 0,
+        routing_key: None,
+        // Memory is had for the answers to all prompts.
+        output_len: prompts.len().saturating_mul(each),
+        asked,
+        conversation: None,
+    }
+}
+
+/// Returns what bounds the answer to one prompt, the user's keys included.
+fn bounds(ask: &Ask, output_len: usize) -> Asked {
+    let common = Common {
+        model: String::new(),
+        stream: true,
+        ignore_eos: ask.ignore_eos,
+        extra: ask.extra.clone(),
+        sampling: Sampling { return_logprob: ask.logprobs, ..Sampling::default() },
+    };
+    let row = Row::new(Prompt::Ids(Vec::new()), 0, output_len);
+    Request { row: &row, common: &common }.asked()
+}
+
 /// The body for `prompts`, and an adapter for each of them or none.
-pub fn body(ask: &Ask, prompts: &[Vec<u32>], output_len: usize, adapters: &[Arc<str>]) -> Vec<u8> {
+fn body(ask: &Ask, prompts: &[Vec<u32>], output_len: usize, adapters: &[Arc<str>]) -> Vec<u8> {
     let mut body = match ask.wire {
         Wire::Generate => json!({
             "sampling_params": {
@@ -71,8 +119,8 @@ pub fn body(ask: &Ask, prompts: &[Vec<u32>], output_len: usize, adapters: &[Arc<
     body.to_string().into_bytes()
 }
 
-/// The body that has the server cache the first `share` of each prompt; `None` if that is less than a token of each.
-pub fn prefixes(ask: &Ask, prompts: &[Vec<u32>], share: f64) -> Option<Vec<u8>> {
+/// The request that has the server cache the first `share` of each prompt; `None` if that is less than a token of each.
+pub fn prefixes(ask: &Ask, prompts: &[Vec<u32>], share: f64) -> Option<PlannedRequest> {
     // A share of a length is a length.
     #[expect(
         clippy::cast_possible_truncation,
@@ -94,7 +142,9 @@ pub fn prefixes(ask: &Ask, prompts: &[Vec<u32>], share: f64) -> Option<Vec<u8>> 
         }),
     };
     body["stream"] = false.into();
-    Some(body.to_string().into_bytes())
+    let completions = Some(u16::try_from(prompts.len()).unwrap_or(u16::MAX));
+    let asked = Asked { completions, tokens: Some(1), ..Asked::default() };
+    Some(planned(body.to_string().into_bytes(), &prompts, 1, asked))
 }
 
 #[cfg(test)]
@@ -134,12 +184,29 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_asks_for_the_answers_of_all_prompts() {
+        let prompts = [vec![1, 2, 3, 4], vec![5, 6]];
+        let ask = Ask { logprobs: false, ..ask(Wire::Generate) };
+        let asked = |ask: &Ask| request(ask, &prompts, 8, &[]);
+        let PlannedRequest { prompt_len, output_len, asked: bounds, .. } = asked(&ask);
+        assert_eq!((prompt_len, output_len), (6, 16));
+        let batch = Some(Batch { prompts: 2, ignores_stops: true });
+        let want = Asked { completions: Some(2), tokens: Some(8), is_text_alone: true, batch };
+        assert_eq!(bounds, want);
+        let extra = json!({"sampling_params": {"max_new_tokens": 20}, "return_logprob": true});
+        let more = Ask { extra: extra.as_object().unwrap().clone(), ..ask };
+        let want = Asked { tokens: Some(20), is_text_alone: false, ..want };
+        assert_eq!(asked(&more).asked, want);
+    }
+
+    #[test]
     fn prefixes_to_be_cached() {
         let prompts = [vec![1, 2, 3, 4], vec![5]];
+        let text = |request: PlannedRequest| text(request.body.to_vec());
         let body = prefixes(&ask(Wire::Generate), &prompts, 0.5).map(text);
         expect![[r#"{"input_ids":[[1,2]],"sampling_params":{"temperature":0.0,"max_new_tokens":1,"ignore_eos":true},"stream":false}"#]]
         .assert_eq(&body.unwrap());
-        assert_eq!(prefixes(&ask(Wire::Completions), &prompts, 0.1), None);
+        assert!(prefixes(&ask(Wire::Completions), &prompts, 0.1).is_none());
         let all = prefixes(&ask(Wire::Completions), &prompts, 1.0).map(text).unwrap();
         assert!(all.contains("[[1,2,3,4],[5]]"), "{all}");
     }

@@ -93,7 +93,12 @@ mod tests {
 
     #[test]
     fn caps_grow_with_what_is_asked_for() {
-        let asked = |tokens, is_text_alone| Asked { completions: Some(2), tokens, is_text_alone };
+        let asked = |tokens, is_text_alone| Asked {
+            completions: Some(2),
+            tokens,
+            is_text_alone,
+            ..Asked::default()
+        };
         let caps = Caps::of(asked(Some(100), true), 1000);
         assert_eq!((caps.events, caps.text), (65_536 + 12_800, (1 << 20) + 51_200));
         assert_eq!((caps.body, caps.event), ((4 << 20) + 883_200, (4 << 20) + 883_200));

@@ -25,6 +25,8 @@ pub(super) struct Completion {
     /// Whether the server has a field that marks the end, and whether it did.
     pub(super) marks_end: bool,
     pub(super) finished: bool,
+    /// Whether that was a stop.
+    pub(super) stopped: bool,
 }
 
 impl Completion {
@@ -98,7 +100,7 @@ impl Completion {
     fn take_escaped(&mut self, text: &[u8], is_new: bool, end: End) {
         /// Bytes before the new ones that are compared: what a detokenizer takes back is shorter.
         const SEAM: usize = 16;
-        match self.manner.weigh(&self.escaped, text, is_new, end == End::Finished) {
+        match self.manner.weigh(&self.escaped, text, is_new, end.is_over()) {
             Take::Anew(before) => self.escaped = before,
             Take::After => {}
             Take::Instead => {
@@ -128,7 +130,7 @@ impl Completion {
     /// Takes the text of `part`, which comes after what was taken before or in its place; `is_new` says whether it
     /// brought tokens.
     pub(super) fn take_text(&mut self, part: &Part<'_>, is_new: bool) {
-        let is_last = part.end == End::Finished;
+        let is_last = part.end.is_over();
         match (part.escaped, part.mode) {
             // A stream is written in one way, but for a server that changes it: then all of it is read at once.
             (Some(text), _) if self.text.is_empty() => {

@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn more_than_was_asked_for_needs_text() {
-        let asked = Asked { completions: Some(2), tokens: Some(4), is_text_alone: true };
+        let asked = Asked { completions: Some(2), tokens: Some(4), ..Asked::default() };
         assert_eq!(most_output(asked, 2, 0), 136);
         assert_eq!(most_output(asked, 2, 1000), 1136);
         assert_eq!(most_output(Asked::default(), 2, 0), MAX_TOKENS);

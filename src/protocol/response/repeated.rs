@@ -221,7 +221,7 @@ fn is_worth(delta: &Delta<'_>) -> bool {
         Step::None => false,
     };
     is_one_more
-        && part.end != End::Finished
+        && !part.end.is_over()
         && others.is_empty()
         && output_tokens.is_none()
         && cached.as_ref().is_none_or(|cached| cached.tiers.is_none())

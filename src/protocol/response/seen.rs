@@ -250,6 +250,7 @@ impl Seen {
             completion.text.push_str(&part.text);
             completion.count(part.output_tokens, true);
             completion.finished = true;
+            completion.stopped = part.end == End::Stopped;
             if part.step != Step::None {
                 completion.begun = true;
                 let event = Arrival::new(place, nanos(at), 1);
@@ -293,11 +294,15 @@ impl Seen {
         match part.end {
             End::Unmarked => {}
             End::Open => completion.marks_end = true,
-            End::Finished => {
+            End::Finished | End::Stopped => {
                 completion.marks_end = true;
                 completion.finished = true;
+                completion.stopped |= part.end == End::Stopped;
                 self.finished = Some(at);
             }
+        }
+        if part.end == End::Stopped && self.asked.batch.is_some_and(|batch| batch.ignores_stops) {
+            return Err(self.stopped(place));
         }
         let mut counted = None;
         let tokens = match part.step {
@@ -392,6 +397,9 @@ impl Seen {
                 "the stream ended without a finish reason or [DONE]"
             };
             return fail(FailureKind::EarlyEnd, message, self.phase());
+        }
+        if self.asked.batch.is_some() {
+            return self.end_batch();
         }
         if self.events.is_empty() {
             // Tokens without text, such as special tokens, are told by the counter alone:

@@ -132,6 +132,9 @@ const NONE: [&str; 3] = ["", "null", "none"];
 /// Reasons by which a completion is as it should be, whatever message stands beside them.
 const GOOD: [&str; 5] = ["stop", "length", "eos", "eos_token", "stop_sequence"];
 
+/// Those by which it may be shorter than was asked for.
+const STOPS: [&str; 4] = ["stop", "eos", "eos_token", "stop_sequence"];
+
 /// Reasons by which the server gave up.
 const BAD: [&str; 9] = [
     "abort",
@@ -168,6 +171,13 @@ impl<'de> Lenient<'de> for Finish {
 }
 
 impl Finish {
+    /// Returns whether the model computed numbers that are none, which SGLang reports as a stop that matched such a text.
+    pub(in crate::protocol::backend) fn is_nan(&self) -> bool {
+        let Self::Reason(told) = self else { return false };
+        let matched = told.other.as_deref().unwrap_or("");
+        told.kind.as_deref() == Some("stop") && matched.starts_with("NaN")
+    }
+
     fn of(told: Told) -> Self {
         let kind = told.kind.as_deref().unwrap_or("").trim();
         let is_none = NONE.iter().any(|none| kind.eq_ignore_ascii_case(none));
@@ -189,7 +199,7 @@ impl Finish {
                 message.unwrap_or_else(|| format!("finish reason `{kind}`")),
             ));
         }
-        Ok(End::Finished)
+        Ok(if is(&STOPS) { End::Stopped } else { End::Finished })
     }
 }
 
