@@ -141,7 +141,6 @@ const TO_MEND: &[&str] = &[
     "config/one_batch.rs",
     "control/probe.rs",
     "control/probe/flush.rs",
-    "control/probe/stream.rs",
     "control/profiler.rs",
     "dialect/sglang/one_batch.rs",
     "dialect/sglang/sections.rs",
