@@ -241,7 +241,7 @@ pub fn compute<'a>(
     terms: &Terms<'_>,
     close: Close,
 ) -> Vec<Stat> {
-    let of_one = |metric| {
+    let of_one = move |metric| {
         let mut gathering = Gathering::of(std::slice::from_ref(metric), terms);
         requests.clone().for_each(|request| gathering.add(&request));
         gathering.stats(close.clone())

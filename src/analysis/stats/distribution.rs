@@ -84,9 +84,9 @@ impl Distribution {
         match (&mut self.0, other.0) {
             (Kept(all), Kept(more)) => all.extend(more),
             (Counted(tally), Counted(more)) => tally.merge(&more),
-            (Counted(tally), Kept(more)) => more.iter().for_each(|&value| tally.add(value, 1)),
+            (Counted(tally), Kept(more)) => tally.add_all(&more),
             (Kept(all), Counted(mut tally)) => {
-                all.iter().for_each(|&value| tally.add(value, 1));
+                tally.add_all(all);
                 self.0 = Counted(tally);
             }
         }
@@ -171,13 +171,13 @@ impl Distribution {
         }
     }
 
-    /// The samples as a histogram in the V2 format of HdrHistogram, compressed and in base64, as its tools read it.
+    /// The samples as a histogram in the V2 format of `HdrHistogram`, compressed and in base64, as its tools read it.
     /// Its values are in millionths of the samples' unit, so in ns for samples in ms; three digits of each are kept.
     pub fn hdr(&self) -> String {
         match &self.0 {
             Kept(all) => {
                 let mut tally = Tally::default();
-                all.iter().for_each(|&value| tally.add(value, 1));
+                tally.add_all(all);
                 tally.hdr()
             }
             Counted(tally) => tally.hdr(),
@@ -200,11 +200,14 @@ mod tests {
 
     fn of(samples: &[f64], keeps: bool) -> Distribution {
         let mut distribution = Distribution::new(keeps);
-        samples.iter().for_each(|&value| distribution.add(value));
+        for &value in samples {
+            distribution.add(value);
+        }
         distribution
     }
 
     /// A percentile from sorted samples by the definitions of numpy.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ranks")]
     fn reference(samples: &[f64], q: f64, method: Method) -> f64 {
         let mut sorted = samples.to_vec();
         sorted.sort_by(f64::total_cmp);

@@ -63,6 +63,13 @@ impl Tally {
         }
     }
 
+    /// Adds each of `values`.
+    pub fn add_all(&mut self, values: &[f64]) {
+        for &value in values {
+            self.add(value, 1);
+        }
+    }
+
     /// Number of samples.
     pub fn len(&self) -> u64 {
         self.count
@@ -118,7 +125,7 @@ impl Tally {
         }
     }
 
-    /// The counts in the V2 format of HdrHistogram, compressed and in base64; values are in steps.
+    /// The counts in the V2 format of `HdrHistogram`, compressed and in base64; values are in steps.
     pub fn hdr(&self) -> String {
         let mut bytes = Vec::new();
         let none = Histogram::new(Self::DIGITS).ok();

@@ -57,9 +57,8 @@ const KEYS: &[Key] = &[
     Each("latencies", |record| of_completed(record, |record| seconds(record.e2e()))),
     Detail("start_times", |record| seconds(record.sent)),
     Each("queue_times", |record| seconds(Some(record.released.saturating_sub(record.due)))),
-    Detail("generated_texts", |record| match record.completed() {
-        true => record.text.as_str().into(),
-        false => "".into(),
+    Detail("generated_texts", |record| {
+        if record.completed() { record.text.as_str().into() } else { "".into() }
     }),
     Detail("errors", |record| error(record).into()),
     Stat("max_output_tokens_per_s", Measure::MaxOutputTokens),
