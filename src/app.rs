@@ -2,6 +2,7 @@
 
 mod aggregating;
 mod calls;
+mod configured;
 mod connection;
 mod cycles;
 mod engine;
@@ -67,6 +68,7 @@ pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
         Input::Offline(input) => offline::offline(*input, ui),
         Input::OneBatch(input) => one_batch::one_batch(*input, ui),
         Input::Report(args) => report::report(&args, ui),
+        Input::Run(args) => configured::run(&args, ui),
         Input::Selftest(args) => selftest::selftest(&args, ui),
         Input::Man(page) => ui
             .data(&page)

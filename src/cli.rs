@@ -11,6 +11,7 @@ pub mod one_batch;
 pub mod profile;
 mod renamed;
 pub mod report;
+pub mod run;
 pub mod selftest;
 mod siblings;
 pub mod timeouts;
@@ -27,11 +28,11 @@ use clap::{
     ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
     ValueEnum,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::values::{Header, Object, Seconds};
-use self::values::{count, header_names, probability, temperature, whole};
+use self::values::{count, probability, temperature, whole};
 use crate::analysis::metric::Slo;
 use crate::error::EXIT_CODES;
 use crate::protocol::backend;
@@ -59,6 +60,8 @@ enum Subcommands {
     Vllm(dialect::vllm::Tool),
     /// Run a simulated engine to measure clients against
     Mock(Box<mock::Opts>),
+    /// Run a configuration that serve --print-config has printed
+    Run(run::RunArgs),
     /// Print the result of a run from its records, also if it died
     Report(report::ReportArgs),
     /// Measure how accurate the timestamps are on this machine, and how many events it can read
@@ -95,6 +98,8 @@ pub enum Input {
     Supervise(launch::SuperviseArgs),
     /// `rbench man`: the page.
     Man(String),
+    /// `rbench run`.
+    Run(run::RunArgs),
     /// `rbench report`.
     Report(report::ReportArgs),
     /// `rbench selftest`.
@@ -107,7 +112,7 @@ pub struct ServeInput {
     /// The general flags.
     pub args: ServeArgs,
     /// The chosen dataset, its own flags read.
-    pub dataset: Box<dyn dataset::Dataset>,
+    pub dataset: dataset::Spec,
     /// The flags of all datasets, by the names that results use.
     pub effective: Map<String, Value>,
     /// What the user should know of how the args were read.
@@ -132,7 +137,7 @@ fn after_help() -> String {
 }
 
 /// How requests are spread over several servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// One server after the other.
@@ -142,7 +147,7 @@ pub enum Balance {
 }
 
 /// The general flags of `rbench serve`.
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[command(
     args_override_self = true,
     after_help = after_help()
@@ -175,7 +180,7 @@ pub struct ServeArgs {
     pub tokenizer: Option<String>,
     /// Headers of each request
     #[arg(long, value_name = "KEY=VALUE", num_args = 1.., help_heading = TARGET)]
-    #[serde(serialize_with = "header_names")]
+    #[serde(serialize_with = "values::headers")]
     pub header: Vec<Header>,
     /// Start a simulated engine with bundled data and measure that
     #[arg(long, conflicts_with_all = ["base_url", "host", "port", "model", "served_model_name"], help_heading = TARGET)]
@@ -187,21 +192,20 @@ pub struct ServeArgs {
 
     /// Number of requests
     #[arg(long, value_name = "N", default_value = "1000", value_parser = count, help_heading = LOAD)]
+    #[serde(deserialize_with = "values::above_zero")]
     pub num_prompts: usize,
     /// Send for this long, such as 10m; the prompts repeat, each time with another salt before their text
     #[arg(long, value_name = "TIME", value_parser = client::duration, help_heading = LOAD)]
-    #[serde(serialize_with = "client::some_seconds")]
+    #[serde(with = "client::some_seconds")]
     pub duration: Option<Duration>,
     /// Requests per second, arriving as a Poisson process; inf sends all at once
     #[arg(long, value_name = "RATE", default_value = "inf", help_heading = LOAD)]
     pub request_rate: Rate,
     /// Run once per rate of --request-rate-range, each time on the same rows after a warm-up
     #[arg(long, conflicts_with_all = ["request_rate", "use_trace_timestamps"], help_heading = LOAD)]
-    #[serde(skip)]
     pub multi: bool,
     /// Whole rates of --multi: START,STOP,STEP with STOP left out, or a list of any length but 3
     #[arg(long, value_name = "N,...", default_value = "2,34,2", requires = "multi", help_heading = LOAD)]
-    #[serde(skip)]
     pub request_rate_range: RateRange,
     /// Send each request at its time in the dataset's trace, instead of by --request-rate
     #[arg(long, help_heading = LOAD)]
@@ -214,14 +218,14 @@ pub struct ServeArgs {
     pub seed: u64,
     /// Threads that send and read [default: 1, more for more than 16384 requests at once]
     #[arg(long, value_name = "N", value_parser = count, help_heading = LOAD)]
+    #[serde(deserialize_with = "values::some_above_zero")]
     pub worker_threads: Option<usize>,
     /// Not needed: this client is a native one
     #[arg(long, hide = true, help_heading = LOAD)]
-    #[serde(skip)]
     pub rust_client: bool,
     /// Like --worker-threads, which wins
     #[arg(long, hide = true, value_name = "N", value_parser = count, help_heading = LOAD)]
-    #[serde(skip)]
+    #[serde(deserialize_with = "values::some_above_zero")]
     pub rust_worker_threads: Option<usize>,
 
     /// Source of prompts
@@ -255,9 +259,11 @@ pub struct ServeArgs {
     pub disable_ignore_eos: bool,
     /// Temperature; 0 is greedy
     #[arg(long, value_name = "T", value_parser = temperature, allow_negative_numbers = true, help_heading = REQUEST)]
+    #[serde(deserialize_with = "values::some_temperature")]
     pub temperature: Option<f64>,
     /// Draw from the smallest set of tokens with this probability
     #[arg(long, value_name = "P", default_value = "1", value_parser = probability, allow_negative_numbers = true, help_heading = REQUEST)]
+    #[serde(deserialize_with = "values::a_probability")]
     pub top_p: f64,
     /// Return log probabilities
     #[arg(long, help_heading = REQUEST)]
@@ -270,6 +276,7 @@ pub struct ServeArgs {
     pub token_ids_logprob: Vec<u32>,
     /// Return the log probabilities of the prompt from this position on (/generate)
     #[arg(long, value_name = "N", default_value_t = -1, value_parser = clap::value_parser!(i64).range(-1..), allow_negative_numbers = true, help_heading = REQUEST)]
+    #[serde(deserialize_with = "values::from_minus_one")]
     pub logprob_start_len: i64,
     /// Return the experts of each token (/generate)
     #[arg(long, help_heading = REQUEST)]
@@ -359,6 +366,7 @@ pub struct ServeArgs {
     pub tag: Option<String>,
     /// Also report the longest stretch with at least this share of the peak in flight
     #[arg(long, value_name = "R", value_parser = probability, allow_negative_numbers = true, help_heading = OUTPUT)]
+    #[serde(deserialize_with = "values::some_probability")]
     pub steady_state_concurrency_ratio: Option<f64>,
     /// JSONL file to append that to
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
@@ -373,10 +381,28 @@ pub struct ServeArgs {
     /// Draw no progress bar
     #[arg(long, help_heading = OUTPUT)]
     pub disable_tqdm: bool,
+    /// Print the configuration of the run as JSON instead of running it; rbench run FILE runs it
+    #[arg(long, conflicts_with_all = ["launch", "launch_log", "launch_grace_sec"], help_heading = OUTPUT)]
+    #[serde(skip)]
+    pub print_config: bool,
+}
+
+impl ServeArgs {
+    /// The flags as they are where none is given.
+    ///
+    /// # Errors
+    /// If a flag has a default that it does not take, which is a defect of the program.
+    pub fn defaults() -> Result<Self, String> {
+        let command = Self::augment_args(Command::new("serve"));
+        command
+            .try_get_matches_from(["serve"])
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|error| error.to_string())
+    }
 }
 
 /// How requests are shared among LoRA adapters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoraDistribution {
     /// Evenly at random.
@@ -448,6 +474,7 @@ fn parsed(
             Ok(page) => Ok(Input::Man(page)),
             Err(why) => Err(command.error(ErrorKind::InvalidValue, why)),
         },
+        Subcommands::Run(args) => Ok(Input::Run(args)),
         Subcommands::Report(args) => Ok(Input::Report(args)),
         Subcommands::Selftest(args) => Ok(Input::Selftest(args)),
         Subcommands::Serve(args) => {
@@ -491,7 +518,12 @@ fn serve(
             "--lora-zipf-alpha does nothing without --lora-request-distribution skewed".to_owned(),
         );
     }
-    Ok(ServeInput { dataset: (entry.build)(matches)?, args, effective, notes })
+    let dataset = dataset::Spec::of_flags(entry, matches)?;
+    // What cannot be used is an error of the command line.
+    dataset
+        .build()
+        .map_err(|what| clap::Error::raw(ErrorKind::ArgumentConflict, format!("{what}\n")))?;
+    Ok(ServeInput { dataset, args, effective, notes })
 }
 
 #[cfg(test)]

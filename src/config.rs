@@ -8,6 +8,7 @@ mod launch;
 mod objectives;
 pub mod one_batch;
 pub mod profile;
+mod spec;
 mod target;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use self::files::files_differ;
 pub use self::keys::Keys;
 pub use self::launch::Launch;
 pub use self::objectives::objectives;
+pub use self::spec::RunSpec;
 pub use self::target::{Place, Target};
 use crate::analysis::metric::Slo;
 use crate::cli::Balance;
@@ -163,6 +165,7 @@ const PER_THREAD: usize = 16_384;
 /// If flags contradict each other, or do not apply to the backend.
 pub fn resolve(input: ServeInput, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error> {
     let ServeInput { args, dataset, effective, .. } = input;
+    let dataset = dataset.build().map_err(usage)?;
     let backend = backend(&args)?;
     let target = target::resolve(&args, backend, keys, mock)?;
     let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());
@@ -224,10 +227,7 @@ pub fn resolve(input: ServeInput, keys: &Keys, mock: Option<&str>) -> Result<Ser
         ("--dataset-path", args.dataset_path.as_deref()),
         ("--api-key-file", args.connection.api_key_file.as_deref()),
     ])?;
-    let mut all = match serde_json::to_value(&args) {
-        Ok(Value::Object(map)) => map,
-        _ => Map::new(),
-    };
+    let mut all = spec::effective(&args);
     all.insert("base_url".into(), target.shown.clone().into());
     if !target.others.is_empty() {
         let others = target.others.iter().map(|place| place.shown.clone());

@@ -30,7 +30,12 @@ pub(super) fn offline(input: OfflineInput, ui: Ui) -> Result<(), Error> {
     save::check("--result-filename", result_file.as_deref())?;
     check_recording(&spec)?;
     let session = Session::open(&spec, ui)?;
-    let warm_up = warm_up.map_or(WarmUp::Nothing, WarmUp::Prompts);
+    let warm_up = match warm_up {
+        Some(prompts) => {
+            WarmUp::Prompts(prompts.build().map_err(|what| Error::new(Kind::Usage, what))?)
+        }
+        None => WarmUp::Nothing,
+    };
     let result = session.explained(run(&session, &spec, &warm_up, result_file.as_deref(), ui));
     drop(engine);
     result

@@ -1,5 +1,6 @@
 //! `rbench serve`: resolve, execute, analyse, write.
 
+use super::configured;
 use super::engine::Engine;
 use super::figures;
 use super::limits;
@@ -22,6 +23,9 @@ use crate::workload::arrival::Rate;
 
 /// `rbench serve`.
 pub(super) fn serve(input: ServeInput, ui: Ui) -> Result<(), Error> {
+    if input.args.print_config {
+        return configured::print(input, ui);
+    }
     let (engine, mut spec) = begin(input, ui)?;
     save::check("--output-file", spec.output_file.as_deref())?;
     save::check("--steady-state-output-file", spec.steady_state_file.as_deref())?;

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::TARGET;
 
 /// A version of HTTP, or how one is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum HttpVersion {
     /// HTTP/1.1, and HTTP/2 for servers that refuse it in the handshake of TLS
     #[serde(rename = "auto")]
@@ -39,7 +39,7 @@ pub struct DownloadArgs {
 }
 
 /// The flags.
-#[derive(Debug, Clone, Default, Args, Serialize)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub struct ConnectionArgs {
     /// File with the API key, sent as a bearer token; overrides the environment
@@ -67,6 +67,5 @@ pub struct ConnectionArgs {
     /// HTTP version: auto, 1.1, or 2 for servers that speak nothing else. auto negotiates over TLS, and is 1.1
     /// elsewhere [default: auto]
     #[arg(long, value_name = "VERSION", hide_possible_values = true, help_heading = TARGET)]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub http_version: Option<HttpVersion>,
 }

@@ -22,6 +22,12 @@ pub struct LaunchArgs {
     pub launch_grace_sec: Seconds,
 }
 
+impl Default for LaunchArgs {
+    fn default() -> Self {
+        Self { launch: None, launch_log: None, launch_grace_sec: Seconds(10.0) }
+    }
+}
+
 /// The args of the process that stands between this one and the server that it started.
 #[derive(Debug, Clone, Args)]
 pub struct SuperviseArgs {

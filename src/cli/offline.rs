@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, Command};
+use clap::{ArgMatches, Args, Command};
 
 use super::{FLOW, OUTPUT, ServeArgs, ServeInput};
-use crate::workload::dataset::{self, Dataset};
+use crate::workload::dataset;
 
 /// The flags of `serve` that `offline` has too.
 const TAKES: &[&str] = &[
@@ -90,7 +90,7 @@ pub struct OfflineInput {
     /// File for the result.
     pub result_file: Option<PathBuf>,
     /// Prompts of the warm-up, if there is to be one.
-    pub warm_up: Option<Box<dyn Dataset>>,
+    pub warm_up: Option<dataset::Spec>,
 }
 
 /// The names of the flags of `serve`.
@@ -140,21 +140,8 @@ pub(super) fn args(
 }
 
 /// Prompts of 256 tokens for answers of 16.
-fn warm_up() -> Result<Box<dyn Dataset>, clap::Error> {
-    dataset_of(
-        "random-ids",
-        &["--random-input-len=256", "--random-output-len=16", "--random-range-ratio=1"],
-    )
-}
-
-/// The dataset of that name, with `flags` of its own and nothing from the command line.
-pub(super) fn dataset_of(name: &str, flags: &[&str]) -> Result<Box<dyn Dataset>, clap::Error> {
-    // Some datasets look whether this one is given.
-    let command = Command::new("dataset")
-        .no_binary_name(true)
-        .arg(Arg::new("num_prompts").long("num-prompts"));
-    let command = dataset::ALL.iter().fold(command, |command, entry| (entry.flags)(command));
-    let matches = command.try_get_matches_from(flags)?;
-    let entry = dataset::Entry::find(name).unwrap_or(&dataset::ALL[0]);
-    (entry.build)(&matches)
+fn warm_up() -> Result<dataset::Spec, clap::Error> {
+    let params = [("random_input_len", 256), ("random_output_len", 16), ("random_range_ratio", 1)];
+    dataset::Spec::named("random-ids", params)
+        .map_err(|error| clap::Error::raw(ErrorKind::Io, format!("{error}\n")))
 }

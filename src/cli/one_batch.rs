@@ -3,16 +3,15 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::Args;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Command, FromArgMatches};
 use serde_json::Map;
 
-use super::offline::dataset_of;
 use super::{
     DATA, FLOW, LOAD, LoraDistribution, OUTPUT, Object, REQUEST, ServeArgs, ServeInput, TARGET,
     connection, count, launch, temperature, whole,
 };
-use crate::workload::dataset::Dataset;
+use crate::workload::dataset::{self, Dataset};
 
 /// Sources of prompts that can fill a batch.
 const DATASETS: [&str; 6] =
@@ -206,11 +205,7 @@ impl OneBatchArgs {
     /// # Errors
     /// If the flags of `serve` cannot be made up, which is a defect of the program.
     pub fn serve_words(&self) -> Result<ServeInput, String> {
-        let command = ServeArgs::augment_args(Command::new("serve"));
-        let defaults = command
-            .try_get_matches_from(["serve"])
-            .and_then(|matches| ServeArgs::from_arg_matches(&matches))
-            .map_err(|error| error.to_string())?;
+        let defaults = ServeArgs::defaults()?;
         let args = ServeArgs {
             backend: self.backend.clone(),
             base_url: self.base_url.iter().cloned().collect(),
@@ -239,7 +234,7 @@ impl OneBatchArgs {
             num_prompts: self.batch_size.iter().copied().max().unwrap_or(1),
             ..defaults
         };
-        let dataset = self.dataset(1, 1, 1)?;
+        let dataset = self.source(1, 1, 1)?;
         Ok(ServeInput { args, dataset, effective: Map::new(), notes: Vec::new() })
     }
 
@@ -253,23 +248,37 @@ impl OneBatchArgs {
         input_len: usize,
         output_len: usize,
     ) -> Result<Box<dyn Dataset>, String> {
+        self.source(batch_size, input_len, output_len)?.build()
+    }
+
+    fn source(
+        &self,
+        batch_size: usize,
+        input_len: usize,
+        output_len: usize,
+    ) -> Result<dataset::Spec, String> {
         let groups = self.gsp_num_groups.min(batch_size);
-        let flags = match self.dataset_name.as_str() {
-            "random" | "random-ids" => vec![
-                format!("--random-input-len={input_len}"),
-                format!("--random-output-len={output_len}"),
-                "--random-range-ratio=1".to_owned(),
-            ],
-            "generated-shared-prefix" => vec![
-                format!("--gsp-num-groups={groups}"),
-                format!("--gsp-prompts-per-group={}", batch_size.div_ceil(groups)),
-                format!("--gsp-system-prompt-len={}", self.gsp_system_prompt_len),
-                format!("--gsp-question-len={}", self.gsp_question_len),
-                format!("--gsp-output-len={}", self.gsp_output_len),
-            ],
-            _ => Vec::new(),
-        };
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        dataset_of(&self.dataset_name, &flags).map_err(|error| error.to_string())
+        let name = self.dataset_name.as_str();
+        match name {
+            "random" | "random-ids" => dataset::Spec::named(
+                name,
+                [
+                    ("random_input_len", input_len),
+                    ("random_output_len", output_len),
+                    ("random_range_ratio", 1),
+                ],
+            ),
+            "generated-shared-prefix" => dataset::Spec::named(
+                name,
+                [
+                    ("gsp_num_groups", groups),
+                    ("gsp_prompts_per_group", batch_size.div_ceil(groups)),
+                    ("gsp_system_prompt_len", self.gsp_system_prompt_len),
+                    ("gsp_question_len", self.gsp_question_len),
+                    ("gsp_output_len", self.gsp_output_len),
+                ],
+            ),
+            _ => dataset::Spec::named(name, []),
+        }
     }
 }

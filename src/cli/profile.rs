@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::count;
 
@@ -15,7 +15,7 @@ const ACTIVITIES: [&str; 5] = ["CPU", "GPU", "CUDA_PROFILER", "XPU", "MEM"];
 pub const DEFAULT_ACTIVITIES: [&str; 2] = ["CPU", "GPU"];
 
 /// The flags.
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub struct ProfileArgs {
     /// Profile the server during the run
@@ -29,9 +29,11 @@ pub struct ProfileArgs {
     pub profile_start_step: Option<u64>,
     /// Number of steps to record; the server stops by itself. Overrides --profile-num-steps
     #[arg(long, value_name = "N", value_parser = count, help_heading = PROFILE)]
+    #[serde(deserialize_with = "super::values::some_above_zero")]
     pub profile_steps: Option<usize>,
     /// Number of steps to record; the server stops by itself
     #[arg(long, value_name = "N", value_parser = count, help_heading = PROFILE)]
+    #[serde(deserialize_with = "super::values::some_above_zero")]
     pub profile_num_steps: Option<usize>,
     /// Record prefill and decode separately, 5 steps of each if no number is given
     #[arg(long, help_heading = PROFILE)]
@@ -50,17 +52,10 @@ pub struct ProfileArgs {
     pub pd_separated: bool,
     /// The prefill servers to profile
     #[arg(long, value_name = "URL", num_args = 0.., conflicts_with = "profile_decode_url", help_heading = PROFILE)]
-    #[serde(serialize_with = "shown")]
     pub profile_prefill_url: Vec<String>,
     /// The decode servers to profile
     #[arg(long, value_name = "URL", num_args = 0.., help_heading = PROFILE)]
-    #[serde(serialize_with = "shown")]
     pub profile_decode_url: Vec<String>,
-}
-
-/// URLs may hold passwords: results say how many there were.
-fn shown<S: serde::Serializer>(urls: &[String], out: S) -> Result<S::Ok, S::Error> {
-    out.collect_seq(urls.iter().map(|_| "***"))
 }
 
 /// The flags that `args` give, or what is said of them.

@@ -5,41 +5,41 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::client::{duration, seconds};
 
-const PATIENCE: &str = "Failures and time limits";
+const LIMITS: &str = "Failures and time limits";
 
 /// The flags.
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub struct TimeoutArgs {
     /// Longest wait for a connection, through proxies and with TLS; 0 waits as long as it takes
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration, help_heading = PATIENCE)]
-    #[serde(serialize_with = "seconds")]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration, help_heading = LIMITS)]
+    #[serde(with = "seconds")]
     pub connect_timeout: Duration,
     /// Longest wait for the first output after a request was sent; 0 as above
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration, help_heading = PATIENCE)]
-    #[serde(serialize_with = "seconds")]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration, help_heading = LIMITS)]
+    #[serde(with = "seconds")]
     pub first_token_timeout: Duration,
     /// Longest wait between two events of a stream; 0 as above
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration, help_heading = PATIENCE)]
-    #[serde(serialize_with = "seconds")]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration, help_heading = LIMITS)]
+    #[serde(with = "seconds")]
     pub idle_timeout: Duration,
     /// Longest time for a whole request; 0 as above
-    #[arg(long, value_name = "TIME", default_value = "6h", value_parser = duration, help_heading = PATIENCE)]
-    #[serde(serialize_with = "seconds")]
+    #[arg(long, value_name = "TIME", default_value = "6h", value_parser = duration, help_heading = LIMITS)]
+    #[serde(with = "seconds")]
     pub request_timeout: Duration,
     /// End the run when more requests than this have failed: a number, or a share of all requests such as 5%
-    #[arg(long, value_name = "N|P%", help_heading = PATIENCE)]
+    #[arg(long, value_name = "N|P%", help_heading = LIMITS)]
     pub max_errors: Option<MaxErrors>,
     /// Send a request again up to N times if its connection was refused or the answer was 429 or 503, when Retry-After says so; else after 0.5 s, 1 s, 2 s, ...
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = PATIENCE)]
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = LIMITS)]
     pub retries: u32,
     /// How long requests in flight may go on when the run is ended early, by a signal or --max-errors
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration, help_heading = PATIENCE)]
-    #[serde(serialize_with = "seconds")]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration, help_heading = LIMITS)]
+    #[serde(with = "seconds")]
     pub grace: Duration,
 }
 
@@ -94,6 +94,12 @@ impl fmt::Display for MaxErrors {
 impl Serialize for MaxErrors {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MaxErrors {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input)?.parse().map_err(de::Error::custom)
     }
 }
 

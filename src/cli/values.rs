@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::client::LONGEST;
@@ -19,14 +20,22 @@ pub enum Header {
         /// The value.
         value: String,
     },
+    /// A header whose value a variable of the environment has.
+    FromEnv {
+        /// The key.
+        name: String,
+        /// The variable.
+        variable: String,
+    },
     /// Anything else.
     Malformed,
 }
 
 impl Header {
-    fn shown(&self) -> String {
+    /// The header as results have it, without its value.
+    pub fn shown(&self) -> String {
         match self {
-            Self::Pair { name, .. } => format!("{name}=***"),
+            Self::Pair { name, .. } | Self::FromEnv { name, .. } => format!("{name}=***"),
             Self::Malformed => "***".to_owned(),
         }
     }
@@ -54,15 +63,50 @@ impl FromStr for Header {
     }
 }
 
-pub(super) fn header_names<S: serde::Serializer>(
-    headers: &[Header],
-    out: S,
-) -> Result<S::Ok, S::Error> {
-    out.collect_seq(headers.iter().map(Header::shown))
+/// A header as a configuration has it: the environment has its value, which may be a key.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeaderLine {
+    name: String,
+    /// The variable of the environment.
+    env: String,
+}
+
+/// Writes headers for a configuration, each with the name of a variable in the place of its value.
+pub(super) fn headers<S: Serializer>(headers: &[Header], out: S) -> Result<S::Ok, S::Error> {
+    let mut lines: Vec<HeaderLine> = Vec::new();
+    for header in headers {
+        let (name, variable) = match header {
+            Header::FromEnv { name, variable } => (name, variable.clone()),
+            Header::Pair { name, .. } => (name, variable_for(name)),
+            Header::Malformed => continue,
+        };
+        let same =
+            lines.iter().filter(|line| line.env.trim_end_matches(char::is_numeric) == variable);
+        let env = match same.count() {
+            0 => variable,
+            n => format!("{variable}_{}", n + 1),
+        };
+        lines.push(HeaderLine { name: name.clone(), env });
+    }
+    lines.serialize(out)
+}
+
+/// The variable of the environment that is to have the value of the header `name`.
+fn variable_for(name: &str) -> String {
+    let upper = name.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    format!("RBENCH_HEADER_{upper}")
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let HeaderLine { name, env } = HeaderLine::deserialize(input)?;
+        Ok(Self::FromEnv { name, variable: env })
+    }
 }
 
 /// A JSON object.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Object(pub Map<String, Value>);
 
@@ -88,18 +132,26 @@ impl FromStr for Object {
 }
 
 /// A time above 0, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64")]
 pub struct Seconds(pub f64);
+
+impl TryFrom<f64> for Seconds {
+    type Error = String;
+
+    fn try_from(seconds: f64) -> Result<Self, String> {
+        if seconds > 0.0 && seconds <= LONGEST.as_secs_f64() {
+            return Ok(Self(seconds));
+        }
+        Err("must be a number of seconds above 0, at most 10 years".to_owned())
+    }
+}
 
 impl FromStr for Seconds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.trim().parse::<f64>() {
-            Ok(seconds) if seconds > 0.0 && seconds <= LONGEST.as_secs_f64() => Ok(Self(seconds)),
-            _ => Err("must be a number of seconds above 0, at most 10 years".to_owned()),
-        }
+        Self::try_from(text.trim().parse().unwrap_or(f64::NAN))
     }
 }
 
@@ -108,32 +160,82 @@ pub(super) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
 }
 
 pub(super) fn count(text: &str) -> Result<usize, String> {
-    match text.trim().parse::<usize>() {
-        Ok(n) if n > 0 => Ok(n),
-        _ => Err("must be a whole number above 0".to_owned()),
-    }
+    is_count(text.trim().parse().unwrap_or(0))
 }
 
 pub(super) fn temperature(text: &str) -> Result<f64, String> {
-    match text.trim().parse::<f64>() {
-        Ok(t) if t.is_finite() && t >= 0.0 => Ok(t),
-        _ => Err("must be a number of 0 or more".to_owned()),
-    }
+    is_temperature(text.trim().parse().unwrap_or(f64::NAN))
 }
 
 pub(super) fn probability(text: &str) -> Result<f64, String> {
-    match text.trim().parse::<f64>() {
-        Ok(p) if p > 0.0 && p <= 1.0 => Ok(p),
-        _ => Err("must be a number above 0 and at most 1".to_owned()),
+    is_probability(text.trim().parse().unwrap_or(f64::NAN))
+}
+
+fn is_count(n: usize) -> Result<usize, String> {
+    if n > 0 { Ok(n) } else { Err("must be a whole number above 0".to_owned()) }
+}
+
+fn is_temperature(t: f64) -> Result<f64, String> {
+    if t.is_finite() && t >= 0.0 { Ok(t) } else { Err("must be a number of 0 or more".to_owned()) }
+}
+
+fn is_probability(p: f64) -> Result<f64, String> {
+    if p > 0.0 && p <= 1.0 {
+        Ok(p)
+    } else {
+        Err("must be a number above 0 and at most 1".to_owned())
     }
+}
+
+/// Reads a value of a configuration, which `check` accepts as it does that of the flag.
+fn checked<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    input: D,
+    check: fn(T) -> Result<T, String>,
+) -> Result<T, D::Error> {
+    check(T::deserialize(input)?).map_err(Error::custom)
+}
+
+/// As [`checked`], of a value that may be absent.
+fn some_checked<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    input: D,
+    check: fn(T) -> Result<T, String>,
+) -> Result<Option<T>, D::Error> {
+    Option::<T>::deserialize(input)?.map(check).transpose().map_err(Error::custom)
+}
+
+pub(super) fn above_zero<'de, D: Deserializer<'de>>(input: D) -> Result<usize, D::Error> {
+    checked(input, is_count)
+}
+
+pub(super) fn some_above_zero<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Option<usize>, D::Error> {
+    some_checked(input, is_count)
+}
+
+pub(super) fn some_temperature<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Option<f64>, D::Error> {
+    some_checked(input, is_temperature)
+}
+
+pub(super) fn a_probability<'de, D: Deserializer<'de>>(input: D) -> Result<f64, D::Error> {
+    checked(input, is_probability)
+}
+
+pub(super) fn some_probability<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Option<f64>, D::Error> {
+    some_checked(input, is_probability)
+}
+
+pub(super) fn from_minus_one<'de, D: Deserializer<'de>>(input: D) -> Result<i64, D::Error> {
+    checked(input, |n: i64| if n >= -1 { Ok(n) } else { Err("must be -1 or more".to_owned()) })
 }
 
 /// Writes a path as text; what of it is no text is replaced, so that no other key of a result is lost with it.
 #[expect(clippy::ref_option, reason = "the signature that serde calls")]
-pub(super) fn path<S: serde::Serializer>(
-    path: &Option<PathBuf>,
-    out: S,
-) -> Result<S::Ok, S::Error> {
+pub(super) fn path<S: Serializer>(path: &Option<PathBuf>, out: S) -> Result<S::Ok, S::Error> {
     path.as_deref().map(Path::to_string_lossy).serialize(out)
 }
 

@@ -79,7 +79,7 @@ impl Keys {
 ///
 /// # Errors
 /// If it is not text: it could neither be sent nor be hidden.
-fn variable(name: &str) -> Result<Option<String>, Error> {
+pub(super) fn variable(name: &str) -> Result<Option<String>, Error> {
     match std::env::var(name) {
         Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
         Err(VarError::NotPresent) => Ok(None),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
-use super::{Keys, connection, usage};
+use super::{Keys, connection, spec, usage};
 use crate::cli::{Header, ServeArgs};
 use crate::error::Error;
 use crate::protocol::backend::Backend;
@@ -131,7 +131,8 @@ pub(super) fn resolve(
     }
     let mut load = control.clone();
     load.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for (i, header) in args.header.iter().enumerate() {
+    let headers = spec::headers(args)?;
+    for (i, header) in headers.iter().enumerate() {
         let Header::Pair { name, value } = header else {
             return Err(usage(format!(
                 "--header takes arguments of the form KEY=VALUE with neither side empty, and argument {} is not one",
@@ -156,15 +157,15 @@ pub(super) fn resolve(
         value.set_sensitive(true);
         load.insert(name, value);
     }
-    let secrets = secrets(args, keys);
+    let secrets = secrets(args, &headers, keys);
     Ok(Target { base, socket, own: mock.is_some(), shown, others, control, load, secrets, notes })
 }
 
 /// What must not be shown of the words and the environment.
-fn secrets(args: &ServeArgs, keys: &Keys) -> Secrets {
+fn secrets(args: &ServeArgs, headers: &[Header], keys: &Keys) -> Secrets {
     let mut secrets = Collected::default();
     keys.collect(&mut secrets);
-    for header in &args.header {
+    for header in headers {
         if let Header::Pair { value, .. } = header {
             secrets.value(value);
         }

@@ -28,12 +28,21 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.trim().parse::<f64>() {
-            Ok(rate) if rate == f64::INFINITY => Ok(Self::Unlimited),
-            Ok(rate) if rate.is_finite() && rate >= LOWEST => Ok(Self::PerSecond(rate)),
-            _ => Err(format!(
+        Self::per_second(text.trim().parse().unwrap_or(f64::NAN))
+    }
+}
+
+impl Rate {
+    /// The rate of so many requests per second.
+    fn per_second(rate: f64) -> Result<Self, String> {
+        if rate == f64::INFINITY {
+            Ok(Self::Unlimited)
+        } else if rate.is_finite() && rate >= LOWEST {
+            Ok(Self::PerSecond(rate))
+        } else {
+            Err(format!(
                 "must be a number of requests per second above 0, at least {LOWEST}, or `inf` for all at once"
-            )),
+            ))
         }
     }
 }
@@ -49,13 +58,32 @@ impl serde::Serialize for Rate {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Rate {
+    /// A number, or the string `"inf"`.
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged, expecting = "expected a number of requests per second, or \"inf\"")]
+        enum Read {
+            Number(f64),
+            Text(String),
+        }
+        let rate = match Read::deserialize(input)? {
+            Read::Number(rate) => Self::per_second(rate),
+            Read::Text(text) if text == "inf" => Ok(Self::Unlimited),
+            Read::Text(_) => Self::per_second(f64::NAN),
+        };
+        rate.map_err(serde::de::Error::custom)
+    }
+}
+
 /// Most runs that one range may ask for.
 const MOST_RATES: usize = 1000;
 
 /// Rates in requests/s, whole and above 0, for one run each.
 ///
 /// Three numbers are a first rate, an end that is left out, and a step; any other count is a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "Vec<i64>")]
 pub struct RateRange(Vec<u32>);
 
 impl RateRange {
@@ -83,6 +111,14 @@ impl FromStr for RateRange {
             }
             _ => numbers,
         };
+        Self::try_from(rates)
+    }
+}
+
+impl TryFrom<Vec<i64>> for RateRange {
+    type Error = String;
+
+    fn try_from(rates: Vec<i64>) -> Result<Self, String> {
         if rates.is_empty() {
             return Err("START,STOP,STEP holds no rate: STOP itself is left out".to_owned());
         }

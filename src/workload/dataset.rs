@@ -27,8 +27,9 @@ mod text;
 
 use std::path::Path;
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use jiff::Zoned;
 use serde_json::{Map, Value};
 
@@ -66,8 +67,10 @@ pub struct Entry {
     pub flags: fn(Command) -> Command,
     /// The flags that it reads: those of all datasets, and `dataset-path`.
     pub reads: &'static [&'static str],
-    /// The dataset with its flags as given.
-    pub build: fn(&ArgMatches) -> Result<Box<dyn Dataset>, clap::Error>,
+    /// Its parameters, by the names of the flags that give them.
+    pub params: fn(&ArgMatches) -> Result<Params, clap::Error>,
+    /// The dataset with these parameters; an error says what cannot be used, without a line end.
+    pub build: fn(Params) -> Result<Box<dyn Dataset>, String>,
     /// The flags as given, by the names that results use.
     pub effective: fn(&ArgMatches) -> Map<String, Value>,
 }
@@ -93,9 +96,105 @@ impl Entry {
         unread.into_iter().map(note).collect()
     }
 
+    /// Its parameters where no flag is given.
+    fn defaults(&self) -> Result<Params, String> {
+        no_flags().and_then(|matches| (self.params)(&matches)).map_err(|error| error.to_string())
+    }
+
     /// Whether it is made from conversations, of which the program has some inside.
     pub fn takes_conversations(&self) -> bool {
         matches!(self.name, "sharegpt" | "random")
+    }
+}
+
+/// Parameters of a dataset by their names, as they stand in the configuration of a run.
+pub type Params = Map<String, Value>;
+
+/// A dataset by its name and parameters: plain values, from which it can be made again.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    entry: &'static Entry,
+    params: Params,
+}
+
+impl Spec {
+    /// The dataset `entry` with the parameters that flags give.
+    ///
+    /// # Errors
+    /// If a flag cannot be used.
+    pub fn of_flags(entry: &'static Entry, matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self { entry, params: (entry.params)(matches)? })
+    }
+
+    /// The dataset `entry` with `given` in the place of the defaults of its flags.
+    ///
+    /// # Errors
+    /// If a parameter is none of its own, or cannot be used; the message names it.
+    pub fn with(entry: &'static Entry, given: Params) -> Result<Self, String> {
+        let defaults = entry.defaults()?;
+        if let Some(name) = given.keys().find(|name| !defaults.contains_key(*name)) {
+            let known: Vec<&str> = defaults.keys().map(String::as_str).collect();
+            let all = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(format!("{name} is no parameter of {}, which has {all}", entry.name));
+        }
+        let with = |given: &Params| {
+            let mut params = defaults.clone();
+            params.extend(given.clone());
+            params
+        };
+        let params = with(&given);
+        if let Err(what) = (entry.build)(params.clone()) {
+            // The wrong one of several is the one that is wrong alone as well.
+            let alone = |name: &String, value: &Value| {
+                (entry.build)(with(&Params::from_iter([(name.clone(), value.clone())]))).err()
+            };
+            let wrong =
+                given.iter().find(|(name, value)| alone(name, value).as_ref() == Some(&what));
+            return Err(match wrong {
+                Some((name, _)) => format!("{name}: {what}"),
+                None => what,
+            });
+        }
+        Ok(Self { entry, params })
+    }
+
+    /// The dataset `name` with whole numbers in the place of the defaults of its flags.
+    ///
+    /// # Errors
+    /// If there is none of that name, or a parameter cannot be used; the message names it.
+    pub fn named<const N: usize>(name: &str, given: [(&str, usize); N]) -> Result<Self, String> {
+        let entry = Entry::find(name).ok_or_else(|| format!("there is no dataset {name}"))?;
+        let given = given.into_iter().map(|(name, n)| (name.to_owned(), n.into()));
+        Self::with(entry, given.collect())
+    }
+
+    /// The dataset, ready to make rows.
+    ///
+    /// # Errors
+    /// If its parameters do not go together.
+    pub fn build(&self) -> Result<Box<dyn Dataset>, String> {
+        (self.entry.build)(self.params.clone())
+    }
+
+    /// The parameters by their names.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The flags of all datasets by the names that results use: those of the others as where none is given.
+    ///
+    /// # Errors
+    /// If a flag has a default that it does not take, which is a defect of the program.
+    pub fn effective(&self) -> Result<Map<String, Value>, String> {
+        let matches = no_flags().map_err(|error| error.to_string())?;
+        let mut all = Map::new();
+        ALL.iter().for_each(|entry| all.extend((entry.effective)(&matches)));
+        for (name, value) in &self.params {
+            if let Some(shown) = all.get_mut(name) {
+                shown.clone_from(value);
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -229,6 +328,31 @@ fn refuse_ids(context: &Context<'_>, name: &str) -> Result<(), Error> {
         ),
     )
     .hint("use --dataset-name random or random-ids"))
+}
+
+/// The flags of all datasets where none is given.
+fn no_flags() -> Result<ArgMatches, clap::Error> {
+    // Some datasets look whether these are given.
+    let general = Command::new("dataset")
+        .no_binary_name(true)
+        .arg(Arg::new("num_prompts").long("num-prompts").value_parser(clap::value_parser!(usize)))
+        .arg(Arg::new("tokenize_prompt").long("tokenize-prompt").action(ArgAction::SetTrue));
+    let command = ALL.iter().fold(general, |command, entry| (entry.flags)(command));
+    let none: [&str; 0] = [];
+    command.try_get_matches_from(none)
+}
+
+/// The parameters that a struct of flags has.
+fn params(opts: Result<impl serde::Serialize, clap::Error>) -> Result<Params, clap::Error> {
+    match serde_json::to_value(opts?) {
+        Ok(Value::Object(map)) => Ok(map),
+        other => Err(clap::Error::raw(ErrorKind::Io, format!("no parameters: {other:?}\n"))),
+    }
+}
+
+/// The struct of flags that has these parameters.
+fn of<T: serde::de::DeserializeOwned>(params: Params) -> Result<T, String> {
+    serde_json::from_value(Value::Object(params)).map_err(|error| error.to_string())
 }
 
 /// Flags as results name them; nothing if they could not be read, which the parser has told by then.

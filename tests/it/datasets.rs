@@ -136,7 +136,7 @@ impl Ask<'_> {
             server_templates: self.server_templates,
             ..Reading::default()
         };
-        dataset.load(&Context {
+        dataset.build().unwrap().load(&Context {
             tokenizer,
             hub: &Hub::from_env(false),
             path: Some(self.path),
@@ -626,7 +626,7 @@ fn groups_by_zipf_have_the_shares_of_its_formula() {
 
 #[test]
 fn how_many_shared_prefixes_are_sent() {
-    let count = |flags: &[&str]| parse(PREFIX, &groups(flags)).dataset.count(1000);
+    let count = |flags: &[&str]| parse(PREFIX, &groups(flags)).dataset.build().unwrap().count(1000);
     assert_eq!(count(&[]), 20);
     assert_eq!(count(&["--num-prompts", "3"]), 3);
     assert_eq!(count(&["--num-prompts", "1000"]), 20);

@@ -19,6 +19,8 @@ mod book;
 mod chaos;
 /// The command line: what is refused and how, what may be shortened, what help says.
 mod cli;
+/// Configurations of runs, printed and run.
+mod configuration;
 /// Conversations of several rounds, and the times of traces.
 mod conversations;
 /// Rows of every dataset.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::records::LeftOut;
-use super::{Context, Dataset, Entry, Rows, effective};
+use super::{Context, Dataset, Entry, Rows, effective, of, params};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::workload::conversation::text_len;
@@ -21,10 +21,14 @@ pub(super) const ENTRY: Entry = Entry {
     about: "conversations of several rounds from a trace of agents",
     flags: Opts::augment_args,
     reads: &["dataset-path", "dataset-offset", "agentic-max-turns", "sharegpt-output-len"],
-    build: |matches| {
+    params: |matches| {
         let opts = Opts::from_arg_matches(matches)?;
-        let output_len = matches.get_one::<u32>("sharegpt_output_len").copied();
-        Ok(Box::new(AgenticTrace { opts, output_len: output_len.unwrap_or(OUTPUT_LEN) as usize }))
+        let sharegpt_output_len = matches.get_one::<u32>("sharegpt_output_len").copied();
+        params(Ok(Params { opts, sharegpt_output_len }))
+    },
+    build: |params| {
+        let Params { opts, sharegpt_output_len: len } = of(params)?;
+        Ok(Box::new(AgenticTrace { opts, output_len: len.unwrap_or(OUTPUT_LEN) as usize }))
     },
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
@@ -34,7 +38,7 @@ const HEADING: &str = "Dataset: agentic-trace";
 /// Output tokens of each round unless the user says otherwise.
 const OUTPUT_LEN: u32 = 220;
 
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[group(skip)]
 struct Opts {
     /// Begin with this conversation, and go around
@@ -43,6 +47,14 @@ struct Opts {
     /// Rounds of a conversation, at most; 0 takes all
     #[arg(long, value_name = "N", help_heading = HEADING)]
     agentic_max_turns: Option<usize>,
+}
+
+/// The flags that this dataset reads.
+#[derive(Serialize, Deserialize)]
+struct Params {
+    #[serde(flatten)]
+    opts: Opts,
+    sharegpt_output_len: Option<u32>,
 }
 
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use clap::FromArgMatches;
 
 use super::corpus::Corpus;
 use super::sharegpt::{self, Opts};
-use super::{Context, Dataset, Entry, Rows, Uses, effective, records};
+use super::{Context, Dataset, Entry, Rows, Uses, effective, params, records};
 use crate::error::Error;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -13,7 +13,8 @@ pub(super) const ENTRY: Entry = Entry {
     // The flags are those of `sharegpt`, which adds them.
     flags: |command| command,
     reads: super::sharegpt::FLAGS,
-    build: |matches| Ok(Box::new(Custom(Opts::of_answers(matches)?))),
+    params: |matches| params(Opts::from_arg_matches(matches)),
+    build: |params| Ok(Box::new(Custom(Opts::of_answers(params, ENTRY.name)?))),
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 

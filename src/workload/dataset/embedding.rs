@@ -12,6 +12,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "bodies of embedding requests from a JSONL file",
     flags: |command| command,
     reads: &["dataset-path"],
+    params: |_| Ok(Map::new()),
     build: |_| Ok(Box::new(Embedding)),
     effective: |_| Map::new(),
 };

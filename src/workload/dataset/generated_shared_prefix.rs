@@ -13,12 +13,12 @@ use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Zipf};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::distinct::{Openings, Places};
 use super::exact::{self, Words};
 use super::lengths::{Ratio, draw, shortest};
-use super::{Context, Dataset, Entry, Rows, effective, weight};
+use super::{Context, Dataset, Entry, Rows, effective, of, params, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row, user_message};
 use crate::rng;
@@ -42,7 +42,8 @@ pub(super) const ENTRY: Entry = Entry {
         "gsp-send-routing-key",
         "gsp-ordered",
     ],
-    build: |matches| Ok(Box::new(SharedPrefix::from_matches(matches)?)),
+    params: |matches| params(SharedPrefix::from_matches(matches)),
+    build: |params| Ok(Box::new(of::<SharedPrefix>(params)?.checked()?)),
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
@@ -57,7 +58,7 @@ const MOST: usize = 100_000_000;
 const UNIFORM: &str = "uniform";
 const ZIPF: &str = "zipf";
 
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[group(skip)]
 #[expect(clippy::struct_field_names, reason = "the names of the flags and of the result keys")]
 struct Opts {
@@ -107,32 +108,70 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 fn alpha(text: &str) -> Result<f64, String> {
-    match text.trim().parse::<f64>() {
-        Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
-        _ => Err("must be a number above 0".to_owned()),
-    }
+    check_alpha(text.trim().parse().unwrap_or(f64::NAN))
 }
 
-#[derive(Debug)]
+fn check_alpha(x: f64) -> Result<f64, String> {
+    if x.is_finite() && x > 0.0 { Ok(x) } else { Err("must be a number above 0".to_owned()) }
+}
+
+/// Why several turns cannot be token ids.
+const NO_IDS: &str =
+    "--tokenize-prompt does not apply to --gsp-num-turns above 1: later turns are chat messages";
+
+#[derive(Debug, Serialize, Deserialize)]
 struct SharedPrefix {
+    #[serde(flatten)]
     opts: Opts,
     /// `--num-prompts`, if the user gave it.
+    #[serde(rename = "gsp_num_prompts")]
     limit: Option<usize>,
 }
 
 impl SharedPrefix {
     fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let opts = Opts::from_arg_matches(matches)?;
-        let refuse = |message: &str| clap::Error::raw(ErrorKind::ArgumentConflict, message);
+        if opts.gsp_num_turns > 1 && matches.get_flag("tokenize_prompt") {
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, format!("{NO_IDS}\n")));
+        }
+        let given = matches.value_source("num_prompts") == Some(ValueSource::CommandLine);
+        let limit = matches.get_one::<usize>("num_prompts").copied().filter(|_| given);
+        Ok(Self { opts, limit })
+    }
+
+    /// Checks what parameters have to do with each other.
+    ///
+    /// # Errors
+    /// If they do not go together, or one is out of its range.
+    fn checked(self) -> Result<Self, String> {
+        let opts = &self.opts;
+        let refuse = |message: &str| message.to_owned();
+        for (flag, n) in [
+            ("--gsp-num-groups", opts.gsp_num_groups),
+            ("--gsp-prompts-per-group", opts.gsp_prompts_per_group),
+            ("--gsp-question-len", opts.gsp_question_len),
+            ("--gsp-num-turns", opts.gsp_num_turns),
+        ] {
+            if n == 0 {
+                return Err(format!("{flag} must be a whole number above 0"));
+            }
+        }
+        if ![UNIFORM, ZIPF].contains(&opts.gsp_group_distribution.as_str()) {
+            let name = &opts.gsp_group_distribution;
+            return Err(format!("--gsp-group-distribution: there is none named {name}"));
+        }
+        if let Some(alpha) = opts.gsp_zipf_alpha {
+            check_alpha(alpha).map_err(|what| format!("--gsp-zipf-alpha {what}"))?;
+        }
         match (opts.gsp_group_distribution.as_str(), opts.gsp_zipf_alpha) {
             (ZIPF, None) => {
                 return Err(refuse(
-                    "--gsp-group-distribution zipf needs --gsp-zipf-alpha, such as 1.1\n",
+                    "--gsp-group-distribution zipf needs --gsp-zipf-alpha, such as 1.1",
                 ));
             }
             (UNIFORM, Some(_)) => {
                 return Err(refuse(
-                    "--gsp-zipf-alpha does not apply to --gsp-group-distribution uniform: use zipf\n",
+                    "--gsp-zipf-alpha does not apply to --gsp-group-distribution uniform: use zipf",
                 ));
             }
             _ => {}
@@ -140,17 +179,10 @@ impl SharedPrefix {
         let slots = opts.gsp_num_groups.checked_mul(opts.gsp_prompts_per_group);
         if slots.is_none_or(|slots| slots > MOST) {
             return Err(refuse(&format!(
-                "--gsp-num-groups times --gsp-prompts-per-group is above {MOST}\n"
+                "--gsp-num-groups times --gsp-prompts-per-group is above {MOST}"
             )));
         }
-        if opts.gsp_num_turns > 1 && matches.get_flag("tokenize_prompt") {
-            return Err(refuse(
-                "--tokenize-prompt does not apply to --gsp-num-turns above 1: later turns are chat messages\n",
-            ));
-        }
-        let given = matches.value_source("num_prompts") == Some(ValueSource::CommandLine);
-        let limit = matches.get_one::<usize>("num_prompts").copied().filter(|_| given);
-        Ok(Self { opts, limit })
+        Ok(self)
     }
 
     fn slots(&self) -> usize {

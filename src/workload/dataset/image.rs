@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, FromArgMatches};
 use rand::RngExt as _;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::exact;
 use super::lengths::{Opts as Lengths, draw};
@@ -15,7 +15,7 @@ use super::patches::Rule;
 use super::picture::{Content, Format, Resolution, Size, data_uri};
 use super::placing::Placing;
 use super::random_ids::Maker;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, weight};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, of, params, weight};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -34,10 +34,17 @@ pub(super) const ENTRY: Entry = Entry {
         "image-format",
         "image-content",
     ],
-    build: |matches| {
+    params: |matches| {
         let (opts, lengths) =
             (Opts::from_arg_matches(matches)?, Lengths::from_arg_matches(matches)?);
-        Ok(Box::new(Images { opts, lengths }))
+        params(Ok(Images { opts, lengths }))
+    },
+    build: |params| {
+        let images: Images = of(params)?;
+        if images.opts.image_count == 0 {
+            return Err("--image-count must be above 0".to_owned());
+        }
+        Ok(Box::new(images))
     },
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
@@ -48,7 +55,7 @@ const HEADING: &str = "Dataset: image";
 const LARGE: u64 = 1920 * 1080;
 const MANY: usize = 100;
 
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[group(skip)]
 struct Opts {
     /// Images of each request
@@ -68,9 +75,11 @@ struct Opts {
     image_content: Content,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Images {
+    #[serde(flatten)]
     opts: Opts,
+    #[serde(flatten)]
     lengths: Lengths,
 }
 

@@ -4,12 +4,12 @@ use std::str::FromStr;
 
 use clap::Args;
 use rand::RngExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::rng;
 
 /// How long prompts and answers are.
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[group(skip)]
 #[expect(clippy::struct_field_names, reason = "the names of the flags and of the result keys")]
 pub(super) struct Opts {
@@ -38,18 +38,27 @@ pub(super) fn tokens(text: &str) -> Result<usize, String> {
 }
 
 /// A share in 0..=1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64")]
 pub(super) struct Ratio(pub(super) f64);
 
 impl FromStr for Ratio {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.trim().parse::<f64>() {
-            Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(Self(ratio)),
-            _ => Err("must be a number from 0 to 1: the shortest length as a share of the longest"
-                .to_owned()),
+        Self::try_from(text.trim().parse::<f64>().unwrap_or(f64::NAN))
+    }
+}
+
+impl TryFrom<f64> for Ratio {
+    type Error = String;
+
+    fn try_from(ratio: f64) -> Result<Self, String> {
+        if (0.0..=1.0).contains(&ratio) {
+            return Ok(Self(ratio));
         }
+        Err("must be a number from 0 to 1: the shortest length as a share of the longest"
+            .to_owned())
     }
 }
 

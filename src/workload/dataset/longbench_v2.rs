@@ -6,7 +6,7 @@ use clap::FromArgMatches;
 use serde::Deserialize;
 
 use super::sharegpt::Opts;
-use super::{Context, Dataset, Entry, Rows, Uses, effective, records};
+use super::{Context, Dataset, Entry, Rows, Uses, effective, of, params, records};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::workload::bundled;
@@ -18,7 +18,8 @@ pub(super) const ENTRY: Entry = Entry {
     // The flags are those of `sharegpt`, which adds them.
     flags: |command| command,
     reads: super::sharegpt::FLAGS,
-    build: |matches| Ok(Box::new(LongBench(Opts::from_arg_matches(matches)?))),
+    params: |matches| params(Opts::from_arg_matches(matches)),
+    build: |params| Ok(Box::new(LongBench(of(params)?))),
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 

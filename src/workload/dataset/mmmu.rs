@@ -22,7 +22,7 @@ use super::lengths::Opts;
 use super::picture::{Format, Size, data_uri};
 use super::placing::Placing;
 use super::records::LeftOut;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, of, params};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -36,7 +36,8 @@ pub(super) const ENTRY: Entry = Entry {
     // The one flag, --random-output-len, is that of `random`, which adds it.
     flags: |command| command,
     reads: &["dataset-path", "random-output-len"],
-    build: |matches| Ok(Box::new(Mmmu(Opts::from_arg_matches(matches)?))),
+    params: |matches| params(Opts::from_arg_matches(matches)),
+    build: |params| Ok(Box::new(Mmmu(of(params)?))),
     effective: |_| serde_json::Map::new(),
 };
 

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::records::{self, Taken};
-use super::{Context, Dataset, Entry, Rows, Uses, effective, weight};
+use super::{Context, Dataset, Entry, Rows, Uses, effective, of, params, weight};
 use crate::error::Error;
 use crate::model::{Prompt, Row, user_message};
 
@@ -27,7 +27,22 @@ pub(super) const ENTRY: Entry = Entry {
         "mooncake-slowdown-factor",
         "mooncake-num-rounds",
     ],
-    build: |matches| Ok(Box::new(Opts::from_arg_matches(matches)?)),
+    params: |matches| params(Opts::from_arg_matches(matches)),
+    build: |params| {
+        let opts: Opts = of(params)?;
+        if !WORKLOADS.iter().any(|(name, _)| *name == opts.mooncake_workload) {
+            return Err(format!(
+                "--mooncake-workload: there is none named {}",
+                opts.mooncake_workload
+            ));
+        }
+        check_factor(opts.mooncake_slowdown_factor)
+            .map_err(|what| format!("--mooncake-slowdown-factor {what}"))?;
+        if opts.mooncake_num_rounds == 0 {
+            return Err("--mooncake-num-rounds must be above 0".to_owned());
+        }
+        Ok(Box::new(opts))
+    },
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
@@ -48,7 +63,7 @@ const BLOCK: usize = 128;
 /// Output tokens of a request whose line does not say.
 const OUTPUT_LEN: usize = 256;
 
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[group(skip)]
 #[expect(clippy::struct_field_names, reason = "the names of the flags and of the result keys")]
 struct Opts {
@@ -64,10 +79,11 @@ struct Opts {
 }
 
 fn factor(text: &str) -> Result<f64, String> {
-    match text.trim().parse::<f64>() {
-        Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
-        _ => Err("must be a number above 0".to_owned()),
-    }
+    check_factor(text.trim().parse().unwrap_or(f64::NAN))
+}
+
+fn check_factor(x: f64) -> Result<f64, String> {
+    if x.is_finite() && x > 0.0 { Ok(x) } else { Err("must be a number above 0".to_owned()) }
 }
 
 const EXPECTED: &str =

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::records::{self, Taken};
 use super::sharegpt::Opts;
-use super::{Context, Dataset, Entry, Rows, Uses, effective};
+use super::{Context, Dataset, Entry, Rows, Uses, effective, of, params};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::workload::conversation::text_len;
@@ -20,7 +20,8 @@ pub(super) const ENTRY: Entry = Entry {
     // The flags are those of `sharegpt`, which adds them.
     flags: |command| command,
     reads: &["dataset-path", "sharegpt-output-len"],
-    build: |matches| Ok(Box::new(OpenAi(Opts::from_arg_matches(matches)?))),
+    params: |matches| params(Opts::from_arg_matches(matches)),
+    build: |params| Ok(Box::new(OpenAi(of(params)?))),
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 

@@ -8,7 +8,9 @@ use rayon::prelude::*;
 use super::corpus::Corpus;
 use super::lengths::{Opts, draw};
 use super::records::LeftOut;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, distinct, effective, exact, weight};
+use super::{
+    Context, Dataset, Entry, Rows, Templates, Uses, distinct, effective, exact, of, params, weight,
+};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::workload::tokenizer::Tokenizer;
@@ -18,7 +20,8 @@ pub(super) const ENTRY: Entry = Entry {
     about: "text of ShareGPT questions, cut or repeated to random lengths",
     flags: Opts::augment_args,
     reads: &["dataset-path", "random-input-len", "random-output-len", "random-range-ratio"],
-    build: |matches| Ok(Box::new(Random(Opts::from_arg_matches(matches)?))),
+    params: |matches| params(Opts::from_arg_matches(matches)),
+    build: |params| Ok(Box::new(Random(of(params)?))),
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 

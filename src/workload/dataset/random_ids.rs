@@ -8,7 +8,7 @@ use super::distinct::{self, Openings, Places};
 use super::exact::{self, Words};
 use super::lengths::Opts;
 use super::random::targets;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, weight};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, of, params, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::rng::{self, Stream};
@@ -20,7 +20,8 @@ pub(super) const ENTRY: Entry = Entry {
     // The flags are those of `random`, which adds them.
     flags: |command| command,
     reads: &["random-input-len", "random-output-len", "random-range-ratio"],
-    build: |matches| Ok(Box::new(RandomIds(Opts::from_arg_matches(matches)?))),
+    params: |matches| params(Opts::from_arg_matches(matches)),
+    build: |params| Ok(Box::new(RandomIds(of(params)?))),
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 

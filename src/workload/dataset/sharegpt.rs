@@ -1,12 +1,11 @@
 //! `sharegpt`: the first question of real conversations, with the length of its answer.
 
-use clap::error::ErrorKind;
-use clap::{ArgMatches, Args, FromArgMatches};
-use serde::Serialize;
+use clap::{Args, FromArgMatches};
+use serde::{Deserialize, Serialize};
 
 use super::corpus::{Corpus, InFlight};
 use super::text::Shaper;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective};
+use super::{Context, Dataset, Entry, Params, Rows, Templates, Uses, effective, of, params};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 
@@ -15,7 +14,8 @@ pub(super) const ENTRY: Entry = Entry {
     about: "questions and answer lengths of conversations in the ShareGPT format",
     flags: Opts::augment_args,
     reads: FLAGS,
-    build: |matches| Ok(Box::new(ShareGpt(Opts::of_answers(matches)?))),
+    params: |matches| params(Opts::from_arg_matches(matches)),
+    build: |params| Ok(Box::new(ShareGpt(Opts::of_answers(params, ENTRY.name)?))),
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
@@ -32,7 +32,7 @@ const SHORTEST: usize = 2;
 const SHORTEST_FIXED: u32 = 4;
 
 /// How long prompts and answers of real text are.
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(super) struct Opts {
     /// Output tokens of each request, instead of the answer's own length
@@ -68,19 +68,15 @@ pub(super) const USES: Uses = Uses {
 };
 
 impl Opts {
-    /// The flags of a dataset of questions and answers, whose outputs are not too short to be answers.
+    /// The parameters of the dataset `name` of questions and answers, whose outputs are not too short to be answers.
     ///
     /// # Errors
     /// If `--sharegpt-output-len` is too short.
-    pub(super) fn of_answers(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let opts = Self::from_arg_matches(matches)?;
+    pub(super) fn of_answers(params: Params, name: &str) -> Result<Self, String> {
+        let opts: Self = of(params)?;
         if let Some(len) = opts.sharegpt_output_len.filter(|&len| len < SHORTEST_FIXED) {
-            let name = matches.get_one::<String>("dataset_name").map_or("sharegpt", String::as_str);
-            return Err(clap::Error::raw(
-                ErrorKind::ValueValidation,
-                format!(
-                    "--sharegpt-output-len {len}: --dataset-name {name} needs {SHORTEST_FIXED} or more\n"
-                ),
+            return Err(format!(
+                "--sharegpt-output-len {len}: --dataset-name {name} needs {SHORTEST_FIXED} or more"
             ));
         }
         Ok(opts)

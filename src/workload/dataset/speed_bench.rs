@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::records::{self, Taken};
 use super::text::Shaper;
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, weight};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, of, params, weight};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -17,7 +17,14 @@ pub(super) const ENTRY: Entry = Entry {
     about: "first turns of SPEED-Bench, by entropy",
     flags: Opts::augment_args,
     reads: &["dataset-path", "speed-bench-category", "speed-bench-output-len"],
-    build: |matches| Ok(Box::new(Opts::from_arg_matches(matches)?)),
+    params: |matches| params(Opts::from_arg_matches(matches)),
+    build: |params| {
+        let opts: Opts = of(params)?;
+        if opts.speed_bench_output_len == 0 {
+            return Err("--speed-bench-output-len must be above 0".to_owned());
+        }
+        Ok(Box::new(opts))
+    },
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
@@ -27,7 +34,7 @@ const EXPECTED: &str = "{\"category\": \"low_entropy\", \"turns\": [\"...\", ...
 
 const SHUFFLE: &str = "speed-bench/shuffle";
 
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[group(skip)]
 struct Opts {
     /// Rows of this category only
@@ -38,7 +45,7 @@ struct Opts {
     speed_bench_output_len: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 enum Category {

@@ -30,6 +30,7 @@ pub(super) const EXEMPT: &[(&str, &str)] = &[
     ("launch-grace-sec", "likewise"),
     ("cacert", "has files of its own: `tls.rs` and `hub.rs`"),
     ("strict", "its exit code is that of the machine: `measurement.rs`"),
+    ("print-config", "prints a configuration and runs nothing: `configuration.rs`"),
     ("help", "has a golden of its own"),
 ];
 
