@@ -523,7 +523,7 @@ fn serve(
     dataset
         .build()
         .map_err(|what| clap::Error::raw(ErrorKind::ArgumentConflict, format!("{what}\n")))?;
-    Ok(ServeInput { dataset, args, effective, notes })
+    Ok(ServeInput { args, dataset, effective, notes })
 }
 
 #[cfg(test)]

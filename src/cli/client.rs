@@ -79,7 +79,7 @@ fn read_batch_seconds<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Dura
 
 /// A length of time as a number of seconds, in results and configurations.
 pub(super) mod seconds {
-    use super::*;
+    use super::{Deserialize, Deserializer, Duration, Serializer, de, of_seconds};
 
     pub(in crate::cli) fn serialize<S: Serializer>(
         duration: &Duration,
@@ -97,7 +97,7 @@ pub(super) mod seconds {
 
 /// The same where there may be none.
 pub(super) mod some_seconds {
-    use super::*;
+    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, de, of_seconds};
 
     #[expect(clippy::ref_option, reason = "the signature that serde calls")]
     pub(in crate::cli) fn serialize<S: Serializer>(

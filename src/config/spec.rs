@@ -72,13 +72,13 @@ impl RunSpec {
             Some(Value::Object(params)) => params,
             Some(_) => return Err(usage(format!("{DATASET}: expected an object"))),
         };
-        let flags = flags(given)?;
+        let flags = flags(&given)?;
         conflicts(&flags)?;
         let entry = Entry::find(&flags.dataset_name).ok_or_else(|| {
             usage(format!("dataset_name: there is no dataset {}", flags.dataset_name))
         })?;
         let dataset =
-            Spec::with(entry, dataset).map_err(|what| usage(format!("{DATASET}: {what}")))?;
+            Spec::with(entry, &dataset).map_err(|what| usage(format!("{DATASET}: {what}")))?;
         Ok(Self { flags, dataset })
     }
 
@@ -93,6 +93,9 @@ impl RunSpec {
     }
 
     /// Names the variables of the environment that are to have the values of headers.
+    ///
+    /// # Errors
+    /// If the flags cannot be written.
     pub fn variables(&self) -> Result<Vec<String>, Error> {
         let headers = map(&self.flags)?.shift_remove("header");
         let of = |header: &Value| header.get("env")?.as_str().map(str::to_owned);
@@ -159,7 +162,7 @@ fn unwritable(error: &serde_json::Error) -> Error {
 }
 
 /// The flags with `given` in the place of their defaults.
-fn flags(given: Map<String, Value>) -> Result<ServeArgs, Error> {
+fn flags(given: &Map<String, Value>) -> Result<ServeArgs, Error> {
     let defaults = map(&ServeArgs::defaults().map_err(usage)?)?;
     if let Some(key) = given.keys().find(|key| !defaults.contains_key(*key)) {
         return Err(usage(format!("there is no key {key}"))

@@ -130,7 +130,7 @@ impl Spec {
     ///
     /// # Errors
     /// If a parameter is none of its own, or cannot be used; the message names it.
-    pub fn with(entry: &'static Entry, given: Params) -> Result<Self, String> {
+    pub fn with(entry: &'static Entry, given: &Params) -> Result<Self, String> {
         let defaults = entry.defaults()?;
         if let Some(name) = given.keys().find(|name| !defaults.contains_key(*name)) {
             let known: Vec<&str> = defaults.keys().map(String::as_str).collect();
@@ -142,7 +142,7 @@ impl Spec {
             params.extend(given.clone());
             params
         };
-        let params = with(&given);
+        let params = with(given);
         if let Err(what) = (entry.build)(params.clone()) {
             // The wrong one of several is the one that is wrong alone as well.
             let alone = |name: &String, value: &Value| {
@@ -165,7 +165,7 @@ impl Spec {
     pub fn named<const N: usize>(name: &str, given: [(&str, usize); N]) -> Result<Self, String> {
         let entry = Entry::find(name).ok_or_else(|| format!("there is no dataset {name}"))?;
         let given = given.into_iter().map(|(name, n)| (name.to_owned(), n.into()));
-        Self::with(entry, given.collect())
+        Self::with(entry, &given.collect())
     }
 
     /// The dataset, ready to make rows.
@@ -188,7 +188,9 @@ impl Spec {
     pub fn effective(&self) -> Result<Map<String, Value>, String> {
         let matches = no_flags().map_err(|error| error.to_string())?;
         let mut all = Map::new();
-        ALL.iter().for_each(|entry| all.extend((entry.effective)(&matches)));
+        for entry in ALL {
+            all.extend((entry.effective)(&matches));
+        }
         for (name, value) in &self.params {
             if let Some(shown) = all.get_mut(name) {
                 shown.clone_from(value);
