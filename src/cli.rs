@@ -113,6 +113,8 @@ pub struct ServeInput {
     pub args: ServeArgs,
     /// The chosen dataset, its own flags read.
     pub dataset: dataset::Spec,
+    /// A source of prompts of a dialect's own, in the place of that dataset.
+    pub source: Option<Box<dyn dataset::Dataset>>,
     /// The flags of all datasets, by the names that results use.
     pub effective: Map<String, Value>,
     /// What the user should know of how the args were read.
@@ -523,7 +525,7 @@ fn serve(
     dataset
         .build()
         .map_err(|what| clap::Error::raw(ErrorKind::ArgumentConflict, format!("{what}\n")))?;
-    Ok(ServeInput { args, dataset, effective, notes })
+    Ok(ServeInput { args, dataset, source: None, effective, notes })
 }
 
 #[cfg(test)]

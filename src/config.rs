@@ -164,8 +164,8 @@ const PER_THREAD: usize = 16_384;
 /// # Errors
 /// If flags contradict each other, or do not apply to the backend.
 pub fn resolve(input: ServeInput, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error> {
-    let ServeInput { args, dataset, effective, .. } = input;
-    let dataset = dataset.build().map_err(usage)?;
+    let ServeInput { args, dataset, source, effective, .. } = input;
+    let dataset = source.map_or_else(|| dataset.build(), Ok).map_err(usage)?;
     let backend = backend(&args)?;
     let target = target::resolve(&args, backend, keys, mock)?;
     let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());

@@ -8,6 +8,7 @@ use crate::dialect::vllm::Flags;
 use crate::error::{Error, Kind};
 use crate::output::terminal::Ui;
 use crate::protocol::backend::Backend;
+use crate::workload::dataset::Dataset;
 
 /// `rbench vllm bench serve`.
 pub(super) fn serve(flags: Flags, ui: Ui) -> Result<(), Error> {
@@ -23,7 +24,7 @@ pub(super) fn serve(flags: Flags, ui: Ui) -> Result<(), Error> {
 /// The args of `rbench serve` that do what `flags` ask for.
 fn input(flags: Flags) -> Result<ServeInput, Error> {
     let usage = |message: String| Error::new(Kind::Usage, message);
-    let ServeInput { mut args, mut effective, notes, .. } =
+    let ServeInput { mut args, dataset, mut effective, notes, .. } =
         cli::serve_defaults().map_err(|error| usage(error.to_string()))?;
     effective.extend(flags.effective());
     let backend = if flags.backend == "openai-chat" { "vllm-chat" } else { "vllm" };
@@ -35,7 +36,7 @@ fn input(flags: Flags) -> Result<ServeInput, Error> {
     let choice =
         || "vllm".parse().map_err(|what: String| usage(format!("the vllm dialect {what}")));
     (args.table, args.jsonl) = (choice()?, choice()?);
-    let dataset = Box::new(flags.dataset());
+    let source: Option<Box<dyn Dataset>> = Some(Box::new(flags.dataset()));
     args.extra_request_body = Some(Object(flags.body()));
     backend.clone_into(&mut args.backend);
     args.base_url = flags.base_url.into_iter().collect();
@@ -55,5 +56,5 @@ fn input(flags: Flags) -> Result<ServeInput, Error> {
     args.output_details = flags.save_detailed;
     args.disable_tqdm = flags.disable_tqdm;
     effective.retain(|_, value| *value != Value::Null);
-    Ok(ServeInput { args, dataset, effective, notes })
+    Ok(ServeInput { args, dataset, source, effective, notes })
 }

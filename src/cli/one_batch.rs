@@ -235,7 +235,7 @@ impl OneBatchArgs {
             ..defaults
         };
         let dataset = self.source(1, 1, 1)?;
-        Ok(ServeInput { args, dataset, effective: Map::new(), notes: Vec::new() })
+        Ok(ServeInput { args, dataset, source: None, effective: Map::new(), notes: Vec::new() })
     }
 
     /// The source of `batch_size` prompts of `input_len` tokens for answers of `output_len`.

@@ -89,7 +89,7 @@ impl RunSpec {
     pub fn into_input(self) -> Result<ServeInput, Error> {
         let Self { flags: args, dataset } = self;
         let effective = dataset.effective().map_err(usage)?;
-        Ok(ServeInput { args, dataset, effective, notes: Vec::new() })
+        Ok(ServeInput { args, dataset, source: None, effective, notes: Vec::new() })
     }
 
     /// Names the variables of the environment that are to have the values of headers.
