@@ -11,7 +11,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rand::RngExt;
 use rbench::analysis::stats::Sorted;
-use rbench::cli::{self, Words};
+use rbench::cli::{self, Input};
 use rbench::model::{PlannedRequest, RequestRecord, Row};
 use rbench::protocol::backend::{Backend, Common, Sampling};
 use rbench::protocol::response::{Collector, Expect, Framing};
@@ -124,7 +124,7 @@ fn dataset(name: &str) -> Box<dyn Dataset> {
         words.extend(["--random-input-len", &len, "--random-range-ratio", "1"]);
     }
     match cli::parse(words.into_iter().map(std::ffi::OsString::from)) {
-        Ok(Words::Serve(words)) => words.dataset,
+        Ok(Input::Serve(input)) => input.dataset.build().unwrap(),
         other => panic!("not the words of serve: {other:?}"),
     }
 }

@@ -26,7 +26,7 @@ use crate::dialect::one_batch as output;
 use crate::engine::system;
 use crate::error::{Error, Kind};
 use crate::journal::Header;
-use crate::model::{Prompt, TokenSource};
+use crate::model::{Prompt, RequestRecord, TokenSource};
 use crate::output::door;
 use crate::output::terminal::Ui;
 use crate::protocol::batch::{Ask, Case, Shape, answer};
@@ -495,7 +495,7 @@ pub(super) fn publish_again(
         Some((record.prompt_len as u64, answer))
     });
     let Some((input_tokens, answer)) = done else {
-        let why = record.and_then(|record| record.failure());
+        let why = record.and_then(RequestRecord::failure);
         let why = why.map_or(String::new(), |failure| format!(": {}", failure.message));
         return Err(Error::new(Kind::AllFailed, format!("the batch did not complete{why}")));
     };

@@ -28,7 +28,9 @@ const RUNS: &[&str] = &[
 /// The flags of a run against `servers`, one request at a time.
 fn args<'a>(run: &'a str, urls: &'a [String]) -> Vec<&'a str> {
     let mut args: Vec<&str> = run.split_whitespace().collect();
-    urls.iter().for_each(|url| args.extend(["--base-url", url]));
+    for url in urls {
+        args.extend(["--base-url", url]);
+    }
     args.extend(["--max-concurrency", "1", "--tokenizer", "rbench-bundled"]);
     // The block on the measurement depends on the machine.
     args.extend(["--quiet-extras", "--output-file", "out.jsonl"]);

@@ -179,19 +179,16 @@ fn a_download_goes_on_where_it_broke_off() {
             .on("/acme/kimi/resolve/main/tiktoken.model", move |request| {
                 let bytes = data("ranks.tiktoken");
                 let all = bytes.len();
-                match request.header("range").filter(|_| ranges) {
-                    Some(range) => {
-                        assert_eq!(range, "bytes=10-");
-                        let range = format!("content-range: bytes 10-{}/{all}", all - 1);
-                        let length = format!("content-length: {}", all - 10);
-                        let fields = [&range, &length, "etag: \"ranks\"", "x-repo-commit: c0ffee"];
-                        Answer::head("206 Partial Content", &fields).raw(&bytes[10..])
-                    }
-                    None => {
-                        let length = format!("content-length: {all}");
-                        let fields = [&length, "etag: \"ranks\"", "x-repo-commit: c0ffee"];
-                        Answer::head("200 OK", &fields).raw(bytes)
-                    }
+                if let Some(range) = request.header("range").filter(|_| ranges) {
+                    assert_eq!(range, "bytes=10-");
+                    let range = format!("content-range: bytes 10-{}/{all}", all - 1);
+                    let length = format!("content-length: {}", all - 10);
+                    let fields = [&range, &length, "etag: \"ranks\"", "x-repo-commit: c0ffee"];
+                    Answer::head("206 Partial Content", &fields).raw(&bytes[10..])
+                } else {
+                    let length = format!("content-length: {all}");
+                    let fields = [&length, "etag: \"ranks\"", "x-repo-commit: c0ffee"];
+                    Answer::head("200 OK", &fields).raw(bytes)
                 }
             })
             .start();

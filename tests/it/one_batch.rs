@@ -344,9 +344,9 @@ fn batch_of(backend: &str, events: Vec<String>) -> Run {
 fn events(backend: &str, change: impl Fn(String) -> String) -> Vec<String> {
     let native = backend == "sglang";
     let mut events = Vec::new();
-    for n in 1..=4_u64 {
+    for n in 1..=4_usize {
         for index in 0..2 {
-            let text = if native { " the".repeat(n as usize) } else { " the".to_owned() };
+            let text = if native { " the".repeat(n) } else { " the".to_owned() };
             let reason = (n == 4).then_some("length");
             events.push(if native {
                 let reason = reason.map(|reason| json!({"type": reason}));

@@ -1,5 +1,7 @@
 //! `rbench vllm bench serve` against a scripted server: its bodies, its table, its result file.
 
+use std::path::Path;
+
 use expect_test::expect;
 use serde_json::Value;
 
@@ -33,7 +35,10 @@ fn read(run: &Run, name: &str) -> Value {
 /// The only JSON file that a run left.
 fn result(run: &Run) -> (String, Value) {
     let files = run.files();
-    let names: Vec<&String> = files.iter().filter(|name| name.ends_with(".json")).collect();
+    let names: Vec<&String> = files
+        .iter()
+        .filter(|name| Path::new(name).extension().is_some_and(|ending| ending == "json"))
+        .collect();
     let [name] = names[..] else { panic!("{files:?}") };
     (name.clone(), read(run, name))
 }

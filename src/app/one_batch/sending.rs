@@ -232,11 +232,12 @@ impl<'a> Sender<'a> {
         // From here on a signal ends the run, with all that was begun for it.
         let running = signals::Running::new(options.stop.clone())?;
         let endpoints = std::slice::from_ref(&self.endpoint);
-        let plan: Arc<[PlannedRequest]> = Arc::from([request.clone()]);
-        let ran = engine::run(plan, endpoints, &options, &Progress::new());
-        drop(running);
+        let plan: Arc<[PlannedRequest]> = Arc::from([request]);
+        let ran = engine::run(plan.clone(), endpoints, &options, &Progress::new());
+        // Recording ends with the last sender of records, which is among the options.
+        drop((running, options));
         let mut ran = ran.map_err(failed)?;
-        let mut record = ran.records.pop().unwrap_or_else(|| RequestRecord::unsent(&request));
+        let mut record = ran.records.pop().unwrap_or_else(|| RequestRecord::unsent(&plan[0]));
         self.config.serve.target.secrets.take_out_of_record(&mut record);
         Ok((record, ran))
     }

@@ -243,9 +243,8 @@ impl<'a> Chunk<'a> {
 /// A batch goes by the counts alone, since a prompt whose tokens have no text would seem to have no answer.
 fn step(has_output: bool, count: Option<u64>, is_batch: bool) -> Step {
     match count {
-        Some(total) if has_output && !is_batch => Step::Total(total),
         // Nobody has counted what has output and a count of 0.
-        Some(total @ 1..) if is_batch => Step::Total(total),
+        Some(total @ 1..) if has_output || is_batch => Step::Total(total),
         _ if has_output => Step::One,
         _ => Step::None,
     }

@@ -136,7 +136,8 @@ impl Repeated {
             return None;
         }
         let is_added = self.mode == TextMode::Append;
-        let step = if self.is_total { Step::Total(count?) } else { Step::One };
+        // A count of 0 beside a text counts nothing.
+        let step = if self.is_total { Step::Total(count.filter(|&n| n > 0)?) } else { Step::One };
         Some(Delta {
             part: Part {
                 completion: self.completion,
@@ -216,7 +217,8 @@ impl Repeated {
 fn is_worth(delta: &Delta<'_>) -> bool {
     let Delta { part, others, output_tokens, prompt_tokens: _, cached } = delta;
     let is_one_more = match part.step {
-        Step::One => true,
+        // Another count may be a total.
+        Step::One => part.output_tokens != Some(0),
         Step::Total(total) => part.output_tokens == Some(total),
         Step::None => false,
     };

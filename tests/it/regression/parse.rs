@@ -501,6 +501,7 @@ fn a_count_lies_between_what_was_seen_and_what_can_be() {
         refused("going back", native([1, 2, 3, 2])),
         refused("a leap", native([1, 1_000_000, 1_000_001, 1_000_002])),
         refused("a leap at the end", native([1, 2, 3, 1_000_000])),
+        refused("none beside text", native([0, 0, 0, 0])),
     ];
     assert!(!tokens_check(&check("sglang", &[], rows)).0);
 }
