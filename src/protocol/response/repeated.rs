@@ -348,11 +348,10 @@ mod tests {
             };
             assert_eq!(repeats(name, &stream(&[1, 2, 3, 5, 10])), 3, "{name}");
             assert_eq!(repeats(name, &stream(&[1, 1, 2, 2, 3])), 2, "{name}");
-            assert_eq!(
-                repeats(name, &stream(&[9, 10, 123_456_789, 1_234_567_890, 0])),
-                2,
-                "{name}"
-            );
+            // A total of 0 is no total.
+            let want = if name == "sglang" { 1 } else { 2 };
+            let counts = [9, 10, 123_456_789, 1_234_567_890, 0];
+            assert_eq!(repeats(name, &stream(&counts)), want, "{name}");
         }
     }
 
