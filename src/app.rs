@@ -72,7 +72,7 @@ pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
         Input::Selftest(args) => selftest::selftest(&args, ui),
         Input::Man(page) => ui
             .data(&page)
-            .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error)),
+            .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error)),
         Input::Serve(input) => serve::serve(*input, ui),
         Input::Supervise(args) => supervise::supervise(&args, ui),
         Input::Vllm(flags) => vllm::serve(*flags, ui),

@@ -433,7 +433,7 @@ fn with_datasets(command: Command) -> Command {
     // Adding flags also sets the description to that of their struct.
     let about = command.get_about().cloned();
     let command = dataset::ALL.iter().fold(command, |command, entry| (entry.flags)(command));
-    // A number below 0 is a value that can not be used, not an unknown flag.
+    // A number below 0 is a value that cannot be used, not an unknown flag.
     command.about(about.unwrap_or_default()).mut_args(|arg| {
         let takes = arg.get_action().takes_values();
         arg.allow_negative_numbers(takes)

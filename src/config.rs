@@ -328,7 +328,7 @@ fn backend(args: &ServeArgs) -> Result<&'static Backend, Error> {
     let name = &args.backend;
     let backend = Backend::find(name).ok_or_else(|| usage(format!("no --backend {name}")))?;
     if let Some(reason) = backend.refused {
-        return Err(usage(format!("--backend {name} can not be used: {reason}")));
+        return Err(usage(format!("--backend {name} cannot be used: {reason}")));
     }
     if args.tokenize_prompt && !backend.accepts_ids {
         return Err(usage(format!("--tokenize-prompt does not apply to --backend {name}"))

@@ -155,10 +155,10 @@ pub fn read(path: &Path, host: &Host) -> Result<Option<Ceiling>, Error> {
 /// Writes `ceiling` to `path`, in the place of the one before.
 ///
 /// # Errors
-/// If it can not be written.
+/// If it cannot be written.
 pub fn write(path: &Path, ceiling: &Ceiling) -> Result<(), Error> {
     let fail = |error: std::io::Error| {
-        Error::new(Kind::System, format!("can not write {}", path.display())).because(error)
+        Error::new(Kind::System, format!("cannot write {}", path.display())).because(error)
     };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(fail)?;

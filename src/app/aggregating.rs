@@ -10,7 +10,7 @@ use crate::engine::{Options, Ran};
 /// Runs `run`, whose records are aggregated by `rules` as its requests end, or left alone without rules.
 ///
 /// # Errors
-/// If a thread can not be started, or that of `run`.
+/// If a thread cannot be started, or that of `run`.
 pub(super) fn run(
     rules: Option<Rules<'_>>,
     options: &mut Options,

@@ -13,7 +13,7 @@ pub(super) fn run<T>(calls: impl Future<Output = T>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::new(Kind::System, "can not start a runtime").because(error))?;
+        .map_err(|error| Error::new(Kind::System, "cannot start a runtime").because(error))?;
     let result = runtime.block_on(calls);
     // A look-up of a name that takes long is not waited for.
     runtime.shutdown_background();

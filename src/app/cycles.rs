@@ -25,7 +25,7 @@ use crate::workload::arrival;
 use crate::workload::plan::{self, Encoder};
 use crate::workload::tokenizer::Tokenizer;
 
-/// Refuses rows that can not go around.
+/// Refuses rows that cannot go around.
 ///
 /// # Errors
 /// If they have times of their own, or are conversations.
@@ -57,7 +57,7 @@ pub(super) struct Around<'a> {
 /// Runs them.
 ///
 /// # Errors
-/// If a thread can not be started.
+/// If a thread cannot be started.
 pub(super) fn run(
     around: Around<'_>,
     config: &Serve,

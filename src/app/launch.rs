@@ -91,7 +91,7 @@ impl Launched {
     /// Starts the server and catches the signals that would leave it behind.
     ///
     /// # Errors
-    /// If no process can be started, or the log can not be written.
+    /// If no process can be started, or the log cannot be written.
     pub(super) fn start(launch: &Launch, ui: Ui) -> Result<Self, Error> {
         let failed = |error: std::io::Error| system::cannot_start("the server of --launch", error);
         let log = launch.log.as_deref().map(create).transpose()?;
@@ -203,7 +203,7 @@ fn end_of(line: &str) -> std::borrow::Cow<'_, str> {
 /// Makes an empty log.
 fn create(path: &Path) -> Result<File, Error> {
     File::create(path).map_err(|error| {
-        Error::new(Kind::Usage, format!("--launch-log {}: can not be written", path.display()))
+        Error::new(Kind::Usage, format!("--launch-log {}: cannot be written", path.display()))
             .because(error)
     })
 }

@@ -73,7 +73,7 @@ pub(super) fn publish_throughput(
         .and_then(|info| probe::last_generation_throughput(info, State::First));
     let printed = ui
         .data(&(partial_mark(report) + &table.offline_table(report, last)))
-        .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
+        .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error));
     tell_failures(report, ui);
     if let Some(path) = file {
         let line = jsonl.offline_line(report, last);

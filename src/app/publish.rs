@@ -59,7 +59,7 @@ pub(super) fn publish(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Resul
     let stored = store(figures, outputs, ui);
     let printed = ui
         .data(&tables)
-        .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
+        .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error));
     if outputs.plot {
         plots(report, ui);
     }
@@ -89,7 +89,7 @@ fn store(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> 
         && let Err(error) = std::fs::remove_file(beside)
         && error.kind() != io::ErrorKind::NotFound
     {
-        ui.warn(&format!("can not remove {}, which is needed no more: {error}", beside.display()));
+        ui.warn(&format!("cannot remove {}, which is needed no more: {error}", beside.display()));
     }
     Ok(())
 }

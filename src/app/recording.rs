@@ -24,7 +24,7 @@ pub(super) struct Recording {
 /// Checks before anything is sent that `--records` can be written to.
 ///
 /// # Errors
-/// If it can not, or holds something else.
+/// If it cannot, or holds something else.
 pub(super) fn check(path: Option<&Path>) -> Result<(), Error> {
     let Some(path) = path else { return Ok(()) };
     journal::check(path).map_err(|why| refused(path, why))
@@ -48,7 +48,7 @@ fn refused(path: &Path, why: Refusal) -> Error {
                 .hint("give each run that goes on at the same time a file of its own")
         }
         Refusal::Io(error) => {
-            Error::new(Kind::System, format!("can not write to {path}")).because(error)
+            Error::new(Kind::System, format!("cannot write to {path}")).because(error)
         }
     }
 }
@@ -57,7 +57,7 @@ fn refused(path: &Path, why: Refusal) -> Error {
 /// may wait.
 ///
 /// # Errors
-/// If a file that is asked for can not be opened.
+/// If a file that is asked for cannot be opened.
 pub(super) fn start(
     config: &Serve,
     result: &Path,
@@ -112,7 +112,7 @@ fn make_beside(result: &Path, ui: Ui) -> Option<PathBuf> {
             }
             Err(error) => {
                 ui.warn(&format!(
-                    "can not write to {}: {error}; the run keeps its records in memory alone",
+                    "cannot write to {}: {error}; the run keeps its records in memory alone",
                     path.display()
                 ));
                 return None;

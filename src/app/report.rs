@@ -126,7 +126,7 @@ fn append_failed(path: &Path, records: &[RequestRecord], run: &str, ui: Ui) -> R
         })
         .and_then(|()| save::append_lines(path, &lines));
     written.map_err(|error| {
-        Error::new(Kind::System, format!("can not write to {}", path.display())).because(error)
+        Error::new(Kind::System, format!("cannot write to {}", path.display())).because(error)
     })?;
     ui.status(&format!("{n} failed requests appended to {}", path.display()));
     Ok(())

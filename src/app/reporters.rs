@@ -82,7 +82,7 @@ impl Reporters {
         options: &mut Options,
         load: impl FnOnce(&Options) -> io::Result<Ran>,
     ) -> Result<Followed, Error> {
-        let failed = |error| Error::new(Kind::System, "can not start the run").because(error);
+        let failed = |error| Error::new(Kind::System, "cannot start the run").because(error);
         let result = self.result(begun)?;
         let live = self.start(begun, options).map_err(failed)?;
         let recording = self.record(begun, &result, options)?;

@@ -38,7 +38,7 @@ pub(super) fn check(flag: &str, path: Option<&Path>) -> Result<(), Error> {
         return Ok(());
     }
     let opened = OpenOptions::new().append(true).open(path);
-    opened.map(drop).map_err(|error| refuse("can not be written to").because(error))
+    opened.map(drop).map_err(|error| refuse("cannot be written to").because(error))
 }
 
 /// Appends `line` to the file at `path`, on a line of its own, or not at all.
@@ -47,7 +47,7 @@ pub(super) fn check(flag: &str, path: Option<&Path>) -> Result<(), Error> {
 /// If that does not work; the message has the path.
 pub(super) fn append(path: &Path, line: &str) -> Result<(), Error> {
     append_lines(path, line.as_bytes()).map_err(|error| {
-        Error::new(Kind::System, format!("can not append the result to {}", path.display()))
+        Error::new(Kind::System, format!("cannot append the result to {}", path.display()))
             .because(error)
     })
 }

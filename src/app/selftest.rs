@@ -47,7 +47,7 @@ struct Scale {
     most: usize,
     /// Events of a stream at most.
     events: usize,
-    /// Length that a run is to have where the host can not keep up.
+    /// Length that a run is to have where the host cannot keep up.
     seconds: f64,
 }
 
@@ -77,7 +77,7 @@ pub(super) fn selftest(args: &SelftestArgs, ui: Ui) -> Result<(), Error> {
     };
     let printed = ui
         .data(&findings.table())
-        .map_err(|error| Error::new(Kind::System, "can not write to stdout").because(error));
+        .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error));
     if let Some(path) = &args.json {
         save::append(path, &findings.line())?;
         ui.status(&format!("result appended to {}", path.display()));
@@ -182,7 +182,7 @@ impl Test {
         Ok(())
     }
 
-    /// Events per stream for which a host that can not keep up needs the time that a run is to have.
+    /// Events per stream for which a host that cannot keep up needs the time that a run is to have.
     fn affordable(&self, scale: &Scale, streams: usize) -> usize {
         let reachable = self
             .cases
@@ -233,7 +233,7 @@ impl Test {
 
 /// Runs a load against an engine of its own, and compares.
 fn measure(setup: Setup, client_threads: usize, server_threads: usize) -> Result<Case, Error> {
-    let failed = |what: &str| Error::new(Kind::System, format!("can not start {what}"));
+    let failed = |what: &str| Error::new(Kind::System, format!("cannot start {what}"));
     let backend = Backend::find("vllm").ok_or_else(|| failed("the load"))?;
     let log = Scratch::new();
     let pace = format!("{}us", setup.itl.as_micros());
@@ -298,7 +298,7 @@ fn read(path: &Path) -> Result<Vec<Line>, Error> {
         Error::new(Kind::System, format!("the server's log {} {what}", path.display()))
     };
     let text = std::fs::read_to_string(path)
-        .map_err(|error| fail("can not be read".to_owned()).because(error))?;
+        .map_err(|error| fail("cannot be read".to_owned()).because(error))?;
     text.lines()
         .enumerate()
         .map(|(i, line)| {
@@ -330,7 +330,7 @@ fn cpu_of(pid: u32) -> Option<Duration> {
     Some(Duration::from_nanos(sum))
 }
 
-/// Keeps the ceilings for later runs of `serve`; that they can not be kept is no failure of the test.
+/// Keeps the ceilings for later runs of `serve`; that they cannot be kept is no failure of the test.
 fn keep(findings: &Findings, ui: Ui) {
     let Some(ceiling) = findings.ceiling() else { return };
     let Some(path) = ceiling::file(|name| std::env::var(name).ok()) else {

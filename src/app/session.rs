@@ -53,7 +53,7 @@ impl Session {
         let tokenizer = tokenizing::load(config, &served, &probe, &hub, ui)?;
         if tokenizer.has_template() == Some(false) && config.backend.protocol.generates() {
             ui.warn(&format!(
-                "the tokenizer {} has no chat template; base models may answer with text whose tokens can not be counted well",
+                "the tokenizer {} has no chat template; base models may answer with text whose tokens cannot be counted well",
                 tokenizer.name()
             ));
         }

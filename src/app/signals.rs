@@ -126,13 +126,13 @@ pub(super) fn nothing_before_end() {
 /// Catches signals from now on, for as long as the program runs.
 ///
 /// # Errors
-/// If the handlers or the thread that waits for them can not be made.
+/// If the handlers or the thread that waits for them cannot be made.
 pub(super) fn catch(ui: Ui) -> Result<(), Error> {
     static ONCE: Once = Once::new();
     let mut result = Ok(());
     ONCE.call_once(|| {
         result = start(ui)
-            .map_err(|error| Error::new(Kind::System, "can not wait for signals").because(error));
+            .map_err(|error| Error::new(Kind::System, "cannot wait for signals").because(error));
     });
     result
 }

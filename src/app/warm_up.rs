@@ -118,7 +118,7 @@ pub(super) fn send(
         ..options.clone()
     };
     let records = engine::run(plan, endpoints, &options, &Progress::new())
-        .map_err(|error| Error::new(Kind::System, "can not start the warm-up").because(error))?
+        .map_err(|error| Error::new(Kind::System, "cannot start the warm-up").because(error))?
         .records;
     let good = records.iter().filter(|record| record.completed()).count();
     let refused = records.iter().find_map(|record| match &record.outcome {

@@ -1,7 +1,7 @@
 //! Long flags of the commands that send a load may be shortened.
 //!
 //! Scripts shorten the flags of SGLang's client. A prefix is resolved against that client's whole flag set first,
-//! so that a flag which only rbench has can not make such a prefix ambiguous or change its meaning.
+//! so that a flag which only rbench has cannot make such a prefix ambiguous or change its meaning.
 //! Of the others, flags that name a file, start a program or weaken what protects keys are never meant by a prefix,
 //! and a whole flag of another client is no prefix.
 

@@ -104,7 +104,7 @@ fn key_in(path: &Path) -> Result<String, Error> {
     let mut text = Vec::new();
     File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text)).map_err(
         |error| {
-            refuse("can not be read")
+            refuse("cannot be read")
                 .because(error)
                 .hint("it takes the name of a file; a key itself goes into OPENAI_API_KEY")
         },

@@ -103,7 +103,7 @@ impl Probe {
     /// A probe of the server at `base`, which does not end with a slash, reached by `route`, sending `headers`.
     ///
     /// # Errors
-    /// If the TLS roots of the system can not be read.
+    /// If the TLS roots of the system cannot be read.
     pub fn new(base: &str, headers: HeaderMap, route: &Route) -> Result<Self, Error> {
         let keyed = headers.contains_key(AUTHORIZATION);
         let builder = reqwest::Client::builder()
@@ -113,7 +113,7 @@ impl Probe {
             .pool_max_idle_per_host(0)
             .timeout(PATIENCE);
         let client = route.lead(builder)?.build().map_err(|error| {
-            Error::new(Kind::System, "can not make an HTTP client").because(error)
+            Error::new(Kind::System, "cannot make an HTTP client").because(error)
         })?;
         let base = if keyed { anonymous(base) } else { base.to_owned() };
         Ok(Self { client, base, keyed, version: route.version })

@@ -10,7 +10,7 @@ use serde_json::ser::Formatter;
 pub fn line(value: &Value) -> String {
     let mut out = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Spaced);
-    // Writing a `Value` to memory can not fail.
+    // Writing a `Value` to memory cannot fail.
     let _ = value.serialize(&mut serializer);
     String::from_utf8(out).unwrap_or_default()
 }

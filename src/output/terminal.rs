@@ -39,7 +39,7 @@ impl Ui {
     /// Writes a result to stdout.
     ///
     /// # Errors
-    /// If stdout can not be written to; a closed pipe is not an error.
+    /// If stdout cannot be written to; a closed pipe is not an error.
     pub fn data(self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match out.write_all(door::block(text).as_bytes()).and_then(|()| out.flush()) {

@@ -297,7 +297,7 @@ pub trait Dataset: std::fmt::Debug {
     /// Makes the rows. Row *i* depends on the files, the flags, the seed and *i* alone.
     ///
     /// # Errors
-    /// If a file can not be read, or holds too little.
+    /// If a file cannot be read, or holds too little.
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error>;
 
     /// Which of the general flags it has a use for; the others are refused.

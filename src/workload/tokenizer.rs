@@ -111,7 +111,7 @@ impl Tokenizer {
         // Files may carry limits of training runs; a prompt is never cut or padded by them.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| {
-            Error::new(Kind::Input, format!("{name} can not be used without truncation"))
+            Error::new(Kind::Input, format!("{name} cannot be used without truncation"))
                 .because(error)
         })?;
         configured::apply(&mut inner, name, config)?;
@@ -143,7 +143,7 @@ impl Tokenizer {
         &self.name
     }
 
-    /// Whether it has a chat template; `None` if that can not be told.
+    /// Whether it has a chat template; `None` if that cannot be told.
     pub fn has_template(&self) -> Option<bool> {
         self.beside.has_template().filter(|_| self.is_local())
     }
@@ -151,7 +151,7 @@ impl Tokenizer {
     /// Its chat template, from the files beside it; prompts that tell the date tell that of `now`.
     ///
     /// # Errors
-    /// If it has none, or one that can not be read.
+    /// If it has none, or one that cannot be read.
     pub fn chat_template(&self, now: &Zoned) -> Result<ChatTemplate, Error> {
         ChatTemplate::load(&self.name, &self.beside, now.clone())
     }
@@ -161,7 +161,7 @@ impl Tokenizer {
         &self.inner
     }
 
-    /// Token ids of `text`, without special tokens. Text that the model can not represent has none.
+    /// Token ids of `text`, without special tokens. Text that the model cannot represent has none.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         self.ids(text, false)
     }

@@ -218,7 +218,7 @@ fn a_table_that_can_not_be_written_is_an_error_and_the_result_is_kept() {
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let server = Script::new(wire::good).start();
     let run = Rbench::load("vllm", &server.url()).stdout(full()).run();
-    let run = run.exits(1).says(&["error: can not write to stdout"]);
+    let run = run.exits(1).says(&["error: cannot write to stdout"]);
     assert_eq!(run.result()["completed"], 3);
 }
 

@@ -159,7 +159,7 @@ pub(crate) fn text(row: &Row) -> &str {
     }
 }
 
-/// The file that a dataset needs of its own, in its true format, if it can not be made from the bundled ones.
+/// The file that a dataset needs of its own, in its true format, if it cannot be made from the bundled ones.
 pub(crate) fn fixture(name: &str) -> Option<PathBuf> {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/datasets"));
     ["json", "jsonl"]
@@ -934,7 +934,7 @@ fn sharegpt_has_no_ids() {
     assert!(error.message.contains("--tokenize-prompt"), "{error}");
 }
 
-// -- Files that can not be used --------------------------------------------------------------------------------------
+// -- Files that cannot be used --------------------------------------------------------------------------------------
 
 /// The error with its cause, as the user reads it.
 fn told(error: &Error) -> String {

@@ -179,7 +179,7 @@ fn tokenizers_are_found_by_what_the_server_tells() {
         (Value::Null, json!({"id": "model", "root": "root"}), "root"),
         (Value::Null, json!({"id": "model"}), "model"),
         (Value::Null, json!({"id": "model", "root": null}), "model"),
-        // What can not be loaded is passed over.
+        // What cannot be loaded is passed over.
         (
             json!({"tokenizer_path": "absent", "model_path": "broken"}),
             json!({"id": "model", "root": "/absent"}),

@@ -212,7 +212,7 @@ fn mistakes_of_the_guide_are_answered_with_what_to_write() {
             r#"--extra-request-body &#123;"top_p":0.9,"temperature":0.6&#125;"#,
             &["must be a JSON object such as {\"top_p\": 0.9}"],
         ),
-        ("--backend gserver", &["--backend gserver can not be used"]),
+        ("--backend gserver", &["--backend gserver cannot be used"]),
     ] {
         let _ = run(&mock, words, "").exits(2).prints_nothing().says(says);
     }

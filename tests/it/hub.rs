@@ -413,7 +413,7 @@ fn what_modelscope_lacks_is_told_with_its_url() {
             .exits(1)
             .says(&["no tokenizer.json of tiny", "ids of ModelScope are OWNER/NAME"]),
     );
-    // Nobody was asked for the id that can not be one.
+    // Nobody was asked for the id that cannot be one.
     assert!(hub.calls().iter().all(|call| call.contains("/acme/q1.5/")), "{:?}", hub.calls());
     drop(run(rbench("acme/q1.5").env("HF_HUB_OFFLINE", "1")).exits(1).says(&[
         "no tokenizer.json of acme/q1.5 in the ModelScope cache",

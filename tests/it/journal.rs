@@ -392,13 +392,13 @@ fn a_full_disk_is_told_once_and_nothing_is_lost() {
         .says(&[
             "warning: cannot write to /dev/full: No space left on device",
             "the run goes on",
-            "error: can not write to /dev/full",
+            "error: cannot write to /dev/full",
         ]);
     assert_eq!(run.stderr.matches("warning:").count(), 1, "{run:?}");
     assert_eq!(run.result()["completed"], 20, "the result is complete");
 
     let run = Rbench::load("vllm", &server.url()).args(["--output-file", "/dev/full"]).run();
-    let run = run.exits(1).prints_a_table().says(&["can not append the result to /dev/full"]);
+    let run = run.exits(1).prints_a_table().says(&["cannot append the result to /dev/full"]);
     let line = run.stderr.lines().find(|line| line.starts_with('{')).unwrap();
     assert_eq!(serde_json::from_str::<Value>(line).unwrap()["completed"], 3);
 }
@@ -431,7 +431,7 @@ fn a_folder_that_is_removed_while_the_run_goes_on() {
         } else {
             let line = run.stderr.lines().find(|line| line.starts_with('{')).unwrap();
             assert_eq!(serde_json::from_str::<Value>(line).unwrap()["completed"], 3);
-            let _ = run.says(&["can not append the result to"]);
+            let _ = run.says(&["cannot append the result to"]);
         }
     }
 }

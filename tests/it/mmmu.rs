@@ -190,7 +190,7 @@ fn files_that_can_not_be_used_say_what_was_expected() {
         assert!(error.message.contains(says), "{error}");
         assert!(error.hints[0].contains("question and image_1.bytes"), "{error}");
     };
-    refused("can not be read");
+    refused("cannot be read");
     for bytes in [&b""[..], b"PAR1", b"{\"question\": 1}"] {
         std::fs::write(&path, bytes).unwrap();
         refused("is not a Parquet file");

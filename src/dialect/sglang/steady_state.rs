@@ -34,7 +34,7 @@ pub(super) fn table(steady: &SteadyState) -> String {
     ];
     let mut out = format!("\n{:=^50}\n", " Steady-State Result ");
     for (label, value) in rows {
-        // Writing to a string can not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(out, "{label:<40} {value:<10}");
     }
     out + &"=".repeat(50) + "\n"

@@ -128,7 +128,7 @@ const FORMAT: &str = "expected a JSON object {\"conversations\": [[{\"messages\"
 
 fn read(path: &Path) -> Result<Vec<Vec<Round>>, Error> {
     let text = std::fs::read(path).map_err(|error| {
-        Error::new(Kind::Input, format!("can not read --dataset-path {}", path.display()))
+        Error::new(Kind::Input, format!("cannot read --dataset-path {}", path.display()))
             .because(error)
     })?;
     if let Some(what) = filetype::of(&text[..text.len().min(filetype::HEAD)]) {

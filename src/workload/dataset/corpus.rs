@@ -43,7 +43,7 @@ impl Corpus {
     /// All conversations with at least two turns, shuffled by the run's seed.
     ///
     /// # Errors
-    /// If the file can not be had or is not in the format.
+    /// If the file cannot be had or is not in the format.
     pub(super) fn load(context: &Context<'_>, consumer: &str) -> Result<Self, Error> {
         let take = |item| exchange(item, false);
         let corpus = match context.path {

@@ -135,10 +135,10 @@ fn unusable(path: &Path, what: &str) -> Error {
 /// No more than those are held, however long the file is. Also what to say of rows that are left out.
 fn read(path: &Path, n: usize, seed: u64) -> Result<(Vec<Example>, Option<String>), Error> {
     let mut file =
-        File::open(path).map_err(|error| unusable(path, "can not be read").because(error))?;
+        File::open(path).map_err(|error| unusable(path, "cannot be read").because(error))?;
     let broken = |error: ParquetError| unusable(path, "is not a Parquet file").because(error);
     let mut head = Vec::new();
-    let unreadable = |error: std::io::Error| unusable(path, "can not be read").because(error);
+    let unreadable = |error: std::io::Error| unusable(path, "cannot be read").because(error);
     (&mut file).take(filetype::HEAD as u64).read_to_end(&mut head).map_err(unreadable)?;
     if let Some(what) = filetype::of(&head).filter(|_| !head.starts_with(b"PAR1")) {
         return Err(unusable(path, &format!("is {what}")));
@@ -160,7 +160,7 @@ fn read(path: &Path, n: usize, seed: u64) -> Result<(Vec<Example>, Option<String
     let (mut seen, mut left_out) = (0, LeftOut::default());
     for (number, record) in (0..).zip(reader.get_row_iter(Some(wanted)).map_err(broken)?) {
         let at = |what: &str| unusable(path, &format!("row {number}: {what}"));
-        let record = record.map_err(|error| at("can not be read").because(error))?;
+        let record = record.map_err(|error| at("cannot be read").because(error))?;
         seen += 1;
         let Some((question, image)) = columns_of(record).map_err(|what| at(&what))? else {
             left_out.add("without an image", None);

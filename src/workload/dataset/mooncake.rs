@@ -169,7 +169,7 @@ fn base(hash_ids: &[u64]) -> String {
     text + "Tell me a story based on this context."
 }
 
-/// Refuses times that can not be compared.
+/// Refuses times that cannot be compared.
 fn usable(line: Line) -> Result<Taken<Line>, String> {
     if line.timestamp.is_finite() {
         Ok(Taken::Row(line))

@@ -60,12 +60,11 @@ impl Rule {
     /// The rule of the model whose tokenizer was found by `name`, if its files have one.
     ///
     /// # Errors
-    /// If the file is there and can not be used.
+    /// If the file is there and cannot be used.
     pub(super) fn of(name: &str, hub: &Hub) -> Result<Option<Self>, Error> {
         let Some(path) = find(name, hub) else { return Ok(None) };
         let unusable = |what: &str| Error::new(Kind::Input, format!("{} {what}", path.display()));
-        let text =
-            read_beside(&path).map_err(|error| unusable("can not be read").because(error))?;
+        let text = read_beside(&path).map_err(|error| unusable("cannot be read").because(error))?;
         Self::parse(&text).map_err(|error| {
             unusable("is not the configuration of an image processor").because(error)
         })

@@ -194,7 +194,7 @@ impl Content {
 /// If the encoder fails, which checked sizes give it no reason to.
 pub(super) fn data_uri(pixels: &[u8], size: Size, format: Format) -> Result<Arc<str>, Error> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Error::new(Kind::System, format!("can not encode an image of {size} pixels")).because(error)
+        Error::new(Kind::System, format!("cannot encode an image of {size} pixels")).because(error)
     };
     let mut file = Vec::with_capacity(pixels.len() / 2);
     match format {

@@ -28,10 +28,10 @@ impl<'a> Placing<'a> {
     /// As the model's files say.
     ///
     /// # Errors
-    /// If they are there and can not be used.
+    /// If they are there and cannot be used.
     pub(super) fn of(context: &'a Context<'a>) -> Result<Self, Error> {
         let tokenizer = context.tokenizer;
-        // A tokenizer without a template, or with one that can not be read, has no place for images.
+        // A tokenizer without a template, or with one that cannot be read, has no place for images.
         let template = tokenizer.chat_template(&context.reading.now).ok();
         let shaper = template.map(|template| Shaper::new(context, Some(template)));
         Ok(Self {

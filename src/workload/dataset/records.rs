@@ -92,7 +92,7 @@ impl LeftOut {
     }
 }
 
-/// The path that a dataset can not do without.
+/// The path that a dataset cannot do without.
 ///
 /// # Errors
 /// If it was not given.
@@ -113,7 +113,7 @@ pub(super) fn path<'a>(
 /// Reading ends when `most` are kept.
 ///
 /// # Errors
-/// If the file can not be read, if a record is malformed and `--skip-bad-rows` is not given, or if nothing is kept.
+/// If the file cannot be read, if a record is malformed and `--skip-bad-rows` is not given, or if nothing is kept.
 pub(super) fn read<R: DeserializeOwned, T: Send>(
     path: &Path,
     context: &Context<'_>,
@@ -123,7 +123,7 @@ pub(super) fn read<R: DeserializeOwned, T: Send>(
 ) -> Result<Records<T>, Error> {
     let name = path.display().to_string();
     let broken = |error: std::io::Error| {
-        Error::new(Kind::Input, format!("can not read --dataset-path {name}")).because(error)
+        Error::new(Kind::Input, format!("cannot read --dataset-path {name}")).because(error)
     };
     let file = File::open(path).map_err(broken)?;
     let size = file.metadata().map_err(broken)?.len();
@@ -323,7 +323,7 @@ impl<'a, T, F> Reader<'a, T, F> {
         loop {
             line.clear();
             let length = input.read_until(b'\n', &mut line).map_err(|error| {
-                Error::new(Kind::Input, format!("can not read {}, line {}", self.name, number + 1))
+                Error::new(Kind::Input, format!("cannot read {}, line {}", self.name, number + 1))
                     .because(error)
             })?;
             if length == 0 {
@@ -377,7 +377,7 @@ impl<'a, T, F> Reader<'a, T, F> {
             self.take(&|| format!("item {number}"), record)
         });
         let unreadable = |error: std::io::Error| {
-            Error::new(Kind::Input, format!("can not read {}", self.name)).because(error)
+            Error::new(Kind::Input, format!("cannot read {}", self.name)).because(error)
         };
         let whole = read.map_err(unreadable)??;
         if whole { Ok(()) } else { Err(self.no_array(error)) }

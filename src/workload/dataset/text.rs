@@ -24,7 +24,7 @@ impl<'a> Shaper<'a> {
     /// As the flags say.
     ///
     /// # Errors
-    /// If the template is asked for and can not be had.
+    /// If the template is asked for and cannot be had.
     pub(super) fn of_flags(context: &Context<'a>) -> Result<Self, Error> {
         let reading = context.reading;
         let template =

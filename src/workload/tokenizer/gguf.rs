@@ -49,7 +49,7 @@ pub(super) struct Found {
 pub(super) fn read(path: &Path) -> Result<Found, Error> {
     let name = path.display().to_string();
     let file = File::open(path)
-        .map_err(|error| Error::new(Kind::Input, format!("can not read {name}")).because(error))?;
+        .map_err(|error| Error::new(Kind::Input, format!("cannot read {name}")).because(error))?;
     let keys = header(&mut BufReader::new(file)).map_err(|error| {
         Error::new(Kind::Input, format!("{name} is not a GGUF file that can be read"))
             .because(error)
@@ -255,7 +255,7 @@ fn words(pre: &str) -> Option<(Words, bool)> {
 
 // -- The header ------------------------------------------------------------------------------------------------------
 
-/// Why a header can not be read.
+/// Why a header cannot be read.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error("it does not begin with GGUF")]

@@ -79,8 +79,8 @@ impl Origin {
             let message = format!("{}: {what}, and a server may not name it", file.display());
             Err(Error::new(Kind::Input, message))
         };
-        let Ok(real) = file.canonicalize() else { return refuse("it can not be found") };
-        let Ok(found) = std::fs::metadata(&real) else { return refuse("it can not be read") };
+        let Ok(real) = file.canonicalize() else { return refuse("it cannot be found") };
+        let Ok(found) = std::fs::metadata(&real) else { return refuse("it cannot be read") };
         if !found.is_file() || NO_FILES.iter().any(|folder| real.starts_with(folder)) {
             return refuse("it is no ordinary file");
         }

@@ -42,7 +42,7 @@ pub(super) struct Found {
 /// The tokenizer `name`, whatever the format of its file.
 ///
 /// # Errors
-/// If there is none, or it can not be used.
+/// If there is none, or it cannot be used.
 pub(super) fn load(name: &str, origin: Origin, hub: &Hub) -> Result<Found, Error> {
     let path = Path::new(name);
     let is_here = origin.allows(name)?;
@@ -67,7 +67,7 @@ fn in_folder(folder: &Path) -> Result<PathBuf, Error> {
         return Ok(path);
     }
     let entries = std::fs::read_dir(folder).map_err(|error| {
-        Error::new(Kind::Input, format!("can not read {}", folder.display())).because(error)
+        Error::new(Kind::Input, format!("cannot read {}", folder.display())).because(error)
     })?;
     let mut files: Vec<String> =
         entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -145,7 +145,7 @@ fn is_a_rest(file: &str) -> bool {
 /// Reads a file of any format.
 fn read(file: &Path, beside: Beside) -> Result<Found, Error> {
     let broken = |error: std::io::Error| {
-        Error::new(Kind::Input, format!("can not read {}", file.display())).because(error)
+        Error::new(Kind::Input, format!("cannot read {}", file.display())).because(error)
     };
     let mut begin = Vec::new();
     File::open(file)

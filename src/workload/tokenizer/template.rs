@@ -158,7 +158,7 @@ impl ChatTemplate {
             .hint(format!("pass --tokenizer with a folder that has `chat_template` in {CONFIG}, {JINJA} or {JSON} beside tokenizer.json")));
         }
         let broken = |error: minijinja::Error| {
-            Error::new(Kind::Input, format!("the chat template of {name} can not be read"))
+            Error::new(Kind::Input, format!("the chat template of {name} cannot be read"))
                 .because(error)
         };
         let mut environment = environment(now).map_err(broken)?;
@@ -220,7 +220,7 @@ impl ChatTemplate {
                 format!("the chat template of {} refuses the messages: {raised}", self.name),
             );
         }
-        Error::new(Kind::Input, format!("the chat template of {} can not be used", self.name))
+        Error::new(Kind::Input, format!("the chat template of {} cannot be used", self.name))
             .because(error)
     }
 }

@@ -83,7 +83,7 @@ fn a_file_that_may_grow_no_further_is_a_full_disk() {
     let server = Script::new(wire::good).start();
     // Blocks of 512 bytes.
     let run = load_after("ulimit -f 1", &server).args(["--records", "r.jsonl"]).run();
-    let run = run.exits(1).says(&["r.jsonl", "File too large", "can not append the result"]);
+    let run = run.exits(1).says(&["r.jsonl", "File too large", "cannot append the result"]);
     assert_eq!(run.row("Successful requests:"), Some("3"));
     // What was measured is not lost with the file.
     let line = run.stderr.lines().find(|line| line.starts_with("{\"")).unwrap();

@@ -410,7 +410,7 @@ fn a_result_stands_on_a_line_of_its_own_or_not_at_all() {
             .file(RESULT, before)
             .run()
             .exits(1)
-            .says(&["can not append the result to out.jsonl", "because: File too large"]);
+            .says(&["cannot append the result to out.jsonl", "because: File too large"]);
         assert_eq!(run.result_text(), before, "{cut:?} {want}");
         // What was measured is not lost.
         assert!(run.stderr.contains("\"completed\""), "{run:#?}");

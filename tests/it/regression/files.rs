@@ -1,4 +1,4 @@
-//! Files, tokenizers and the environment: what is made of them, and what is said where they can not be used.
+//! Files, tokenizers and the environment: what is made of them, and what is said where they cannot be used.
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -121,7 +121,7 @@ fn broken_arrays_and_empty_files_are_errors() {
     let gone = with_context(false, |context| {
         read(Path::new("/nowhere/x.jsonl"), context, "", 1, odd).unwrap_err()
     });
-    assert_eq!(gone.message, "can not read --dataset-path /nowhere/x.jsonl");
+    assert_eq!(gone.message, "cannot read --dataset-path /nowhere/x.jsonl");
 }
 
 #[test]

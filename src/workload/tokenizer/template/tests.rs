@@ -77,7 +77,7 @@ fn what_a_template_raises_is_the_message() {
     expect!["the chat template of model refuses the messages: System role not supported"]
         .assert_eq(&error.unwrap_err().to_string());
     let error = template("{{ messages[0].a.b.c }}").render(&[json!({})], None, true).unwrap_err();
-    assert_eq!(error.message, "the chat template of model can not be used");
+    assert_eq!(error.message, "the chat template of model cannot be used");
     assert!(error.cause.is_some());
 }
 
@@ -85,7 +85,7 @@ fn what_a_template_raises_is_the_message() {
 fn a_template_that_is_no_jinja_is_an_error() {
     let texts = [(DEFAULT.to_owned(), "{% if %}".to_owned())];
     let error = ChatTemplate::new("model", &texts, Map::new(), now()).unwrap_err();
-    assert_eq!(error.message, "the chat template of model can not be read");
+    assert_eq!(error.message, "the chat template of model cannot be read");
 }
 
 #[test]
