@@ -21,7 +21,7 @@ pub struct Rules<'a> {
     pub plan: &'a [PlannedRequest],
     /// Counts the texts.
     pub tokenizer: &'a Tokenizer,
-    /// What may be told nowhere.
+    /// What may be printed nowhere.
     pub secrets: &'a Secrets,
     /// Whether answers have tokens.
     pub generates: bool,

@@ -60,7 +60,7 @@ pub struct Ceiling {
 /// How far a run stayed below the ceiling.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Headroom {
-    /// Events with output in the busiest second of the run; `None` if nothing can be told.
+    /// Events with output in the busiest second of the run; `None` if nothing is known.
     pub events_per_s: Option<f64>,
     /// The last ceiling known of this host.
     pub ceiling: Option<Ceiling>,

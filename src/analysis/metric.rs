@@ -1,7 +1,7 @@
 //! Metrics: what is computed from records.
 //!
 //! A metric is one file and one line of [`ALL`]. Its definition stands in its module documentation.
-//! It sees one request after the other, so that a run of any length can be told of, and keeps its samples or counts them.
+//! It sees one request after the other, so that a run of any length can be reported, and keeps its samples or counts them.
 
 mod cache;
 mod concurrency;

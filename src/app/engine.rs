@@ -113,7 +113,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         drop(self.input.take());
-        // It may have ended by itself, and nobody is left to tell of a failure.
+        // It may have ended by itself, and nobody is left to read of a failure.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -69,7 +69,7 @@ pub(super) struct OnSignal {
 pub(super) struct Running(());
 
 impl Running {
-    /// Has a signal end the run by `stop` from now on, and then the program once the results are told.
+    /// Makes a signal end the run by `stop` from now on, and then the program once the results are printed.
     ///
     /// # Errors
     /// If a signal has come already.
@@ -103,22 +103,22 @@ impl Drop for Running {
     }
 }
 
-/// Has what waits in `backlog` be written before a signal ends the program at once.
+/// Lets what waits in `backlog` be written before a signal ends the program at once.
 pub(super) fn write_first(backlog: Backlog) {
     *lock(&WRITTEN) = Some(backlog);
 }
 
-/// Has `on` be done when a signal comes outside of a run.
+/// Does `on` when a signal comes outside of a run.
 pub(super) fn tidy(on: OnSignal) {
     *lock(&TIDY) = Some(on);
 }
 
-/// Has `last` be done before a signal ends the program; it must not take long, and must not print.
+/// Does `last` before a signal ends the program; it must not take long, and must not print.
 pub(super) fn before_end(last: Box<dyn FnOnce() + Send>) {
     *lock(&BEFORE_END) = Some(last);
 }
 
-/// Has nothing be done then.
+/// Does nothing then.
 pub(super) fn nothing_before_end() {
     *lock(&BEFORE_END) = None;
 }
@@ -140,7 +140,7 @@ pub(super) fn catch(ui: Ui) -> Result<(), Error> {
 /// How long the end of the program waits for what is said of it.
 const SAID_WITHIN: Duration = Duration::from_millis(200);
 
-/// Has a file that may grow no further (`ulimit -f`) be an error of the write, as a full disk is, and not the end of the
+/// Makes a file that may grow no further (`ulimit -f`) an error of the write, as a full disk is, and not the end of the
 /// program by SIGXFSZ. Where that cannot be had, the system's way stays.
 pub(super) fn survive_full_files() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

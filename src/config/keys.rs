@@ -122,7 +122,7 @@ fn key_in(path: &Path) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(key).into_owned())
 }
 
-/// What to say of a file that others than its owner can read.
+/// The note on a file that others than its owner can read.
 pub(super) fn note(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;

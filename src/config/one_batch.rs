@@ -178,7 +178,7 @@ fn check(args: &OneBatchArgs) -> Result<(), Error> {
         return Err(usage(
             "--disable-ignore-eos does not apply to --client-stream-interval above 1".to_owned(),
         )
-        .hint("tokens at the ends of the full batch could not be told apart"));
+        .hint("tokens at the ends of the full batch could not be kept apart"));
     }
     if args.input_len_list.is_some() && !random {
         return Err(usage(format!("--input-len-list does not apply to --dataset-name {name}"))

@@ -19,7 +19,7 @@ use crate::engine::transport::{Route, USER_AGENT, Version, innermost, message};
 use crate::error::{Error, Kind};
 
 /// Longest wait for one answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 16 << 20;
@@ -111,7 +111,7 @@ impl Probe {
             .default_headers(headers)
             .redirect(Policy::custom(follow))
             .pool_max_idle_per_host(0)
-            .timeout(PATIENCE);
+            .timeout(TIMEOUT);
         let client = route.lead(builder)?.build().map_err(|error| {
             Error::new(Kind::System, "cannot make an HTTP client").because(error)
         })?;

@@ -11,7 +11,7 @@ use crate::config::profile::{Profile, Worker};
 use crate::control::probe::{Probe, Unanswered};
 
 /// Longest wait for an answer: servers write their traces before they answer a stop.
-const PATIENCE: Duration = Duration::from_mins(10);
+const TIMEOUT: Duration = Duration::from_mins(10);
 
 /// What became of a call, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Running {
         let mut begun = Vec::new();
         for worker in &self.workers {
             let name = &worker.name;
-            let started = self.call(worker, "/start_profile", &body, PATIENCE).await;
+            let started = self.call(worker, "/start_profile", &body, TIMEOUT).await;
             // Without an answer nobody knows how far it came.
             if started.as_ref().map_or_else(|lost| lost.sent && lost.status.is_none(), |()| true) {
                 begun.push(worker.clone());
@@ -62,7 +62,7 @@ impl Running {
 
     /// Stops the profilers that may have begun, each within 10 minutes.
     pub async fn stop(self, said: impl FnMut(Said)) {
-        self.stop_within(PATIENCE, said).await;
+        self.stop_within(TIMEOUT, said).await;
     }
 
     /// Stops the profilers that may have begun, within `timeout` each.

@@ -12,7 +12,7 @@ use crate::secrets::Secrets;
 /// What is not written, whoever says it.
 static SECRETS: OnceLock<Secrets> = OnceLock::new();
 
-/// Has `secrets` taken out of all that is written from now on. A program has its arguments once; so has this.
+/// Takes `secrets` out of all that is written from now on. A program has its arguments once; so has this.
 pub fn keep_secret(secrets: &Secrets) {
     let _ = SECRETS.set(secrets.clone());
 }

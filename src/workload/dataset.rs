@@ -81,7 +81,7 @@ impl Entry {
         ALL.iter().find(|entry| entry.name == name)
     }
 
-    /// What to say of flags that were typed and that this dataset does not read.
+    /// The notes on flags that were typed and that this dataset does not read.
     ///
     /// They are no errors: scripts pass the same flags whatever the dataset.
     pub fn unread(&self, matches: &ArgMatches) -> Vec<String> {

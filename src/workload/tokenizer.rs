@@ -143,7 +143,7 @@ impl Tokenizer {
         &self.name
     }
 
-    /// Whether it has a chat template; `None` if that cannot be told.
+    /// Whether it has a chat template; `None` if that is not known.
     pub fn has_template(&self) -> Option<bool> {
         self.beside.has_template().filter(|_| self.is_local())
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{PATIENCE, Probe, completed};
+use super::{Probe, TIMEOUT, completed};
 use crate::engine::transport::innermost;
 use crate::error::{Error, Kind};
 use crate::protocol::backend::Flush;
@@ -20,7 +20,7 @@ impl Probe {
         };
         let request = self.client.post(format!("{}{path}", self.base));
         // The server may use all of its time to become idle before it answers.
-        let response = request.timeout(timeout + PATIENCE).send().await.map_err(|error| {
+        let response = request.timeout(timeout + TIMEOUT).send().await.map_err(|error| {
             Error::new(
                 Kind::Unreachable,
                 format!(

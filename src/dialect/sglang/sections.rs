@@ -124,7 +124,7 @@ pub(super) fn cache_arrays(records: &[RequestRecord]) -> [(&'static str, Value);
     ]
 }
 
-/// The keys of the line that tell of goodput, if there are objectives.
+/// The keys of the line of goodput, if there are objectives.
 pub(super) fn goodput_keys(report: &Report<'_>) -> Vec<(&'static str, Value)> {
     let slos = &report.metadata.slos;
     if slos.is_empty() {

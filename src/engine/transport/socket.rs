@@ -259,7 +259,7 @@ fn receive_stamped(
 }
 
 /// How long the kernel may take to begin with its stamps.
-const STAMPS_PATIENCE: Duration = Duration::from_millis(300);
+const STAMPS_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Returns whether this machine's kernel stamps what it receives over TCP; tried once, on a connection of its own.
 ///
@@ -277,7 +277,7 @@ pub fn kernel_stamps() -> bool {
         // The kernel begins to stamp a moment after it was asked, and later on a busy machine;
         // what arrives before has no stamp.
         let started = Instant::now();
-        while started.elapsed() < STAMPS_PATIENCE {
+        while started.elapsed() < STAMPS_TIMEOUT {
             server.write_all(b"x")?;
             poll.poll(&mut events, Some(Duration::from_millis(20)))?;
             match client.receive(&mut buffer, &mut control) {

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 const PIECE: usize = 512;
 
 /// Longest wait for a reader that has read everything so far, in ms.
-const PATIENCE_MS: u16 = 1000;
+const TIMEOUT_MS: u16 = 1000;
 
 /// What became of earlier messages.
 static STATE: Mutex<State> = Mutex::new(State { blocked: false, within_line: false, left_out: 0 });
@@ -42,28 +42,28 @@ pub(super) fn write(message: &str) {
         }
         (state.left_out, state.within_line, state.blocked) = (0, false, false);
     }
-    let patience = if state.blocked { 0 } else { PATIENCE_MS };
-    if let Err(written) = put(message.as_bytes(), patience) {
+    let timeout = if state.blocked { 0 } else { TIMEOUT_MS };
+    if let Err(written) = put(message.as_bytes(), timeout) {
         state.blocked = true;
         state.within_line = written > 0;
         state.left_out += 1;
     }
 }
 
-/// Writes all of `bytes`, waiting up to `patience` ms for each piece.
+/// Writes all of `bytes`, waiting up to `timeout` ms for each piece.
 ///
 /// # Errors
 /// The number of bytes that were written, if the wait was for nothing. Nobody is left to tell if stderr is gone.
-fn put(bytes: &[u8], patience: u16) -> Result<(), usize> {
+fn put(bytes: &[u8], timeout: u16) -> Result<(), usize> {
     let mut written = 0;
     while let Some(piece) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-        if !is_ready(patience) {
+        if !is_ready(timeout) {
             return Err(written);
         }
         match nix::unistd::write(io::stderr(), &piece[..piece.len().min(PIECE)]) {
             Ok(n) => written += n,
             // Another process filled the pipe first, and has made it one that does not block.
-            Err(Errno::EAGAIN) if patience == 0 => return Err(written),
+            Err(Errno::EAGAIN) if timeout == 0 => return Err(written),
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(_) => return Ok(()),
         }
@@ -71,12 +71,12 @@ fn put(bytes: &[u8], patience: u16) -> Result<(), usize> {
     Ok(())
 }
 
-/// Whether stderr takes bytes, or is gone, within `patience` ms.
-fn is_ready(patience: u16) -> bool {
+/// Whether stderr takes bytes, or is gone, within `timeout` ms.
+fn is_ready(timeout: u16) -> bool {
     let stderr = io::stderr();
     let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     loop {
-        match poll(&mut fds, PollTimeout::from(patience)) {
+        match poll(&mut fds, PollTimeout::from(timeout)) {
             Ok(ready) => return ready > 0,
             Err(Errno::EINTR) => {}
             // What cannot be asked is written to as it is.

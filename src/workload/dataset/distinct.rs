@@ -158,7 +158,7 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Tokens that can be told apart in text: those that stay themselves beside any other,
+/// Tokens that stay apart in text: those that stay themselves beside any other,
 /// else single characters, else whatever there is.
 fn apart(tokenizer: &Tokenizer, vocabulary: &[u32]) -> Vec<u32> {
     let text = |id: &u32| tokenizer.decode(&[*id]);

@@ -132,7 +132,7 @@ fn unusable(path: &Path, what: &str) -> Error {
 
 /// At most `n` questions with an image, in an order that the seed draws.
 ///
-/// No more than those are held, however long the file is. Also what to say of rows that are left out.
+/// No more than those are held, however long the file is. Also returns the note on rows that are left out.
 fn read(path: &Path, n: usize, seed: u64) -> Result<(Vec<Example>, Option<String>), Error> {
     let mut file =
         File::open(path).map_err(|error| unusable(path, "cannot be read").because(error))?;

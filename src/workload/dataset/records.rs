@@ -84,7 +84,7 @@ impl LeftOut {
         self.0.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    /// What to say of them, of `seen` rows of the file `name`; nothing if there are none.
+    /// The note on them, of `seen` rows of the file `name`; nothing if there are none.
     pub(super) fn told(&self, seen: usize, name: &str) -> Option<String> {
         (!self.0.is_empty()).then(|| {
             format!("{} of {seen} rows of {name} are left out: {}", self.count(), self.reasons())
