@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use rbench::workload::bundled;
-use rbench::cli::{self, Words};
-use rbench::workload::dataset::{self, Context, Dataset, Reading};
-use rbench::workload::hub::Hub;
+use rbench::cli::{self, Input};
 use rbench::journal;
 use rbench::model::Prompt;
+use rbench::workload::bundled;
+use rbench::workload::dataset::{self, Context, Dataset, Reading};
+use rbench::workload::hub::Hub;
 use rbench::workload::tokenizer::Tokenizer;
 
 use crate::choices;
@@ -48,7 +48,7 @@ fn readers() -> Vec<Box<dyn Dataset>> {
         .map(|entry| {
             let words = ["rbench", "serve", "--dataset-name", entry.name];
             match cli::parse(words.map(Into::into)) {
-                Ok(Words::Serve(words)) => words.dataset,
+                Ok(Input::Serve(input)) => input.dataset.build().expect("defaults go together"),
                 _ => panic!("{} has no defaults", entry.name),
             }
         })

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rbench::protocol::backend::{self, Protocol};
-use rbench::protocol::batch;
 use rbench::analysis::metric::{self, Close, Ended, Figure, Terms};
-use rbench::model::{Asked, Failure, MAX_TOKENS, Outcome, Phase, PlannedRequest, RequestRecord};
-use rbench::protocol::response::{Collector, Expect, Framing};
-use rbench::protocol::sse::{self, TooLong};
 use rbench::engine::transport::http1;
 use rbench::engine::transport::message::{self, Malformed, Part};
 use rbench::engine::transport::proxy;
+use rbench::model::{
+    Asked, Batch, Failure, MAX_TOKENS, Outcome, Phase, PlannedRequest, RequestRecord,
+};
+use rbench::protocol::backend::{self, Backend, Protocol};
+use rbench::protocol::batch;
+use rbench::protocol::response::{Collector, Expect, Framing};
+use rbench::protocol::sse::{self, TooLong};
 
 use crate::{choices, pieces};
 
@@ -174,7 +176,7 @@ pub fn collector(data: &[u8]) {
     let framing = if how & 1 == 0 { Framing::Events } else { Framing::Whole };
     let completions = [None, Some(1), Some(3)][usize::from(how >> 1) % 3];
     let tokens = completions.map(|_| 16);
-    let asked = Asked { completions, tokens, is_text_alone: true };
+    let asked = Asked { completions, tokens, is_text_alone: true, batch: None };
     let collect = |pieces: &[&[u8]]| collect(backend.protocol, framing, asked, pieces);
     let whole = collect(&[bytes]);
     let cut = collect(&pieces(bytes, seed));
@@ -215,23 +217,29 @@ pub(crate) fn figures(records: &[RequestRecord]) {
     }
 }
 
-fn read_batch(wire: batch::Wire, n: usize, pieces: &[&[u8]]) -> Result<batch::Answer, String> {
-    let mut reader = batch::Reader::new(wire, n, false);
-    let at = Duration::from_millis(5);
-    for piece in pieces {
-        reader.feed(piece, at)?;
-    }
-    reader.finish(at)
-}
-
 /// The reader of the answer to a batch.
 pub fn batch(data: &[u8]) {
     let Some(([how, seed], bytes)) = choices(data) else { return };
-    let wire = if how & 1 == 0 { batch::Wire::Generate } else { batch::Wire::Completions };
-    let n = 1 + usize::from(how >> 1) % 4;
-    let whole = read_batch(wire, n, &[bytes]);
-    assert_eq!(read_batch(wire, n, &pieces(bytes, seed)), whole);
-    let Ok(answer) = whole else { return };
+    let (wire, name) = match how & 1 {
+        0 => (batch::Wire::Generate, "sglang"),
+        _ => (batch::Wire::Completions, "vllm"),
+    };
+    let n = 1 + u16::from(how >> 1) % 4;
+    let asked = Asked {
+        completions: Some(n),
+        tokens: Some(16),
+        is_text_alone: true,
+        batch: Some(Batch { prompts: n, ignores_stops: how & 8 == 0 }),
+    };
+    let protocol = Backend::find(name).expect("a backend").protocol;
+    let framing = if how & 16 == 0 { Framing::Events } else { Framing::Whole };
+    let whole = collect(protocol, framing, asked, &[bytes]);
+    assert_eq!(collect(protocol, framing, asked, &pieces(bytes, seed)), whole);
+    if !whole.completed() {
+        return;
+    }
+    let n = usize::from(n);
+    let Some(answer) = batch::answer(&whole, wire, n) else { return };
     let case = batch::Case {
         shape: batch::Shape { batch_size: n, input_len: 8, output_len: 16 },
         input_tokens: 8,
