@@ -124,7 +124,7 @@ fn dataset(name: &str) -> Box<dyn Dataset> {
         words.extend(["--random-input-len", &len, "--random-range-ratio", "1"]);
     }
     match cli::parse(words.into_iter().map(std::ffi::OsString::from)) {
-        Ok(Input::Serve(input)) => input.dataset.build().unwrap(),
+        Ok(Input::Serve(input)) => input.spec.dataset().unwrap().build().unwrap(),
         other => panic!("not the words of serve: {other:?}"),
     }
 }

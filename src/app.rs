@@ -73,7 +73,8 @@ pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
         Input::Man(page) => ui
             .data(&page)
             .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error)),
-        Input::Serve(input) => serve::serve(*input, ui),
+        Input::PrintConfig(job) => configured::print(*job, ui),
+        Input::Serve(job) => serve::serve(*job, ui),
         Input::Supervise(args) => supervise::supervise(&args, ui),
         Input::Vllm(flags) => vllm::serve(*flags, ui),
     };

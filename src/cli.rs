@@ -15,7 +15,7 @@ pub mod run;
 pub mod selftest;
 mod siblings;
 pub mod timeouts;
-mod values;
+pub mod values;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,18 +26,21 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{
     ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
-    ValueEnum,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Map;
 
-pub use self::values::{Header, Object, Seconds};
 use self::values::{count, probability, temperature, whole};
 use crate::analysis::metric::Slo;
+use crate::config::one_batch::Batches;
+use crate::config::values::{Header, Object, Seconds};
+use crate::config::{
+    Balance, Before, Job, Layouts, Load, LoraDistribution, Outputs, Prompts, Requests, RunSpec,
+    Servers,
+};
 use crate::error::EXIT_CODES;
 use crate::protocol::backend;
 use crate::workload::arrival::{Rate, RateRange};
-use crate::workload::dataset;
+use crate::workload::dataset::{self, Params};
 use crate::{dialect, mock};
 
 /// A serving benchmark for large language models
@@ -85,11 +88,13 @@ fn load_of(args: &[OsString]) -> Option<&'static str> {
 #[derive(Debug)]
 pub enum Input {
     /// `rbench serve`.
-    Serve(Box<ServeInput>),
+    Serve(Box<Job>),
+    /// `rbench serve --print-config`.
+    PrintConfig(Box<Job>),
     /// `rbench offline`.
     Offline(Box<offline::OfflineInput>),
     /// `rbench one-batch`.
-    OneBatch(Box<one_batch::OneBatchInput>),
+    OneBatch(Box<Batches>),
     /// `rbench vllm bench serve`.
     Vllm(Box<dialect::vllm::Flags>),
     /// `rbench mock`.
@@ -104,21 +109,6 @@ pub enum Input {
     Report(report::ReportArgs),
     /// `rbench selftest`.
     Selftest(selftest::SelftestArgs),
-}
-
-/// The args of `rbench serve`.
-#[derive(Debug)]
-pub struct ServeInput {
-    /// The general flags.
-    pub args: ServeArgs,
-    /// The chosen dataset, its own flags read.
-    pub dataset: dataset::Spec,
-    /// A source of prompts of a dialect's own, in the place of that dataset.
-    pub source: Option<Box<dyn dataset::Dataset>>,
-    /// The flags of all datasets, by the names that results use.
-    pub effective: Map<String, Value>,
-    /// What the user should know of how the args were read.
-    pub notes: Vec<String>,
 }
 
 const TARGET: &str = "Target";
@@ -138,18 +128,8 @@ fn after_help() -> String {
     text
 }
 
-/// How requests are spread over several servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Balance {
-    /// One server after the other.
-    RoundRobin,
-    /// The server with the fewest requests in flight.
-    LeastInFlight,
-}
-
 /// The general flags of `rbench serve`.
-#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[derive(Debug, Clone, Args)]
 #[command(
     args_override_self = true,
     after_help = after_help()
@@ -182,23 +162,19 @@ pub struct ServeArgs {
     pub tokenizer: Option<String>,
     /// Headers of each request
     #[arg(long, value_name = "KEY=VALUE", num_args = 1.., help_heading = TARGET)]
-    #[serde(serialize_with = "values::headers")]
     pub header: Vec<Header>,
     /// Start a simulated engine with bundled data and measure that
     #[arg(long, conflicts_with_all = ["base_url", "host", "port", "model", "served_model_name"], help_heading = TARGET)]
     pub mock: bool,
     /// Flags of a server that is started for the run.
     #[command(flatten)]
-    #[serde(skip)]
     pub launching: launch::LaunchArgs,
 
     /// Number of requests
     #[arg(long, value_name = "N", default_value = "1000", value_parser = count, help_heading = LOAD)]
-    #[serde(deserialize_with = "values::above_zero")]
     pub num_prompts: usize,
     /// Send for this long, such as 10m; the prompts repeat, each time with another salt before their text
     #[arg(long, value_name = "TIME", value_parser = client::duration, help_heading = LOAD)]
-    #[serde(with = "client::some_seconds")]
     pub duration: Option<Duration>,
     /// Requests per second, arriving as a Poisson process; inf sends all at once
     #[arg(long, value_name = "RATE", default_value = "inf", help_heading = LOAD)]
@@ -220,14 +196,12 @@ pub struct ServeArgs {
     pub seed: u64,
     /// Threads that send and read [default: 1, more for more than 16384 requests at once]
     #[arg(long, value_name = "N", value_parser = count, help_heading = LOAD)]
-    #[serde(deserialize_with = "values::some_above_zero")]
     pub worker_threads: Option<usize>,
     /// Not needed: this client is a native one
     #[arg(long, hide = true, help_heading = LOAD)]
     pub rust_client: bool,
     /// Like --worker-threads, which wins
     #[arg(long, hide = true, value_name = "N", value_parser = count, help_heading = LOAD)]
-    #[serde(deserialize_with = "values::some_above_zero")]
     pub rust_worker_threads: Option<usize>,
 
     /// Source of prompts
@@ -235,7 +209,6 @@ pub struct ServeArgs {
     pub dataset_name: String,
     /// File of the dataset [default: downloaded from the Hub]
     #[arg(long, value_name = "PATH", help_heading = DATA)]
-    #[serde(serialize_with = "values::path")]
     pub dataset_path: Option<PathBuf>,
     /// Send prompts as token ids (backend sglang, random datasets)
     #[arg(long, help_heading = DATA)]
@@ -261,11 +234,9 @@ pub struct ServeArgs {
     pub disable_ignore_eos: bool,
     /// Temperature; 0 is greedy
     #[arg(long, value_name = "T", value_parser = temperature, allow_negative_numbers = true, help_heading = REQUEST)]
-    #[serde(deserialize_with = "values::some_temperature")]
     pub temperature: Option<f64>,
     /// Draw from the smallest set of tokens with this probability
     #[arg(long, value_name = "P", default_value = "1", value_parser = probability, allow_negative_numbers = true, help_heading = REQUEST)]
-    #[serde(deserialize_with = "values::a_probability")]
     pub top_p: f64,
     /// Return log probabilities
     #[arg(long, help_heading = REQUEST)]
@@ -278,7 +249,6 @@ pub struct ServeArgs {
     pub token_ids_logprob: Vec<u32>,
     /// Return the log probabilities of the prompt from this position on (/generate)
     #[arg(long, value_name = "N", default_value_t = -1, value_parser = clap::value_parser!(i64).range(-1..), allow_negative_numbers = true, help_heading = REQUEST)]
-    #[serde(deserialize_with = "values::from_minus_one")]
     pub logprob_start_len: i64,
     /// Return the experts of each token (/generate)
     #[arg(long, help_heading = REQUEST)]
@@ -320,27 +290,22 @@ pub struct ServeArgs {
     pub jsonl: dialect::Choice,
     /// How the server is reached.
     #[command(flatten)]
-    #[serde(flatten)]
     pub connection: connection::ConnectionArgs,
 
     /// Flags of the client itself.
     #[command(flatten)]
-    #[serde(flatten)]
     pub client: client::ClientArgs,
 
     /// Time limits, and what a run survives.
     #[command(flatten)]
-    #[serde(flatten)]
     pub timeouts: timeouts::TimeoutArgs,
 
     /// Flags of the profiler.
     #[command(flatten)]
-    #[serde(flatten)]
     pub profiling: profile::ProfileArgs,
 
     /// JSONL file to append the result to [default: a name made from the flags]
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
-    #[serde(serialize_with = "values::path")]
     pub output_file: Option<PathBuf>,
     /// Add arrays with one entry per request to the result
     #[arg(long, help_heading = OUTPUT)]
@@ -348,14 +313,12 @@ pub struct ServeArgs {
     /// File to append the record of each request to as soon as it has ended: JSON lines, from which rbench report
     /// makes table and result
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
-    #[serde(serialize_with = "values::path")]
     pub records: Option<PathBuf>,
     /// Keep nothing of requests that have ended: figures are aggregated as they end, percentiles to 0.1 %
     #[arg(long, help_heading = OUTPUT)]
     pub low_memory: bool,
     /// JSONL file to append each failed request to as soon as it has failed
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
-    #[serde(serialize_with = "values::path")]
     pub failed_file: Option<PathBuf>,
     /// Objectives in ms for ttft, tpot and e2el; reports how many requests meet them
     #[arg(long, value_name = "KEY:MS", num_args = 1.., help_heading = OUTPUT)]
@@ -368,11 +331,9 @@ pub struct ServeArgs {
     pub tag: Option<String>,
     /// Also report the longest stretch with at least this share of the peak in flight
     #[arg(long, value_name = "R", value_parser = probability, allow_negative_numbers = true, help_heading = OUTPUT)]
-    #[serde(deserialize_with = "values::some_probability")]
     pub steady_state_concurrency_ratio: Option<f64>,
     /// JSONL file to append that to
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
-    #[serde(serialize_with = "values::path")]
     pub steady_state_output_file: Option<PathBuf>,
     /// Plot output tokens per second and requests in flight over time on stderr
     #[arg(long, help_heading = OUTPUT)]
@@ -385,34 +346,90 @@ pub struct ServeArgs {
     pub disable_tqdm: bool,
     /// Print the configuration of the run as JSON instead of running it; rbench run FILE runs it
     #[arg(long, conflicts_with_all = ["launch", "launch_log", "launch_grace_sec"], help_heading = OUTPUT)]
-    #[serde(skip)]
     pub print_config: bool,
 }
 
 impl ServeArgs {
-    /// The flags as they are where none is given.
-    ///
-    /// # Errors
-    /// If a flag has a default that it does not take, which is a defect of the program.
-    pub fn defaults() -> Result<Self, String> {
-        let command = Self::augment_args(Command::new("serve"));
-        command
-            .try_get_matches_from(["serve"])
-            .and_then(|matches| Self::from_arg_matches(&matches))
-            .map_err(|error| error.to_string())
+    /// The configuration that the general flags ask for.
+    fn spec(self) -> RunSpec {
+        RunSpec {
+            servers: Servers {
+                backend: self.backend,
+                base_url: self.base_url,
+                balance: self.balance,
+                host: self.host,
+                port: self.port,
+                model: self.model,
+                served_model_name: self.served_model_name,
+                tokenizer: self.tokenizer,
+                header: self.header,
+                mock: self.mock,
+            },
+            load: Load {
+                num_prompts: self.num_prompts,
+                duration: self.duration,
+                request_rate: self.request_rate,
+                multi: self.multi,
+                request_rate_range: self.request_rate_range,
+                use_trace_timestamps: self.use_trace_timestamps,
+                max_concurrency: self.max_concurrency,
+                seed: self.seed,
+                worker_threads: self.worker_threads.or(self.rust_worker_threads),
+            },
+            prompts: Prompts {
+                dataset_name: self.dataset_name,
+                dataset_path: self.dataset_path,
+                tokenize_prompt: self.tokenize_prompt,
+                apply_chat_template: self.apply_chat_template,
+                prompt_suffix: self.prompt_suffix,
+                skip_bad_rows: self.skip_bad_rows,
+                allow_repeat: self.allow_repeat,
+            },
+            requests: Requests {
+                stream: !self.disable_stream,
+                ignore_eos: !self.disable_ignore_eos,
+                temperature: self.temperature,
+                top_p: self.top_p,
+                return_logprob: self.return_logprob,
+                top_logprobs_num: self.top_logprobs_num,
+                token_ids_logprob: self.token_ids_logprob,
+                logprob_start_len: self.logprob_start_len,
+                return_routed_experts: self.return_routed_experts,
+                lora_name: self.lora_name,
+                lora_request_distribution: self.lora_request_distribution,
+                lora_zipf_alpha: self.lora_zipf_alpha,
+                fake_prefill: self.fake_prefill,
+                extra_request_body: self.extra_request_body,
+            },
+            before: Before {
+                ready_check_timeout_sec: self.ready_check_timeout_sec,
+                warmup_requests: self.warmup_requests,
+                flush_cache: self.flush_cache,
+                flush_cache_timeout: self.flush_cache_timeout,
+            },
+            layouts: Layouts { table: self.table.layout(), jsonl: self.jsonl.layout() },
+            connection: self.connection.into(),
+            client: self.client.into(),
+            timeouts: self.timeouts.into(),
+            profiling: self.profiling.into(),
+            outputs: Outputs {
+                output_file: self.output_file,
+                output_details: self.output_details,
+                records: self.records,
+                low_memory: self.low_memory,
+                failed_file: self.failed_file,
+                goodput: self.goodput,
+                cache_report: self.cache_report,
+                tag: self.tag,
+                steady_state_concurrency_ratio: self.steady_state_concurrency_ratio,
+                steady_state_output_file: self.steady_state_output_file,
+                plot_throughput: self.plot_throughput,
+                print_requests: self.print_requests,
+                progress: !self.disable_tqdm,
+            },
+            dataset: Params::new(),
+        }
     }
-}
-
-/// How requests are shared among LoRA adapters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LoraDistribution {
-    /// Evenly at random.
-    Uniform,
-    /// In turn.
-    Distinct,
-    /// Each adapter more often than the next.
-    Skewed,
 }
 
 fn backend_help() -> String {
@@ -469,9 +486,7 @@ fn parsed(
             let args = offline::args(*args, matches, command, notes)?;
             Ok(Input::Offline(Box::new(args)))
         }
-        Subcommands::OneBatch(args) => {
-            Ok(Input::OneBatch(Box::new(one_batch::OneBatchInput { args: *args, notes })))
-        }
+        Subcommands::OneBatch(args) => Ok(Input::OneBatch(Box::new(args.batches(notes)))),
         Subcommands::Man(args) => match man::page(command, args.command.as_deref()) {
             Ok(page) => Ok(Input::Man(page)),
             Err(why) => Err(command.error(ErrorKind::InvalidValue, why)),
@@ -481,28 +496,19 @@ fn parsed(
         Subcommands::Selftest(args) => Ok(Input::Selftest(args)),
         Subcommands::Serve(args) => {
             let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
-            serve(*args, matches, notes).map(|args| Input::Serve(Box::new(args)))
+            let prints = args.print_config;
+            let job = Box::new(serve(*args, matches, notes)?);
+            Ok(if prints { Input::PrintConfig(job) } else { Input::Serve(job) })
         }
     }
 }
 
-/// The args of `rbench serve` without a flag.
-///
-/// # Errors
-/// If `rbench serve` needs one.
-pub fn serve_defaults() -> Result<ServeInput, clap::Error> {
-    let mut command = command();
-    let matches = command.try_get_matches_from_mut(["rbench", "serve"])?;
-    let args =
-        ServeArgs::from_arg_matches(matches.subcommand_matches("serve").unwrap_or(&matches))?;
-    serve(args, matches.subcommand_matches("serve").unwrap_or(&matches), Vec::new())
-}
-
+/// The run that the flags of `rbench serve` ask for.
 fn serve(
     args: ServeArgs,
     matches: &ArgMatches,
     mut notes: Vec<String>,
-) -> Result<ServeInput, clap::Error> {
+) -> Result<Job, clap::Error> {
     let entry = dataset::Entry::find(&args.dataset_name).unwrap_or(&dataset::ALL[0]);
     notes.extend(entry.unread(matches));
     let typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
@@ -520,20 +526,68 @@ fn serve(
             "--lora-zipf-alpha does nothing without --lora-request-distribution skewed".to_owned(),
         );
     }
+    if args.rust_client {
+        notes.push("--rust-client is not needed: rbench is a native client".to_owned());
+    }
+    if args.rust_worker_threads.is_some() {
+        let effect = if args.worker_threads.is_some() {
+            "--worker-threads is given and wins"
+        } else {
+            "--worker-threads says the same"
+        };
+        notes.push(format!("--rust-worker-threads is not needed: {effect}"));
+    }
     let dataset = dataset::Spec::of_flags(entry, matches)?;
     // What cannot be used is an error of the command line.
     dataset
         .build()
         .map_err(|what| clap::Error::raw(ErrorKind::ArgumentConflict, format!("{what}\n")))?;
-    Ok(ServeInput { args, dataset, source: None, effective, notes })
+    let launch = args.launching.clone().launch();
+    let spec = RunSpec { dataset: dataset.params().clone(), ..args.spec() };
+    Ok(Job { spec, launch, source: None, effective, notes })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parsed(args: &str) -> Job {
+        let args = ["rbench", "serve"].into_iter().chain(args.split_whitespace());
+        match parse(args.map(Into::into)) {
+            Ok(Input::Serve(job)) => *job,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn the_flag_table_is_sound() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_without_flags_is_the_default() {
+        let json = |spec: &RunSpec| serde_json::to_value(spec).unwrap();
+        let mut spec = parsed("").spec;
+        assert_eq!(spec.layouts.table.0, "sglang@0.5.23");
+        spec.layouts = Layouts::default();
+        assert_eq!(json(&spec), json(&RunSpec::default()));
+    }
+
+    #[test]
+    fn flags_of_a_native_client_are_taken_with_a_note() {
+        for (input, threads, notes) in [
+            ("--worker-threads 2", Some(2), 0),
+            ("--rust-client --max-concurrency 1", None, 1),
+            ("--rust-client --rust-worker-threads 3", Some(3), 2),
+            ("--rust-client --rust-worker-threads 3 --worker-threads 2", Some(2), 2),
+        ] {
+            let job = parsed(input);
+            assert_eq!(
+                (job.spec.load.worker_threads, job.notes.len()),
+                (threads, notes),
+                "{input}"
+            );
+            assert!(job.notes.iter().all(|note| note.contains("not needed")), "{input}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What the input mean: resolved and checked, nothing left to parse.
+//! What a run is: plain values, and what they mean once they are resolved and checked.
 
 mod connection;
 mod files;
@@ -7,9 +7,12 @@ mod keys;
 mod launch;
 mod objectives;
 pub mod one_batch;
+mod parts;
 pub mod profile;
 mod spec;
 mod target;
+pub mod timeouts;
+pub mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,15 +24,14 @@ pub use self::files::files_differ;
 pub use self::keys::Keys;
 pub use self::launch::Launch;
 pub use self::objectives::objectives;
+pub use self::parts::{
+    Balance, Before, Client, ClockChoice, Connection, DEFAULT_ACTIVITIES, HttpVersion, Layout,
+    Layouts, Load, LoraDistribution, Outputs, Profiling, Prompts, Requests, Servers, Timeouts,
+};
 pub use self::spec::RunSpec;
 pub use self::target::{Place, Target};
+use self::timeouts::MaxErrors;
 use crate::analysis::metric::Slo;
-use crate::cli::Balance;
-use crate::cli::client::{ClientArgs, ClockChoice};
-use crate::cli::connection::ConnectionArgs;
-use crate::cli::timeouts::{MaxErrors, TimeoutArgs};
-use crate::cli::{LoraDistribution, ServeArgs, ServeInput};
-use crate::dialect::{self, Section};
 use crate::error::{Error, Kind};
 use crate::protocol::backend::{Backend, CacheTelling, Sampling};
 use crate::workload::arrival::Rate;
@@ -37,7 +39,33 @@ use crate::workload::bundled;
 use crate::workload::dataset::{Dataset, Entry, Reading};
 use crate::workload::lora::{Adapters, Share};
 
-/// A run of `rbench serve`.
+/// A run as a dialect asks for it: what can be written down, and what cannot.
+#[derive(Debug, Default)]
+pub struct Job {
+    /// The configuration.
+    pub spec: RunSpec,
+    /// A server that is started for the run; its command may hold a key, so no configuration has it.
+    pub launch: Option<Launch>,
+    /// A source of prompts of the dialect's own, in the place of the dataset of the configuration.
+    pub source: Option<Box<dyn Dataset>>,
+    /// What results have as the configuration, by the names of the tool's flags; it wins over that of [`RunSpec`].
+    pub effective: Map<String, Value>,
+    /// What the user should know of how the flags were read.
+    pub notes: Vec<String>,
+}
+
+impl Job {
+    /// The run that a configuration describes.
+    ///
+    /// # Errors
+    /// If its dataset is none.
+    pub fn of(spec: RunSpec) -> Result<Self, Error> {
+        let effective = spec.dataset()?.effective().map_err(usage)?;
+        Ok(Self { spec, effective, ..Self::default() })
+    }
+}
+
+/// A run with nothing left to look up.
 #[derive(Debug)]
 pub struct Serve {
     /// Kind of server.
@@ -77,13 +105,13 @@ pub struct Serve {
     /// Threads that send and read.
     pub threads: usize,
     /// How the client sends, reads and tells the time.
-    pub client: ClientArgs,
+    pub client: Client,
     /// How the load is spread over several servers.
     pub balance: Balance,
     /// How long is waited for what, and what the run survives.
-    pub timeouts: TimeoutArgs,
+    pub timeouts: Timeouts,
     /// How the server is reached.
-    pub connection: ConnectionArgs,
+    pub connection: Connection,
     /// Whether prompts are sent as token ids.
     pub tokenize_prompt: bool,
     /// Whether answers are streamed.
@@ -104,10 +132,8 @@ pub struct Serve {
     pub profile: Option<profile::Profile>,
     /// How long the server may take to flush its cache, if it is to do so.
     pub flush: Option<Duration>,
-    /// Layout of the table.
-    pub table: dialect::Choice,
-    /// Keys of the JSONL line.
-    pub jsonl: dialect::Choice,
+    /// The layouts of the results.
+    pub layouts: Layouts,
     /// Latencies that requests are to keep within, one objective per latency.
     pub slos: Vec<Slo>,
     /// Whether the server's prefix cache is reported on.
@@ -159,75 +185,43 @@ const READY_TIMEOUT_S: u64 = 60;
 /// Requests in flight per thread from which on another thread helps.
 const PER_THREAD: usize = 16_384;
 
-/// Resolves the input of `rbench serve`; `mock` is the address of the server that `--mock` has started.
+/// Resolves a run; `mock` is the address of the server that is started for it.
 ///
 /// # Errors
-/// If flags contradict each other, or do not apply to the backend.
-pub fn resolve(input: ServeInput, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error> {
-    let ServeInput { args, dataset, source, effective, .. } = input;
-    let dataset = source.map_or_else(|| dataset.build(), Ok).map_err(usage)?;
-    let backend = backend(&args)?;
-    let target = target::resolve(&args, backend, keys, mock)?;
+/// If values contradict each other, or do not apply to the backend.
+pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error> {
+    let Job { spec, launch, source, effective, .. } = job;
+    let dataset = source.map_or_else(|| spec.dataset()?.build().map_err(usage), Ok)?;
+    let backend = backend(&spec)?;
+    let target = target::resolve(&spec, backend, keys, mock)?;
     let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());
     let (base, shown) = (&target.base, &target.shown);
-    let profile = profile::resolve(&args.profiling, base, shown, traces, backend.is_sglang())?;
-    let launch = launch::resolve(&args.launching, args.ready_check_timeout_sec)?;
-    let ready_timeout_s = args.ready_check_timeout_sec.unwrap_or_else(|| {
-        if launch.is_some() { launch::READY_TIMEOUT_S } else { READY_TIMEOUT_S }
-    });
-    let adapters = adapters(&args, backend)?;
-    let slos = objectives(&args.goodput, backend)?;
-    let mut notes = notes(&args, backend);
+    let profile = profile::resolve(&spec.profiling, base, shown, traces, backend.is_sglang())?;
+    let ready_timeout_s = ready_timeout_s(&spec.before, launch.as_ref())?;
+    let adapters = adapters(&spec.requests, backend)?;
+    let slos = objectives(&spec.outputs.goodput, backend)?;
+    let mut notes = notes(&spec, backend);
     notes.extend(target.notes.iter().cloned());
-    notes.extend(unprinted(&args));
-    notes.extend(fits::check(&args, dataset.as_ref(), backend)?);
-    notes.extend(connection::check(&args, &target, profile.as_ref())?);
+    notes.extend(fits::check(&spec.prompts, dataset.as_ref(), backend)?);
+    notes.extend(connection::check(&spec, &target, profile.as_ref())?);
     if !backend.is_sglang() {
-        notes.extend(profile::note(&args.profiling, backend.name));
+        notes.extend(profile::note(&spec.profiling, backend.name));
     }
     if profile.is_some() && !target.others.is_empty() {
         notes.push(format!("--profile: of several servers, {} alone is profiled", target.shown));
     }
-    let max_concurrency = args.max_concurrency.filter(|&n| n > 0);
-    if args.duration.is_some() {
-        endless(&args, max_concurrency)?;
+    let max_concurrency = spec.load.max_concurrency.filter(|&n| n > 0);
+    if spec.load.duration.is_some() {
+        endless(&spec, max_concurrency)?;
     }
-    if args.low_memory {
-        low_memory(&args)?;
+    if spec.outputs.low_memory {
+        low_memory(&spec.outputs)?;
     }
-    let num_prompts = dataset.count(args.num_prompts);
-    let at_once = max_concurrency.unwrap_or(usize::MAX).min(num_prompts);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args
-        .worker_threads
-        .or(args.rust_worker_threads)
-        .unwrap_or_else(|| at_once.div_ceil(PER_THREAD).min(cores));
-    let has_conversations = Entry::find(&args.dataset_name).is_some_and(Entry::takes_conversations);
-    let bundled = || mock.map(|_| bundled::NAME.to_owned());
-    let mut extra = args.extra_request_body.clone().map(|object| object.0).unwrap_or_default();
-    if args.fake_prefill {
-        extra.insert("bootstrap_host".into(), FAKE_PREFILL_HOST.into());
-        extra.insert("bootstrap_room".into(), 0.into());
-    }
-    if let CacheTelling::Asked(key) = backend.cache
-        && args.cache_report
-    {
-        extra.insert(key.into(), true.into());
-    }
-    if args.steady_state_output_file.is_some() && args.steady_state_concurrency_ratio.is_none() {
-        return Err(usage("--steady-state-output-file has nothing to write".to_owned())
-            .hint("add --steady-state-concurrency-ratio R, such as 0.8"));
-    }
-    files_differ(&[
-        ("--output-file", args.output_file.as_deref()),
-        ("--steady-state-output-file", args.steady_state_output_file.as_deref()),
-        ("--records", args.records.as_deref()),
-        ("--failed-file", args.failed_file.as_deref()),
-        ("--launch-log", args.launching.launch_log.as_deref()),
-        ("--dataset-path", args.dataset_path.as_deref()),
-        ("--api-key-file", args.connection.api_key_file.as_deref()),
-    ])?;
-    let mut all = spec::effective(&args);
+    steady_state(&spec.outputs)?;
+    files(&spec, launch.as_ref())?;
+    let num_prompts = dataset.count(spec.load.num_prompts);
+    let threads = threads(&spec.load, max_concurrency.unwrap_or(usize::MAX).min(num_prompts));
+    let mut all = spec::effective(&spec);
     all.insert("base_url".into(), target.shown.clone().into());
     if !target.others.is_empty() {
         let others = target.others.iter().map(|place| place.shown.clone());
@@ -242,8 +236,24 @@ pub fn resolve(input: ServeInput, keys: &Keys, mock: Option<&str>) -> Result<Ser
     all.extend(effective);
     // A password may stand in other input as well.
     all.values_mut().for_each(|value| target.secrets.take_out_of(value));
+    let RunSpec {
+        servers,
+        load,
+        prompts,
+        requests,
+        before,
+        layouts,
+        connection,
+        client,
+        timeouts,
+        outputs,
+        ..
+    } = spec;
+    let has_conversations =
+        Entry::find(&prompts.dataset_name).is_some_and(Entry::takes_conversations);
+    let bundled = || mock.map(|_| bundled::NAME.to_owned());
     let sweep: Vec<Rate> =
-        if args.multi { args.request_rate_range.rates().collect() } else { Vec::new() };
+        if load.multi { load.request_rate_range.rates().collect() } else { Vec::new() };
     if !sweep.is_empty() {
         notes.push(format!("--multi of older releases: one run for each of {} rates", sweep.len()));
     }
@@ -251,108 +261,171 @@ pub fn resolve(input: ServeInput, keys: &Keys, mock: Option<&str>) -> Result<Ser
         backend,
         target,
         launch,
-        model: args.model,
-        served_model_name: args.served_model_name,
-        tokenizer: args.tokenizer.or_else(bundled),
+        model: servers.model,
+        served_model_name: servers.served_model_name,
+        tokenizer: servers.tokenizer.or_else(bundled),
         dataset,
-        dataset_name: args.dataset_name,
-        dataset_path: args
+        dataset_name: prompts.dataset_name,
+        dataset_path: prompts
             .dataset_path
             .filter(|path| !path.as_os_str().is_empty())
             .or_else(|| bundled().filter(|_| has_conversations).map(PathBuf::from)),
         reading: Reading {
-            template: args.apply_chat_template,
-            suffix: args.prompt_suffix,
-            skip_bad_rows: args.skip_bad_rows,
-            repeat: args.allow_repeat,
+            template: prompts.apply_chat_template,
+            suffix: prompts.prompt_suffix,
+            skip_bad_rows: prompts.skip_bad_rows,
+            repeat: prompts.allow_repeat,
             server_templates: backend.accepts_messages,
             // The clock is not read here.
             now: Zoned::default(),
         },
         num_prompts,
-        rate: sweep.first().copied().unwrap_or(args.request_rate),
+        rate: sweep.first().copied().unwrap_or(load.request_rate),
         sweep,
-        trace: args.use_trace_timestamps,
+        trace: load.use_trace_timestamps,
         max_concurrency,
-        seed: args.seed,
-        threads: threads.max(1),
-        client: args.client.clone(),
-        duration: args.duration,
-        balance: args.balance,
-        timeouts: args.timeouts.clone(),
-        connection: args.connection.clone(),
-        tokenize_prompt: args.tokenize_prompt,
-        stream: !args.disable_stream,
-        ignore_eos: !args.disable_ignore_eos,
+        seed: load.seed,
+        threads,
+        client,
+        duration: load.duration,
+        balance: servers.balance,
+        timeouts,
+        connection,
+        tokenize_prompt: prompts.tokenize_prompt,
+        stream: requests.stream,
+        ignore_eos: requests.ignore_eos,
+        extra: extra(&requests, &outputs, backend),
         sampling: Sampling {
-            temperature: args.temperature,
-            top_p: args.top_p,
-            return_logprob: args.return_logprob,
-            top_logprobs_num: args.top_logprobs_num,
-            token_ids_logprob: args.token_ids_logprob,
-            logprob_start_len: args.logprob_start_len,
-            return_routed_experts: args.return_routed_experts,
+            temperature: requests.temperature,
+            top_p: requests.top_p,
+            return_logprob: requests.return_logprob,
+            top_logprobs_num: requests.top_logprobs_num,
+            token_ids_logprob: requests.token_ids_logprob,
+            logprob_start_len: requests.logprob_start_len,
+            return_routed_experts: requests.return_routed_experts,
         },
         adapters,
-        extra,
         ready_timeout: (ready_timeout_s > 0).then(|| Duration::from_secs(ready_timeout_s)),
         profile,
-        warmup: args.warmup_requests,
-        flush: args.flush_cache.then(|| Duration::from_secs_f64(args.flush_cache_timeout.0)),
-        table: args.table,
-        jsonl: args.jsonl,
+        warmup: before.warmup_requests,
+        flush: before.flush_cache.then(|| Duration::from_secs_f64(before.flush_cache_timeout.0)),
+        layouts,
         slos,
-        cache_report: args.cache_report,
-        output_file: args.output_file,
-        details: args.output_details,
-        records: args.records,
-        low_memory: args.low_memory,
-        failed_file: args.failed_file,
-        tag: args.tag,
-        steady_state: args.steady_state_concurrency_ratio,
-        steady_state_file: args.steady_state_output_file,
-        plot: args.plot_throughput,
-        print_requests: args.print_requests,
+        cache_report: outputs.cache_report,
+        output_file: outputs.output_file,
+        details: outputs.output_details,
+        records: outputs.records,
+        low_memory: outputs.low_memory,
+        failed_file: outputs.failed_file,
+        tag: outputs.tag,
+        steady_state: outputs.steady_state_concurrency_ratio,
+        steady_state_file: outputs.steady_state_output_file,
+        plot: outputs.plot_throughput,
+        print_requests: outputs.print_requests,
         // Lines and a bar would overwrite each other.
-        progress: !args.disable_tqdm && !args.print_requests,
+        progress: outputs.progress && !outputs.print_requests,
         notes,
         effective: all,
     })
+}
+
+/// The threads that send and read, for so many requests at once.
+fn threads(load: &Load, at_once: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let helpful = || at_once.div_ceil(PER_THREAD).min(cores);
+    load.worker_threads.unwrap_or_else(helpful).max(1)
+}
+
+/// The keys of each body that stand in no row.
+fn extra(requests: &Requests, outputs: &Outputs, backend: &Backend) -> Map<String, Value> {
+    let mut extra = requests.extra_request_body.clone().map(|object| object.0).unwrap_or_default();
+    if requests.fake_prefill {
+        extra.insert("bootstrap_host".into(), FAKE_PREFILL_HOST.into());
+        extra.insert("bootstrap_room".into(), 0.into());
+    }
+    if let CacheTelling::Asked(key) = backend.cache
+        && outputs.cache_report
+    {
+        extra.insert(key.into(), true.into());
+    }
+    extra
+}
+
+/// How long the server is waited for, in s; 0 does not look.
+fn ready_timeout_s(before: &Before, launch: Option<&Launch>) -> Result<u64, Error> {
+    launch.map_or(Ok(()), Launch::check)?;
+    let given = before.ready_check_timeout_sec;
+    if launch.is_some() && given == Some(0) {
+        return Err(usage(
+            "--ready-check-timeout-sec 0 does not apply to --launch: nothing would be ready"
+                .to_owned(),
+        )
+        .hint("leave --ready-check-timeout-sec out to wait for up to half an hour"));
+    }
+    let default = if launch.is_some() { launch::READY_TIMEOUT_S } else { READY_TIMEOUT_S };
+    Ok(given.unwrap_or(default))
+}
+
+/// Refuses a file for a steady state that is not reported.
+fn steady_state(outputs: &Outputs) -> Result<(), Error> {
+    if outputs.steady_state_output_file.is_none()
+        || outputs.steady_state_concurrency_ratio.is_some()
+    {
+        return Ok(());
+    }
+    Err(usage("--steady-state-output-file has nothing to write".to_owned())
+        .hint("add --steady-state-concurrency-ratio R, such as 0.8"))
+}
+
+/// Checks that the files of a run differ.
+fn files(spec: &RunSpec, launch: Option<&Launch>) -> Result<(), Error> {
+    let outputs = &spec.outputs;
+    files_differ(&[
+        ("--output-file", outputs.output_file.as_deref()),
+        ("--steady-state-output-file", outputs.steady_state_output_file.as_deref()),
+        ("--records", outputs.records.as_deref()),
+        ("--failed-file", outputs.failed_file.as_deref()),
+        ("--launch-log", launch.and_then(|launch| launch.log.as_deref())),
+        ("--dataset-path", spec.prompts.dataset_path.as_deref()),
+        ("--api-key-file", spec.connection.api_key_file.as_deref()),
+    ])
 }
 
 fn usage(message: String) -> Error {
     Error::new(Kind::Usage, message)
 }
 
-fn backend(args: &ServeArgs) -> Result<&'static Backend, Error> {
-    let name = &args.backend;
+fn backend(spec: &RunSpec) -> Result<&'static Backend, Error> {
+    let RunSpec { servers, prompts, requests, .. } = spec;
+    let name = &servers.backend;
     let backend = Backend::find(name).ok_or_else(|| usage(format!("no --backend {name}")))?;
     if let Some(reason) = backend.refused {
         return Err(usage(format!("--backend {name} cannot be used: {reason}")));
     }
-    if args.tokenize_prompt && !backend.accepts_ids {
+    if prompts.tokenize_prompt && !backend.accepts_ids {
         return Err(usage(format!("--tokenize-prompt does not apply to --backend {name}"))
             .hint("use it with --backend sglang, whose endpoint takes token ids"));
     }
-    if args.disable_stream && !backend.can_disable_stream {
+    if !requests.stream && !backend.can_disable_stream {
         return Err(usage(format!(
             "--disable-stream does not apply to --backend {name}, whose endpoint always streams"
         )));
     }
-    if args.fake_prefill && !(backend.is_sglang() && backend.protocol.generates()) {
+    if requests.fake_prefill && !(backend.is_sglang() && backend.protocol.generates()) {
         return Err(usage(format!("--fake-prefill does not apply to --backend {name}"))
             .hint("it is for SGLang servers that decode what another server has prefilled"));
     }
     let native = [
-        ("--token-ids-logprob", !args.token_ids_logprob.is_empty()),
-        ("--logprob-start-len", args.logprob_start_len != -1),
-        ("--return-routed-experts", args.return_routed_experts),
+        ("--token-ids-logprob", !requests.token_ids_logprob.is_empty()),
+        ("--logprob-start-len", requests.logprob_start_len != -1),
+        ("--return-routed-experts", requests.return_routed_experts),
     ];
     let logprobs = [
-        ("--return-logprob", args.return_logprob),
-        ("--top-logprobs-num", args.top_logprobs_num > 0),
+        ("--return-logprob", requests.return_logprob),
+        ("--top-logprobs-num", requests.top_logprobs_num > 0),
     ];
-    let sampling = [("--temperature", args.temperature.is_some()), ("--top-p", args.top_p < 1.0)];
+    let sampling =
+        [("--temperature", requests.temperature.is_some()), ("--top-p", requests.top_p < 1.0)];
     for (applies, flags) in [
         (backend.takes.native, &native[..]),
         (backend.takes.logprobs, &logprobs[..]),
@@ -364,7 +437,7 @@ fn backend(args: &ServeArgs) -> Result<&'static Backend, Error> {
             ));
         }
     }
-    if !backend.lists_models && args.model.is_none() && !args.mock {
+    if !backend.lists_models && servers.model.is_none() && !servers.mock {
         return Err(usage(format!(
             "--backend {name} needs --model: its servers do not list models"
         )));
@@ -373,16 +446,17 @@ fn backend(args: &ServeArgs) -> Result<&'static Backend, Error> {
 }
 
 /// Refuses what does not go together with `--duration`.
-fn endless(args: &ServeArgs, max_concurrency: Option<usize>) -> Result<(), Error> {
-    if args.duration.is_some_and(|lasts| lasts.is_zero()) {
+fn endless(spec: &RunSpec, max_concurrency: Option<usize>) -> Result<(), Error> {
+    let RunSpec { load, timeouts, .. } = spec;
+    if load.duration.is_some_and(|lasts| lasts.is_zero()) {
         return Err(usage("--duration 0 sends nothing".to_owned()));
     }
-    let unlimited = args.request_rate == Rate::Unlimited && !args.multi;
+    let unlimited = load.request_rate == Rate::Unlimited && !load.multi;
     if unlimited && max_concurrency.is_none() {
         return Err(usage("--duration sends without an end, and nothing limits it".to_owned())
             .hint("add --request-rate, --max-concurrency, or both"));
     }
-    if let Some(most @ MaxErrors::Percent(_)) = args.timeouts.max_errors {
+    if let Some(most @ MaxErrors::Percent(_)) = timeouts.max_errors {
         return Err(usage(format!(
             "--max-errors {most} is a share of all requests, whose number --duration leaves open"
         ))
@@ -392,11 +466,11 @@ fn endless(args: &ServeArgs, max_concurrency: Option<usize>) -> Result<(), Error
 }
 
 /// Refuses what does not go together with `--low-memory`.
-fn low_memory(args: &ServeArgs) -> Result<(), Error> {
+fn low_memory(outputs: &Outputs) -> Result<(), Error> {
     let needs = [
-        ("--output-details", args.output_details),
-        ("--steady-state-concurrency-ratio", args.steady_state_concurrency_ratio.is_some()),
-        ("--plot-throughput", args.plot_throughput),
+        ("--output-details", outputs.output_details),
+        ("--steady-state-concurrency-ratio", outputs.steady_state_concurrency_ratio.is_some()),
+        ("--plot-throughput", outputs.plot_throughput),
     ];
     let Some((flag, _)) = needs.into_iter().find(|(_, given)| *given) else { return Ok(()) };
     Err(usage(format!(
@@ -407,17 +481,17 @@ fn low_memory(args: &ServeArgs) -> Result<(), Error> {
     )))
 }
 
-/// Flags that are no mistake and have no effect.
-fn notes(args: &ServeArgs, backend: &Backend) -> Vec<String> {
+/// Values that are no mistake and have no effect.
+fn notes(spec: &RunSpec, backend: &Backend) -> Vec<String> {
+    let RunSpec { servers, requests, client, profiling, .. } = spec;
     let mut notes = Vec::new();
-    let client = &args.client;
     if client.clock == Some(ClockChoice::User) && client.read_batch.is_some() {
         notes.push(
             "--read-batch does nothing with --clock user, whose times are those of the reads"
                 .to_owned(),
         );
     }
-    let (returned, alternatives) = (args.return_logprob, args.top_logprobs_num > 0);
+    let (returned, alternatives) = (requests.return_logprob, requests.top_logprobs_num > 0);
     if alternatives && !returned && !backend.takes.native {
         notes.push(format!(
             "--top-logprobs-num does nothing at {} without --return-logprob",
@@ -430,21 +504,10 @@ fn notes(args: &ServeArgs, backend: &Backend) -> Vec<String> {
             backend.path
         ));
     }
-    if args.balance == Balance::LeastInFlight && args.base_url.len() < 2 {
+    if servers.balance == Balance::LeastInFlight && servers.base_url.len() < 2 {
         notes.push("--balance does nothing with one server".to_owned());
     }
-    if args.rust_client {
-        notes.push("--rust-client is not needed: rbench is a native client".to_owned());
-    }
-    if args.rust_worker_threads.is_some() {
-        let effect = if args.worker_threads.is_some() {
-            "--worker-threads is given and wins"
-        } else {
-            "--worker-threads says the same"
-        };
-        notes.push(format!("--rust-worker-threads is not needed: {effect}"));
-    }
-    if args.profiling.pd_separated && !args.profiling.profile {
+    if profiling.pd_separated && !profiling.profile {
         notes.push(
             "--pd-separated only says how to profile: without --profile it is not needed"
                 .to_owned(),
@@ -453,26 +516,9 @@ fn notes(args: &ServeArgs, backend: &Backend) -> Vec<String> {
     notes
 }
 
-/// Parts of the table that were asked for and that the chosen release does not print.
-fn unprinted(args: &ServeArgs) -> Vec<String> {
-    let asked = [
-        ("--goodput", !args.goodput.is_empty(), Section::Goodput),
-        ("--cache-report", args.cache_report, Section::Cache),
-    ];
-    let missing = asked.into_iter().filter(|(_, asked, part)| *asked && !args.table.has(*part));
-    missing
-        .map(|(flag, ..)| {
-            format!(
-                "{flag}: the table of {} has no rows for it, the JSONL line has the figures",
-                args.table
-            )
-        })
-        .collect()
-}
-
 /// The LoRA adapters and how requests are shared among them.
-fn adapters(args: &ServeArgs, backend: &Backend) -> Result<Option<Adapters>, Error> {
-    let names = &args.lora_name;
+fn adapters(requests: &Requests, backend: &Backend) -> Result<Option<Adapters>, Error> {
+    let names = &requests.lora_name;
     if !names.is_empty() && !backend.takes.lora {
         return Err(usage(format!(
             "--lora-name does not apply to --backend {}, whose endpoint takes no adapter",
@@ -482,10 +528,10 @@ fn adapters(args: &ServeArgs, backend: &Backend) -> Result<Option<Adapters>, Err
     if names.iter().any(String::is_empty) {
         return Err(usage("--lora-name: a name is empty".to_owned()));
     }
-    let (name, share) = match args.lora_request_distribution {
+    let (name, share) = match requests.lora_request_distribution {
         LoraDistribution::Uniform => ("uniform", Share::Uniform),
         LoraDistribution::Distinct => ("distinct", Share::Distinct),
-        LoraDistribution::Skewed => ("skewed", Share::Skewed(args.lora_zipf_alpha)),
+        LoraDistribution::Skewed => ("skewed", Share::Skewed(requests.lora_zipf_alpha)),
     };
     if share != Share::Uniform && names.len() < 2 {
         return Err(usage(format!(
@@ -501,32 +547,4 @@ fn adapters(args: &ServeArgs, backend: &Backend) -> Result<Option<Adapters>, Err
             .hint("--lora-request-distribution uniform gives all adapters the same share"));
     }
     Ok(Adapters::new(names, share))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::{self, Input};
-
-    fn resolved(input: &str) -> Serve {
-        let input = ["rbench", "serve"].into_iter().chain(input.split_whitespace());
-        match cli::parse(input.map(Into::into)) {
-            Ok(Input::Serve(input)) => resolve(*input, &Keys::default(), None).unwrap(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn flags_of_a_native_client_are_taken_with_a_note() {
-        for (input, threads, notes) in [
-            ("--worker-threads 2", 2, 0),
-            ("--rust-client --max-concurrency 1", 1, 1),
-            ("--rust-client --rust-worker-threads 3", 3, 2),
-            ("--rust-client --rust-worker-threads 3 --worker-threads 2", 2, 2),
-        ] {
-            let serve = resolved(input);
-            assert_eq!((serve.threads, serve.notes.len()), (threads, notes), "{input}");
-            assert!(serve.notes.iter().all(|note| note.contains("not needed")), "{input}");
-        }
-    }
 }

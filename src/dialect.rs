@@ -10,13 +10,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
 pub use self::release::Version;
 pub use self::sglang::one_batch;
 use crate::analysis::measure::Measure;
 use crate::analysis::metric::SteadyState;
 use crate::analysis::report::{Report, RunMetadata};
+use crate::config::Layout;
 
 /// Every dialect; the first is the default.
 pub static ALL: &[&dyn Dialect] = &[&sglang::Sglang, &vllm::Vllm];
@@ -134,6 +133,32 @@ pub struct Choice {
 }
 
 impl Choice {
+    /// The dialect and release that `layout` names.
+    ///
+    /// # Errors
+    /// If there is none; the message says which there are.
+    pub fn of(layout: &Layout) -> Result<Self, String> {
+        layout.0.parse()
+    }
+
+    /// Its name, as a configuration has it.
+    pub fn layout(&self) -> Layout {
+        Layout(self.to_string())
+    }
+
+    /// The notes on parts of the table that are asked for and that it does not print.
+    pub fn unprinted(&self, goodput: bool, cache: bool) -> Vec<String> {
+        let asked =
+            [("--goodput", goodput, Section::Goodput), ("--cache-report", cache, Section::Cache)];
+        let missing = asked.into_iter().filter(|(_, asked, part)| *asked && !self.has(*part));
+        let note = |(flag, ..): (&str, bool, Section)| {
+            format!(
+                "{flag}: the table of {self} has no rows for it, the JSONL line has the figures"
+            )
+        };
+        missing.map(note).collect()
+    }
+
     /// The table; see [`Dialect::table`].
     pub fn table(&self, report: &Report<'_>) -> String {
         self.dialect.table(report, self.version)
@@ -199,18 +224,6 @@ impl FromStr for Choice {
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.dialect.name(), self.version)
-    }
-}
-
-impl Serialize for Choice {
-    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Choice {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        String::deserialize(input)?.parse().map_err(de::Error::custom)
     }
 }
 

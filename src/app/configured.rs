@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::serve;
-use crate::cli::ServeInput;
+use super::serve::{self, Looks};
 use crate::cli::run::RunArgs;
-use crate::config::{self, Keys, RunSpec};
+use crate::config::{self, Job, Keys, RunSpec};
 use crate::error::{Error, Kind};
 use crate::output::terminal::Ui;
 
@@ -21,23 +20,25 @@ const NOWHERE: &str = "http://127.0.0.1:0";
 ///
 /// # Errors
 /// If the flags do not go together, or the configuration would hold a key.
-pub(super) fn print(input: ServeInput, ui: Ui) -> Result<(), Error> {
-    for note in &input.notes {
+pub(super) fn print(mut job: Job, ui: Ui) -> Result<(), Error> {
+    for note in &job.notes {
         ui.status(note);
     }
-    let spec = RunSpec::of(&input);
+    let looks = Looks::of(&mut job.spec.layouts)?;
+    let spec = job.spec.clone();
     let text = spec.to_json()?;
     // What the run would refuse is refused here.
-    let keys = Keys::read(input.args.connection.api_key_file.as_deref())?;
-    let mock = input.args.mock.then_some(NOWHERE);
-    let resolved = config::resolve(input, &keys, mock)?;
+    let keys = Keys::read(spec.connection.api_key_file.as_deref())?;
+    let mock = spec.servers.mock.then_some(NOWHERE);
+    let resolved = config::resolve(job, &keys, mock)?;
     if let Cow::Owned(_) = resolved.target.secrets.mask(text.as_bytes()) {
         let message =
             "--print-config: a flag has a key or a password, which no configuration holds";
         return Err(Error::new(Kind::Usage, message)
             .hint("keys come from OPENAI_API_KEY, API_KEY or the file of --api-key-file"));
     }
-    for note in &resolved.notes {
+    let unprinted = looks.table.unprinted(!resolved.slos.is_empty(), resolved.cache_report);
+    for note in resolved.notes.iter().chain(&unprinted) {
         ui.status(note);
     }
     for variable in spec.variables()? {
@@ -57,7 +58,7 @@ pub(super) fn run(args: &RunArgs, ui: Ui) -> Result<(), Error> {
         let message = format!("{}: {}", args.config.display(), error.message);
         Error { message, ..error }
     })?;
-    serve::serve(spec.into_input()?, ui)
+    serve::serve(Job::of(spec)?, ui)
 }
 
 /// The text of the file at `path`, or of the standard input.

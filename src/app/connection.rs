@@ -1,7 +1,6 @@
 //! How the server is reached: certificates, proxies, sockets.
 
-use crate::cli::connection::HttpVersion;
-use crate::config::{Place, Serve};
+use crate::config::{HttpVersion, Place, Serve};
 use crate::engine::transport::tls::Trust;
 use crate::engine::transport::{Route, Version};
 use crate::error::Error;

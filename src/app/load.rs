@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli;
-use crate::cli::client::ClockChoice;
-use crate::config::Serve;
+use crate::config::{self, ClockChoice, Serve};
 use crate::engine::system::Budget;
 use crate::engine::{Balance, Limits, Options, Stop, window};
 use crate::health::ClockSource;
@@ -36,8 +34,8 @@ pub(super) fn options(config: &Serve, requests: usize) -> Options {
         },
         max_errors: timeouts.max_errors.map(|most| most.of(requests as u64)),
         balance: match config.balance {
-            cli::Balance::RoundRobin => Balance::RoundRobin,
-            cli::Balance::LeastInFlight => Balance::LeastInFlight,
+            config::Balance::RoundRobin => Balance::RoundRobin,
+            config::Balance::LeastInFlight => Balance::LeastInFlight,
         },
         retries: timeouts.retries,
         stop: Stop::new(),

@@ -7,7 +7,7 @@ use super::publish::{none_completed, partial_mark, tell_failures};
 use super::reporters::Reporters;
 use super::run::{Outcome, execute};
 use super::save;
-use super::serve::{begin, check_recording};
+use super::serve::{Looks, begin, check_recording};
 use super::session::Session;
 use super::warm_up::WarmUp;
 use crate::analysis::report::Report;
@@ -22,11 +22,11 @@ use crate::protocol::backend::Backend;
 
 /// `rbench offline`.
 pub(super) fn offline(input: OfflineInput, ui: Ui) -> Result<(), Error> {
-    let OfflineInput { mut serve, result_file, warm_up } = input;
+    let OfflineInput { mut job, result_file, warm_up } = input;
     // When tokens arrive is of no interest, and streams cost both sides time.
-    serve.args.disable_stream =
-        Backend::find(&serve.args.backend).is_some_and(|backend| backend.can_disable_stream);
-    let (engine, spec) = begin(serve, ui)?;
+    job.spec.requests.stream =
+        !Backend::find(&job.spec.servers.backend).is_some_and(|backend| backend.can_disable_stream);
+    let (engine, looks, spec) = begin(job, ui)?;
     save::check("--result-filename", result_file.as_deref())?;
     check_recording(&spec)?;
     let session = Session::open(&spec, ui)?;
@@ -36,7 +36,7 @@ pub(super) fn offline(input: OfflineInput, ui: Ui) -> Result<(), Error> {
         }
         None => WarmUp::Nothing,
     };
-    let result = session.explained(run(&session, &spec, &warm_up, result_file.as_deref(), ui));
+    let result = session.explained(run(&session, &spec, looks, &warm_up, result_file.as_deref()));
     drop(engine);
     result
 }
@@ -45,15 +45,16 @@ pub(super) fn offline(input: OfflineInput, ui: Ui) -> Result<(), Error> {
 fn run(
     session: &Session,
     spec: &Serve,
+    looks: Looks,
     warm_up: &WarmUp,
     file: Option<&Path>,
-    ui: Ui,
 ) -> Result<(), Error> {
-    let reporters = Reporters::of(spec, false, ui);
+    let ui = session.ui;
+    let reporters = Reporters::of(spec, None, ui);
     let outcome = execute(session, spec, Command::Offline, warm_up, reporters)?;
     let Outcome { ran, mut records, closing } = outcome;
     let figures = figures::of_run(ran, &mut records, &session.tokenizer, ui);
-    publish_throughput(&figures.report, spec.table, spec.jsonl, file, ui).and(closing.close())
+    publish_throughput(&figures.report, looks.table, looks.jsonl, file, ui).and(closing.close())
 }
 
 /// Prints the table of throughput, lists failures, and appends the line to `file`.

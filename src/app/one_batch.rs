@@ -13,14 +13,14 @@ use super::engine::Engine;
 use super::prepare::check_room;
 use super::recording;
 use super::save;
+use super::serve::Looks;
 use super::server::server_info;
 use super::session::Session;
 use super::signals;
 use super::tokenizing;
 use crate::analysis::report::Report;
-use crate::cli::one_batch::OneBatchInput;
 use crate::config::Keys;
-use crate::config::one_batch::{OneBatch, Planned, resolve_one_batch, wire_of};
+use crate::config::one_batch::{Batches, OneBatch, Planned, resolve_batches, wire_of};
 use crate::control::probe::{self, State};
 use crate::dialect::one_batch as output;
 use crate::engine::system;
@@ -48,15 +48,18 @@ const FAR: f64 = 0.1;
 const GATHERED: usize = 16;
 
 /// `rbench one-batch`.
-pub(super) fn one_batch(input: OneBatchInput, ui: Ui) -> Result<(), Error> {
+pub(super) fn one_batch(mut batches: Batches, ui: Ui) -> Result<(), Error> {
     signals::catch(ui)?;
-    for note in &input.notes {
+    let job = &mut batches.job;
+    for note in &job.notes {
         ui.status(note);
     }
-    let engine = if input.args.mock { Some(Engine::start(input.args.seed)?) } else { None };
+    Looks::of(&mut job.spec.layouts)?;
+    let spec = &job.spec;
+    let engine = if spec.servers.mock { Some(Engine::start(spec.load.seed)?) } else { None };
     let url = engine.as_ref().map(Engine::url);
-    let keys = Keys::read(input.args.connection.api_key_file.as_deref())?;
-    let config = resolve_one_batch(input, &keys, url)?;
+    let keys = Keys::read(spec.connection.api_key_file.as_deref())?;
+    let config = resolve_batches(batches, &keys, url)?;
     door::keep_secret(&config.serve.target.secrets);
     save::check("--result-filename", Some(&config.result_file))?;
     save::check("--records", config.serve.records.as_deref())?;

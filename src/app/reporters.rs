@@ -15,6 +15,7 @@ use super::save;
 use super::signals;
 use crate::analysis::aggregate::{Rules, Sums};
 use crate::config::Serve;
+use crate::dialect::Choice;
 use crate::engine::progress::{Bar, Progress, Towards};
 use crate::engine::{Options, Ran};
 use crate::error::{Error, Kind};
@@ -29,7 +30,7 @@ pub(super) struct Reporters {
     progress: bool,
     print_requests: bool,
     aggregate: bool,
-    names_result: bool,
+    names_result: Option<Choice>,
 }
 
 /// A run that is about to begin.
@@ -61,8 +62,9 @@ struct Live {
 }
 
 impl Reporters {
-    /// The reporters that `spec` asks for. If `names_result`, the run has a result file even where nobody names one.
-    pub(super) fn of(spec: &Serve, names_result: bool, ui: Ui) -> Self {
+    /// The reporters that `spec` asks for. A run with
+    /// `names_result` has a result file even where nobody names one.
+    pub(super) fn of(spec: &Serve, names_result: Option<Choice>, ui: Ui) -> Self {
         Self {
             ui,
             progress: spec.progress && ui.terminal(),
@@ -101,11 +103,10 @@ impl Reporters {
         if let Some(path) = &spec.output_file {
             return Ok(path.clone());
         }
-        let path = spec.jsonl.file_name(&header.metadata, &date.strftime("%m%d").to_string());
-        if self.names_result {
-            save::check("the result file", Some(&path))
-                .map_err(|error| error.hint("--output-file FILE names another"))?;
-        }
+        let Some(jsonl) = self.names_result else { return Ok(PathBuf::new()) };
+        let path = jsonl.file_name(&header.metadata, &date.strftime("%m%d").to_string());
+        save::check("the result file", Some(&path))
+            .map_err(|error| error.hint("--output-file FILE names another"))?;
         Ok(path)
     }
 

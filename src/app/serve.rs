@@ -1,6 +1,5 @@
 //! `rbench serve`: resolve, execute, analyse, write.
 
-use super::configured;
 use super::engine::Engine;
 use super::figures;
 use super::limits;
@@ -12,9 +11,9 @@ use super::save;
 pub(super) use super::session::Session;
 use super::signals;
 use super::warm_up::WarmUp;
-use crate::cli::ServeInput;
-use crate::config::{self, Keys, Serve};
-use crate::error::Error;
+use crate::config::{self, Job, Keys, Layout, Layouts, Serve};
+use crate::dialect::Choice;
+use crate::error::{Error, Kind};
 use crate::journal::Command;
 use crate::mock;
 use crate::output::door;
@@ -22,32 +21,60 @@ use crate::output::terminal::Ui;
 use crate::workload::arrival::Rate;
 
 /// `rbench serve`.
-pub(super) fn serve(input: ServeInput, ui: Ui) -> Result<(), Error> {
-    if input.args.print_config {
-        return configured::print(input, ui);
+pub(super) fn serve(job: Job, ui: Ui) -> Result<(), Error> {
+    let (engine, looks, mut spec) = begin(job, ui)?;
+    for note in looks.table.unprinted(!spec.slos.is_empty(), spec.cache_report) {
+        ui.status(&note);
     }
-    let (engine, mut spec) = begin(input, ui)?;
     save::check("--output-file", spec.output_file.as_deref())?;
     save::check("--steady-state-output-file", spec.steady_state_file.as_deref())?;
     check_recording(&spec)?;
     let session = Session::open(&spec, ui)?;
-    let result = session.explained(runs(&session, &mut spec, ui));
+    let result = session.explained(runs(&session, &mut spec, looks, ui));
     drop(engine);
     result
 }
 
-/// Prepares for a run before a server is looked for: the engine of `--mock`, the resolved flags, limits of the system.
+/// The layouts of the results of a run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looks {
+    /// Layout of the table.
+    pub(super) table: Choice,
+    /// Keys of the result file.
+    pub(super) jsonl: Choice,
+}
+
+impl Looks {
+    /// The layouts that `layouts` names, which then have their releases.
+    ///
+    /// # Errors
+    /// If there is no such layout.
+    pub(super) fn of(layouts: &mut Layouts) -> Result<Self, Error> {
+        let look = |key: &str, layout: &mut Layout| {
+            let choice = Choice::of(layout)
+                .map_err(|what| Error::new(Kind::Usage, format!("{key}: {what}")))?;
+            *layout = choice.layout();
+            Ok(choice)
+        };
+        let Layouts { table, jsonl } = layouts;
+        Ok(Self { table: look("table", table)?, jsonl: look("jsonl", jsonl)? })
+    }
+}
+
+/// Prepares for a run before a server is looked for: the engine of `--mock`, the resolved values, limits of the system.
 ///
 /// # Errors
-/// If the flags do not go together, or the system lacks something that the run needs.
-pub(super) fn begin(input: ServeInput, ui: Ui) -> Result<(Option<Engine>, Serve), Error> {
+/// If the values do not go together, or the system lacks something that the run needs.
+pub(super) fn begin(mut job: Job, ui: Ui) -> Result<(Option<Engine>, Looks, Serve), Error> {
     signals::catch(ui)?;
-    for note in &input.notes {
+    for note in &job.notes {
         ui.status(note);
     }
-    let engine = if input.args.mock { Some(Engine::start(input.args.seed)?) } else { None };
-    let keys = Keys::read(input.args.connection.api_key_file.as_deref())?;
-    let mut spec = config::resolve(input, &keys, engine.as_ref().map(Engine::url))?;
+    let looks = Looks::of(&mut job.spec.layouts)?;
+    let engine =
+        if job.spec.servers.mock { Some(Engine::start(job.spec.load.seed)?) } else { None };
+    let keys = Keys::read(job.spec.connection.api_key_file.as_deref())?;
+    let mut spec = config::resolve(job, &keys, engine.as_ref().map(Engine::url))?;
     door::keep_secret(&spec.target.secrets);
     if engine.is_some() && !spec.backend.lists_models {
         // Nobody can be asked for the name, and --mock leaves no choice of it.
@@ -57,7 +84,7 @@ pub(super) fn begin(input: ServeInput, ui: Ui) -> Result<(Option<Engine>, Serve)
         ui.status(note);
     }
     limits::check(&spec, ui)?;
-    Ok((engine, spec))
+    Ok((engine, looks, spec))
 }
 
 /// Checks the files that a run leaves while it goes on.
@@ -71,9 +98,9 @@ pub(super) fn check_recording(spec: &Serve) -> Result<(), Error> {
 }
 
 /// One run, or one for each rate of `--multi`.
-fn runs(session: &Session, spec: &mut Serve, ui: Ui) -> Result<(), Error> {
+fn runs(session: &Session, spec: &mut Serve, looks: Looks, ui: Ui) -> Result<(), Error> {
     if spec.sweep.is_empty() {
-        return run(session, spec, ui);
+        return run(session, spec, looks, ui);
     }
     let rates = spec.sweep.clone();
     for (i, &rate) in rates.iter().enumerate() {
@@ -81,25 +108,25 @@ fn runs(session: &Session, spec: &mut Serve, ui: Ui) -> Result<(), Error> {
             ui.status(&format!("run {} of {}: {rate} requests/s", i + 1, rates.len()));
         }
         spec.set_rate(rate);
-        run(session, spec, ui)?;
+        run(session, spec, looks, ui)?;
     }
     Ok(())
 }
 
 /// One run, from its prompts to its files.
-fn run(session: &Session, spec: &Serve, ui: Ui) -> Result<(), Error> {
-    let reporters = Reporters::of(spec, true, ui);
+fn run(session: &Session, spec: &Serve, looks: Looks, ui: Ui) -> Result<(), Error> {
+    let reporters = Reporters::of(spec, Some(looks.jsonl), ui);
     let outcome = execute(session, spec, Command::Serve, &WarmUp::FirstRow, reporters)?;
     let Outcome { ran, mut records, closing } = outcome;
     let figures = figures::of_run(ran, &mut records, &session.tokenizer, ui);
-    publish(&figures, &outputs(spec, &closing.files), ui).and(closing.close())
+    publish(&figures, &outputs(spec, looks, &closing.files), ui).and(closing.close())
 }
 
 /// The layouts and files of the results.
-fn outputs(spec: &Serve, files: &Files) -> Outputs {
+fn outputs(spec: &Serve, looks: Looks, files: &Files) -> Outputs {
     Outputs {
-        table: spec.table,
-        jsonl: spec.jsonl,
+        table: looks.table,
+        jsonl: looks.jsonl,
         quiet: spec.client.quiet_extras,
         plot: spec.plot,
         file: Some(files.result.clone()),

@@ -2,26 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
+use clap::Args;
 
 use super::TARGET;
-
-/// A version of HTTP, or how one is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-pub enum HttpVersion {
-    /// HTTP/1.1, and HTTP/2 for servers that refuse it in the handshake of TLS
-    #[serde(rename = "auto")]
-    Auto,
-    /// HTTP/1.1
-    #[value(name = "1.1")]
-    #[serde(rename = "1.1")]
-    One,
-    /// HTTP/2, without asking
-    #[value(name = "2")]
-    #[serde(rename = "2")]
-    Two,
-}
+use crate::config::{Connection, HttpVersion};
 
 /// How files are downloaded, for commands that reach no server.
 #[derive(Debug, Clone, Default, Args)]
@@ -39,24 +23,20 @@ pub struct DownloadArgs {
 }
 
 /// The flags.
-#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Args)]
 #[group(skip)]
 pub struct ConnectionArgs {
     /// File with the API key, sent as a bearer token; overrides the environment
     #[arg(long, value_name = "FILE", help_heading = TARGET)]
-    #[serde(serialize_with = "super::values::path")]
     pub api_key_file: Option<PathBuf>,
     /// Certificates in PEM form to trust in addition to the system's: of authorities, or the server's own
     #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = TARGET)]
-    #[serde(serialize_with = "super::values::path")]
     pub cacert: Option<PathBuf>,
     /// Client certificate in PEM form; with --key
     #[arg(long, value_name = "FILE", requires = "key", help_heading = TARGET)]
-    #[serde(serialize_with = "super::values::path")]
     pub cert: Option<PathBuf>,
     /// Key in PEM form of the certificate of --cert
     #[arg(long, value_name = "FILE", requires = "cert", help_heading = TARGET)]
-    #[serde(serialize_with = "super::values::path")]
     pub key: Option<PathBuf>,
     /// Accept any certificate
     #[arg(long, help_heading = TARGET)]
@@ -68,4 +48,12 @@ pub struct ConnectionArgs {
     /// elsewhere [default: auto]
     #[arg(long, value_name = "VERSION", hide_possible_values = true, help_heading = TARGET)]
     pub http_version: Option<HttpVersion>,
+}
+
+impl From<ConnectionArgs> for Connection {
+    fn from(args: ConnectionArgs) -> Self {
+        let ConnectionArgs { api_key_file, cacert, cert, key, insecure, no_proxy, http_version } =
+            args;
+        Self { api_key_file, cacert, cert, key, insecure, no_proxy, http_version }
+    }
 }

@@ -1,10 +1,13 @@
 //! Flags of a server that is started for the run.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
-use super::{Seconds, TARGET};
+use super::TARGET;
+use crate::config::Launch;
+use crate::config::values::Seconds;
 
 /// Flags of a server that is started for the run.
 ///
@@ -22,9 +25,15 @@ pub struct LaunchArgs {
     pub launch_grace_sec: Seconds,
 }
 
-impl Default for LaunchArgs {
-    fn default() -> Self {
-        Self { launch: None, launch_log: None, launch_grace_sec: Seconds(10.0) }
+impl LaunchArgs {
+    /// The server that is started, if one is.
+    pub fn launch(self) -> Option<Launch> {
+        let Self { launch, launch_log, launch_grace_sec } = self;
+        launch.map(|command| Launch {
+            command,
+            log: launch_log,
+            grace: Duration::from_secs_f64(launch_grace_sec.0),
+        })
     }
 }
 

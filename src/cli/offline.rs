@@ -6,7 +6,8 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 
-use super::{FLOW, OUTPUT, ServeArgs, ServeInput};
+use super::{FLOW, OUTPUT, ServeArgs};
+use crate::config::Job;
 use crate::workload::dataset;
 
 /// The flags of `serve` that `offline` has too.
@@ -82,11 +83,11 @@ pub struct OfflineArgs {
     pub skip_warmup: bool,
 }
 
-/// The args of `rbench offline`.
+/// What `rbench offline` is asked for.
 #[derive(Debug)]
 pub struct OfflineInput {
-    /// Those that it shares with `serve`.
-    pub serve: ServeInput,
+    /// The run.
+    pub job: Job,
     /// File for the result.
     pub result_file: Option<PathBuf>,
     /// Prompts of the warm-up, if there is to be one.
@@ -136,7 +137,7 @@ pub(super) fn args(
     let OfflineArgs { serve, result_filename, skip_warmup } = args;
     let result_file = result_filename.or_else(|| serve.output_file.clone());
     let warm_up = (!skip_warmup).then(warm_up).transpose()?;
-    Ok(OfflineInput { serve: super::serve(serve, matches, notes)?, result_file, warm_up })
+    Ok(OfflineInput { job: super::serve(serve, matches, notes)?, result_file, warm_up })
 }
 
 /// Prompts of 256 tokens for answers of 16.

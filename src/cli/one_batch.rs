@@ -5,13 +5,14 @@ use std::str::FromStr;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use serde_json::Map;
 
-use super::{
-    DATA, FLOW, LOAD, LoraDistribution, OUTPUT, Object, REQUEST, ServeArgs, ServeInput, TARGET,
-    connection, count, launch, temperature, whole,
+use super::values::{count, temperature, whole};
+use super::{DATA, FLOW, LOAD, OUTPUT, REQUEST, TARGET, connection, launch};
+use crate::config::one_batch::{Batches, SharedPrefix};
+use crate::config::values::Object;
+use crate::config::{
+    Before, Job, Load, LoraDistribution, Outputs, Prompts, Requests, RunSpec, Servers,
 };
-use crate::workload::dataset::{self, Dataset};
 
 /// Sources of prompts that can fill a batch.
 const DATASETS: [&str; 6] =
@@ -190,95 +191,69 @@ impl FromStr for Lengths {
     }
 }
 
-/// The args of `rbench one-batch`.
-#[derive(Debug)]
-pub struct OneBatchInput {
-    /// The flags.
-    pub args: OneBatchArgs,
-    /// What the user should know of how the args were read.
-    pub notes: Vec<String>,
-}
-
 impl OneBatchArgs {
-    /// The args of `serve` that find the same server and prompts.
-    ///
-    /// # Errors
-    /// If the flags of `serve` cannot be made up, which is a defect of the program.
-    pub fn serve_words(&self) -> Result<ServeInput, String> {
-        let defaults = ServeArgs::defaults()?;
-        let args = ServeArgs {
-            backend: self.backend.clone(),
-            base_url: self.base_url.iter().cloned().collect(),
-            host: self.host.clone(),
-            port: self.port,
-            model: self.model.clone(),
-            tokenizer: self.tokenizer.clone(),
-            mock: self.mock,
-            launching: self.launching.clone(),
-            connection: self.connection.clone(),
-            // The lengths are those of the case; a random text is cut to its length as token ids.
-            dataset_name: self.dataset_name.clone(),
-            dataset_path: self.dataset_path.clone(),
-            apply_chat_template: self.apply_chat_template && self.fixed_prompt_file.is_none(),
-            seed: self.seed,
-            temperature: Some(self.temperature),
-            disable_ignore_eos: self.disable_ignore_eos,
-            return_logprob: self.return_logprob,
-            lora_name: self.lora_name.clone(),
-            lora_request_distribution: self.lora_request_distribution,
-            lora_zipf_alpha: self.lora_zipf_alpha,
-            fake_prefill: self.fake_prefill,
-            extra_request_body: self.extra_request_body.clone(),
-            ready_check_timeout_sec: self.ready_check_timeout_sec,
-            records: self.records.clone(),
-            num_prompts: self.batch_size.iter().copied().max().unwrap_or(1),
-            ..defaults
+    /// The batches that the flags ask for.
+    pub fn batches(self, notes: Vec<String>) -> Batches {
+        let spec = RunSpec {
+            servers: Servers {
+                backend: self.backend,
+                base_url: self.base_url.into_iter().collect(),
+                host: self.host,
+                port: self.port,
+                model: self.model,
+                tokenizer: self.tokenizer,
+                mock: self.mock,
+                ..Servers::default()
+            },
+            load: Load { seed: self.seed, ..Load::default() },
+            prompts: Prompts {
+                dataset_name: self.dataset_name,
+                dataset_path: self.dataset_path,
+                ..Prompts::default()
+            },
+            requests: Requests {
+                temperature: Some(self.temperature),
+                ignore_eos: !self.disable_ignore_eos,
+                return_logprob: self.return_logprob,
+                lora_name: self.lora_name,
+                lora_request_distribution: self.lora_request_distribution,
+                lora_zipf_alpha: self.lora_zipf_alpha,
+                fake_prefill: self.fake_prefill,
+                extra_request_body: self.extra_request_body,
+                ..Requests::default()
+            },
+            before: Before {
+                ready_check_timeout_sec: self.ready_check_timeout_sec,
+                ..Before::default()
+            },
+            connection: self.connection.into(),
+            outputs: Outputs { records: self.records, ..Outputs::default() },
+            ..RunSpec::default()
         };
-        let dataset = self.source(1, 1, 1)?;
-        Ok(ServeInput { args, dataset, source: None, effective: Map::new(), notes: Vec::new() })
-    }
-
-    /// The source of `batch_size` prompts of `input_len` tokens for answers of `output_len`.
-    ///
-    /// # Errors
-    /// If the dataset does not take these numbers.
-    pub fn dataset(
-        &self,
-        batch_size: usize,
-        input_len: usize,
-        output_len: usize,
-    ) -> Result<Box<dyn Dataset>, String> {
-        self.source(batch_size, input_len, output_len)?.build()
-    }
-
-    fn source(
-        &self,
-        batch_size: usize,
-        input_len: usize,
-        output_len: usize,
-    ) -> Result<dataset::Spec, String> {
-        let groups = self.gsp_num_groups.min(batch_size);
-        let name = self.dataset_name.as_str();
-        match name {
-            "random" | "random-ids" => dataset::Spec::named(
-                name,
-                [
-                    ("random_input_len", input_len),
-                    ("random_output_len", output_len),
-                    ("random_range_ratio", 1),
-                ],
-            ),
-            "generated-shared-prefix" => dataset::Spec::named(
-                name,
-                [
-                    ("gsp_num_groups", groups),
-                    ("gsp_prompts_per_group", batch_size.div_ceil(groups)),
-                    ("gsp_system_prompt_len", self.gsp_system_prompt_len),
-                    ("gsp_question_len", self.gsp_question_len),
-                    ("gsp_output_len", self.gsp_output_len),
-                ],
-            ),
-            _ => dataset::Spec::named(name, []),
+        Batches {
+            job: Job { spec, launch: self.launching.launch(), notes, ..Job::default() },
+            batch_sizes: self.batch_size,
+            input_lens: self.input_len,
+            output_lens: self.output_len,
+            lengths: self.input_len_list.map(|lengths| lengths.0).unwrap_or_default(),
+            fixed_prompt: self.fixed_prompt_file,
+            template: self.apply_chat_template,
+            shared: SharedPrefix {
+                groups: self.gsp_num_groups,
+                system_prompt_len: self.gsp_system_prompt_len,
+                question_len: self.gsp_question_len,
+                output_len: self.gsp_output_len,
+            },
+            cache_share: self.cache_hit_rate,
+            multi_batch: self.enable_multi_batch,
+            capacity_check: !self.skip_token_capacity_check,
+            parallel: self.parallel_batch,
+            stream_interval: self.client_stream_interval,
+            warm_up: !self.skip_warmup,
+            flush_storage: self.flush_hicache_storage,
+            run_name: self.run_name,
+            result_file: self.result_filename,
+            report: self.show_report.then_some(self.cost_per_gpu_hour),
         }
     }
 }

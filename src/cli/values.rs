@@ -1,256 +1,103 @@
 //! Values that flags take, read and checked.
 
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value};
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 
-use super::client::LONGEST;
+use crate::config::values::{is_count, is_probability, is_temperature};
+use crate::config::{Balance, ClockChoice, HttpVersion, LoraDistribution};
 
-/// A word of `--header`. Its value may be a key and is not shown, and neither is a word that is no header:
-/// it may be a key that was typed in another form.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Header {
-    /// `KEY=VALUE` with neither side empty.
-    Pair {
-        /// The key.
-        name: String,
-        /// The value.
-        value: String,
-    },
-    /// A header whose value a variable of the environment has.
-    FromEnv {
-        /// The key.
-        name: String,
-        /// The variable.
-        variable: String,
-    },
-    /// Anything else.
-    Malformed,
+/// Parses a whole number.
+///
+/// # Errors
+/// If it is none.
+pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.trim().parse().map_err(|_| "must be a whole number, 0 or more".to_owned())
 }
 
-impl Header {
-    /// The header as results have it, without its value.
-    pub fn shown(&self) -> String {
-        match self {
-            Self::Pair { name, .. } | Self::FromEnv { name, .. } => format!("{name}=***"),
-            Self::Malformed => "***".to_owned(),
-        }
+/// Parses a whole number above 0.
+///
+/// # Errors
+/// If it is none.
+pub fn count(text: &str) -> Result<usize, String> {
+    is_count(text.trim().parse().unwrap_or(0))
+}
+
+/// Parses a number of 0 or more.
+///
+/// # Errors
+/// If it is none.
+pub fn temperature(text: &str) -> Result<f64, String> {
+    is_temperature(text.trim().parse().unwrap_or(f64::NAN))
+}
+
+/// Parses a number above 0 and at most 1.
+///
+/// # Errors
+/// If it is none.
+pub fn probability(text: &str) -> Result<f64, String> {
+    is_probability(text.trim().parse().unwrap_or(f64::NAN))
+}
+
+impl ValueEnum for Balance {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::RoundRobin, Self::LeastInFlight]
     }
-}
 
-impl std::fmt::Debug for Header {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.shown())
-    }
-}
-
-impl FromStr for Header {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text.split_once('=') {
-            // What has nothing but `=` after it is the end of a key in base64.
-            Some((name, value))
-                if !name.is_empty() && !value.trim_matches('=').trim().is_empty() =>
-            {
-                Self::Pair { name: name.to_owned(), value: value.to_owned() }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::RoundRobin => {
+                PossibleValue::new("round-robin").help("One server after the other")
             }
-            _ => Self::Malformed,
+            Self::LeastInFlight => PossibleValue::new("least-in-flight")
+                .help("The server with the fewest requests in flight"),
         })
     }
 }
 
-/// A header as a configuration has it: the environment has its value, which may be a key.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HeaderLine {
-    name: String,
-    /// The variable of the environment.
-    env: String,
-}
-
-/// Writes headers for a configuration, each with the name of a variable in the place of its value.
-pub(super) fn headers<S: Serializer>(headers: &[Header], out: S) -> Result<S::Ok, S::Error> {
-    let mut lines: Vec<HeaderLine> = Vec::new();
-    for header in headers {
-        let (name, variable) = match header {
-            Header::FromEnv { name, variable } => (name, variable.clone()),
-            Header::Pair { name, .. } => (name, variable_for(name)),
-            Header::Malformed => continue,
-        };
-        let same =
-            lines.iter().filter(|line| line.env.trim_end_matches(char::is_numeric) == variable);
-        let env = match same.count() {
-            0 => variable,
-            n => format!("{variable}_{}", n + 1),
-        };
-        lines.push(HeaderLine { name: name.clone(), env });
+impl ValueEnum for LoraDistribution {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Uniform, Self::Distinct, Self::Skewed]
     }
-    lines.serialize(out)
-}
 
-/// The variable of the environment that is to have the value of the header `name`.
-fn variable_for(name: &str) -> String {
-    let upper = name.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-    format!("RBENCH_HEADER_{upper}")
-}
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        let HeaderLine { name, env } = HeaderLine::deserialize(input)?;
-        Ok(Self::FromEnv { name, variable: env })
-    }
-}
-
-/// A JSON object.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Object(pub Map<String, Value>);
-
-impl FromStr for Object {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match serde_json::from_str(text) {
-            Ok(Value::Object(map)) => Ok(Self(map)),
-            Ok(other) => {
-                let kind = match other {
-                    Value::Array(_) => "an array",
-                    Value::String(_) => "a string",
-                    Value::Number(_) => "a number",
-                    Value::Bool(_) => "a boolean",
-                    _ => "null",
-                };
-                Err(format!("must be a JSON object such as {{\"top_p\": 0.9}}, and is {kind}"))
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Uniform => PossibleValue::new("uniform").help("Evenly at random"),
+            Self::Distinct => PossibleValue::new("distinct").help("In turn"),
+            Self::Skewed => {
+                PossibleValue::new("skewed").help("Each adapter more often than the next")
             }
-            Err(error) => Err(format!("must be a JSON object such as {{\"top_p\": 0.9}}: {error}")),
-        }
+        })
     }
 }
 
-/// A time above 0, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "f64")]
-pub struct Seconds(pub f64);
+impl ValueEnum for ClockChoice {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Kernel, Self::User]
+    }
 
-impl TryFrom<f64> for Seconds {
-    type Error = String;
-
-    fn try_from(seconds: f64) -> Result<Self, String> {
-        if seconds > 0.0 && seconds <= LONGEST.as_secs_f64() {
-            return Ok(Self(seconds));
-        }
-        Err("must be a number of seconds above 0, at most 10 years".to_owned())
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Kernel => {
+                PossibleValue::new("kernel").help("The kernel, when it receives the data")
+            }
+            Self::User => PossibleValue::new("user").help("This program, when it reads them"),
+        })
     }
 }
 
-impl FromStr for Seconds {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::try_from(text.trim().parse().unwrap_or(f64::NAN))
+impl ValueEnum for HttpVersion {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::One, Self::Two]
     }
-}
 
-pub(super) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
-    text.trim().parse().map_err(|_| "must be a whole number, 0 or more".to_owned())
-}
-
-pub(super) fn count(text: &str) -> Result<usize, String> {
-    is_count(text.trim().parse().unwrap_or(0))
-}
-
-pub(super) fn temperature(text: &str) -> Result<f64, String> {
-    is_temperature(text.trim().parse().unwrap_or(f64::NAN))
-}
-
-pub(super) fn probability(text: &str) -> Result<f64, String> {
-    is_probability(text.trim().parse().unwrap_or(f64::NAN))
-}
-
-fn is_count(n: usize) -> Result<usize, String> {
-    if n > 0 { Ok(n) } else { Err("must be a whole number above 0".to_owned()) }
-}
-
-fn is_temperature(t: f64) -> Result<f64, String> {
-    if t.is_finite() && t >= 0.0 { Ok(t) } else { Err("must be a number of 0 or more".to_owned()) }
-}
-
-fn is_probability(p: f64) -> Result<f64, String> {
-    if p > 0.0 && p <= 1.0 {
-        Ok(p)
-    } else {
-        Err("must be a number above 0 and at most 1".to_owned())
-    }
-}
-
-/// Reads a value of a configuration, which `check` accepts as it does that of the flag.
-fn checked<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    input: D,
-    check: fn(T) -> Result<T, String>,
-) -> Result<T, D::Error> {
-    check(T::deserialize(input)?).map_err(Error::custom)
-}
-
-/// As [`checked`], of a value that may be absent.
-fn some_checked<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    input: D,
-    check: fn(T) -> Result<T, String>,
-) -> Result<Option<T>, D::Error> {
-    Option::<T>::deserialize(input)?.map(check).transpose().map_err(Error::custom)
-}
-
-pub(super) fn above_zero<'de, D: Deserializer<'de>>(input: D) -> Result<usize, D::Error> {
-    checked(input, is_count)
-}
-
-pub(super) fn some_above_zero<'de, D: Deserializer<'de>>(
-    input: D,
-) -> Result<Option<usize>, D::Error> {
-    some_checked(input, is_count)
-}
-
-pub(super) fn some_temperature<'de, D: Deserializer<'de>>(
-    input: D,
-) -> Result<Option<f64>, D::Error> {
-    some_checked(input, is_temperature)
-}
-
-pub(super) fn a_probability<'de, D: Deserializer<'de>>(input: D) -> Result<f64, D::Error> {
-    checked(input, is_probability)
-}
-
-pub(super) fn some_probability<'de, D: Deserializer<'de>>(
-    input: D,
-) -> Result<Option<f64>, D::Error> {
-    some_checked(input, is_probability)
-}
-
-pub(super) fn from_minus_one<'de, D: Deserializer<'de>>(input: D) -> Result<i64, D::Error> {
-    checked(input, |n: i64| if n >= -1 { Ok(n) } else { Err("must be -1 or more".to_owned()) })
-}
-
-/// Writes a path as text; what of it is no text is replaced, so that no other key of a result is lost with it.
-#[expect(clippy::ref_option, reason = "the signature that serde calls")]
-pub(super) fn path<S: Serializer>(path: &Option<PathBuf>, out: S) -> Result<S::Ok, S::Error> {
-    path.as_deref().map(Path::to_string_lossy).serialize(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_are_not_shown() {
-        let header: Header = "Authorization=Bearer=x".parse().unwrap();
-        let pair = Header::Pair { name: "Authorization".into(), value: "Bearer=x".into() };
-        assert_eq!(header, pair);
-        assert_eq!(format!("{header:?}"), "Authorization=***");
-        for bad in ["plain", "=x", "x=", "x==", "x= "] {
-            assert_eq!(bad.parse(), Ok(Header::Malformed), "{bad}");
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Auto => PossibleValue::new("auto")
+                .help("HTTP/1.1, and HTTP/2 for servers that refuse it in the handshake of TLS"),
+            Self::One => PossibleValue::new("1.1").help("HTTP/1.1"),
+            Self::Two => PossibleValue::new("2").help("HTTP/2, without asking"),
+        })
     }
 }

@@ -2,10 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Target, keys, profile, usage};
-use crate::cli::ServeArgs;
-use crate::cli::client::ClockChoice;
-use crate::cli::connection::HttpVersion;
+use super::{ClockChoice, HttpVersion, RunSpec, Target, keys, profile, usage};
 use crate::error::Error;
 
 /// What a base URL that names a Unix socket begins with.
@@ -28,11 +25,11 @@ pub(super) fn socket(base: &str) -> Result<Option<PathBuf>, Error> {
 
 /// Checks that the flags apply to the target, and returns notes on what has no effect.
 pub(super) fn check(
-    args: &ServeArgs,
+    spec: &RunSpec,
     target: &Target,
     profile: Option<&profile::Profile>,
 ) -> Result<Vec<String>, Error> {
-    let (connection, client) = (&args.connection, &args.client);
+    let (connection, client) = (&spec.connection, &spec.client);
     let mut bases: Vec<&str> = vec![&target.base];
     bases.extend(target.others.iter().map(|place| place.base.as_str()));
     bases.extend(profile.into_iter().flat_map(|p| &p.workers).map(|worker| worker.base.as_str()));
@@ -65,8 +62,8 @@ pub(super) fn check(
         .hint("leave it out, or let the server listen on 127.0.0.1"));
     }
     let elsewhere = [
-        ("--profile-prefill-url", &args.profiling.profile_prefill_url),
-        ("--profile-decode-url", &args.profiling.profile_decode_url),
+        ("--profile-prefill-url", &spec.profiling.profile_prefill_url),
+        ("--profile-decode-url", &spec.profiling.profile_decode_url),
     ];
     if let Some((flag, _)) = elsewhere.iter().find(|(_, urls)| !urls.is_empty()) {
         return Err(usage(format!("{flag} does not go together with a Unix socket"))

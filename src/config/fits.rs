@@ -1,7 +1,6 @@
 //! Whether the general flags, the dataset and the backend go together.
 
-use super::usage;
-use crate::cli::ServeArgs;
+use super::{Prompts, usage};
 use crate::error::Error;
 use crate::protocol::backend::{self, Backend};
 use crate::workload::dataset::{Dataset, Templates};
@@ -9,11 +8,11 @@ use crate::workload::dataset::{Dataset, Templates};
 /// Refuses general flags that the dataset has no use for, and a dataset that the backend has none for;
 /// returns what the user should know of the others.
 pub(super) fn check(
-    args: &ServeArgs,
+    prompts: &Prompts,
     dataset: &dyn Dataset,
     backend: &Backend,
 ) -> Result<Vec<String>, Error> {
-    let name = &args.dataset_name;
+    let name = &prompts.dataset_name;
     let uses = dataset.uses();
     if uses.embeds && backend.protocol.generates() {
         return Err(usage(format!(
@@ -31,7 +30,7 @@ pub(super) fn check(
         ))
         .hint(format!("use --backend {}", names.join(", "))));
     }
-    let template = args.apply_chat_template;
+    let template = prompts.apply_chat_template;
     for (flag, refused, hint) in [
         (
             "--apply-chat-template",
@@ -40,15 +39,15 @@ pub(super) fn check(
         ),
         (
             "--prompt-suffix",
-            !args.prompt_suffix.is_empty() && !uses.suffix,
+            !prompts.prompt_suffix.is_empty() && !uses.suffix,
             "it applies to sharegpt and custom",
         ),
         (
             "--skip-bad-rows",
-            args.skip_bad_rows && !uses.bad_rows,
+            prompts.skip_bad_rows && !uses.bad_rows,
             "it applies to datasets that are read from a file of rows",
         ),
-        ("--allow-repeat", args.allow_repeat && !uses.repeat, "it applies to random"),
+        ("--allow-repeat", prompts.allow_repeat && !uses.repeat, "it applies to random"),
     ] {
         if refused {
             return Err(usage(format!("{flag} does not apply to --dataset-name {name}")).hint(hint));

@@ -5,8 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::target::checked_url;
-use super::usage;
-use crate::cli::profile::{DEFAULT_ACTIVITIES, ProfileArgs};
+use super::{DEFAULT_ACTIVITIES, Profiling, usage};
 use crate::error::Error;
 
 /// Steps of each stage if their number is not given.
@@ -62,7 +61,7 @@ impl Profile {
 }
 
 /// The flags that become the body of a start, which servers of SGLang alone read; and whether they are given.
-fn sglang_only(args: &ProfileArgs) -> [(&'static str, bool); 8] {
+fn sglang_only(args: &Profiling) -> [(&'static str, bool); 8] {
     [
         ("--profile-activities", args.profile_activities != DEFAULT_ACTIVITIES),
         ("--profile-start-step", args.profile_start_step.is_some()),
@@ -81,7 +80,7 @@ fn sglang_only(args: &ProfileArgs) -> [(&'static str, bool); 8] {
 /// # Errors
 /// If they contradict each other, or a URL is none.
 pub fn resolve(
-    args: &ProfileArgs,
+    args: &Profiling,
     base: &str,
     shown: &str,
     traces: Option<String>,
@@ -133,7 +132,7 @@ pub fn resolve(
 }
 
 /// What is said of the flags that do nothing with `backend`, whose servers read nothing of a start but that it came.
-pub fn note(args: &ProfileArgs, backend: &str) -> Option<String> {
+pub fn note(args: &Profiling, backend: &str) -> Option<String> {
     let given: Vec<&str> =
         sglang_only(args).into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect();
     (args.profile && !given.is_empty()).then(|| {
@@ -153,7 +152,7 @@ fn trimmed(folder: String) -> String {
     }
 }
 
-fn workers(args: &ProfileArgs, base: &str, shown: &str) -> Result<Vec<Worker>, Error> {
+fn workers(args: &Profiling, base: &str, shown: &str) -> Result<Vec<Worker>, Error> {
     let lists = [
         ("--profile-prefill-url", "prefill", &args.profile_prefill_url),
         ("--profile-decode-url", "decode", &args.profile_decode_url),
@@ -183,133 +182,4 @@ fn workers(args: &ProfileArgs, base: &str, shown: &str) -> Result<Vec<Worker>, E
         .hint("add --profile-prefill-url URL ... or --profile-decode-url URL ..."));
     }
     Ok(workers)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::profile;
-
-    fn parsed(words: &str) -> Result<Option<Profile>, String> {
-        let args = profile::parsed(words)?;
-        resolve(&args, "http://h:1", "http://h:1", None, true).map_err(|error| error.to_string())
-    }
-
-    fn profile(words: &str) -> Profile {
-        parsed(&format!("--profile {words}")).unwrap().unwrap()
-    }
-
-    #[test]
-    fn bodies() {
-        let start = |words| profile(words).start_body(1.5);
-        let plain = json!({
-            "activities": ["CPU", "GPU"],
-            "num_steps": null,
-            "profile_by_stage": false,
-            "profile_stages": null,
-            "output_dir": "/tmp/1.5",
-            "profile_prefix": null,
-        });
-        let with = |key: &str, value: Value| {
-            let mut body = plain.clone();
-            body[key] = value;
-            body
-        };
-        assert_eq!(start(""), plain);
-        for (words, key, value) in [
-            ("--profile-activities CPU MEM", "activities", json!(["CPU", "MEM"])),
-            ("--profile-num-steps 7", "num_steps", json!(7)),
-            ("--profile-steps 8", "num_steps", json!(8)),
-            ("--profile-num-steps 7 --profile-steps 8", "num_steps", json!(8)),
-            ("--profile-stages prefill decode", "profile_stages", json!(["prefill", "decode"])),
-            ("--profile-output-dir /a/b/", "output_dir", json!("/a/b/1.5")),
-            ("--profile-output-dir /", "output_dir", json!("/1.5")),
-            ("--profile-prefix x", "profile_prefix", json!("x")),
-            ("--profile-start-step 3", "start_step", json!(3)),
-        ] {
-            assert_eq!(start(words), with(key, value), "{words}");
-        }
-        let mut staged = with("num_steps", json!(5));
-        staged["profile_by_stage"] = json!(true);
-        assert_eq!(start("--profile-by-stage"), staged);
-        assert_eq!(profile("").stop_body(), json!({}));
-        assert_eq!(profile("--profile-start-step 3").stop_body(), json!({"start_step": 3}));
-    }
-
-    #[test]
-    fn folders_of_the_environment() {
-        let args = profile::parsed("--profile").unwrap();
-        let profile = resolve(&args, "", "", Some("/traces".into()), true).unwrap().unwrap();
-        assert_eq!(profile.start_body(2.25)["output_dir"], "/traces/2.25");
-    }
-
-    #[test]
-    fn who_counts_steps() {
-        let prefill = "--pd-separated --profile-prefill-url http://a";
-        for (words, counts) in [
-            ("", false),
-            ("--profile-by-stage", false),
-            ("--profile-num-steps 3", true),
-            ("--profile-steps 3", true),
-            (&format!("{prefill} --profile-num-steps 3"), false),
-            (&format!("{prefill} --profile-steps 3"), true),
-        ] {
-            assert_eq!(profile(words).counts, counts, "{words}");
-            let args = profile::parsed(&format!("--profile {words}")).unwrap();
-            let silent = resolve(&args, "http://h:1", "http://h:1", None, false).unwrap().unwrap();
-            assert!(!silent.counts, "{words}");
-        }
-    }
-
-    #[test]
-    fn flags_that_do_nothing() {
-        let note = |words: &str| note(&profile::parsed(words).unwrap(), "vllm");
-        assert_eq!(note("--profile"), None);
-        assert_eq!(note("--profile-num-steps 3"), None);
-        let text = note("--profile --profile-num-steps 3 --profile-prefix x").unwrap();
-        assert!(
-            text.starts_with("--profile-num-steps, --profile-prefix do nothing with"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn separated_servers() {
-        let names = |words| {
-            let workers = profile(words).workers.into_iter();
-            workers.map(|worker| (worker.base, worker.name)).collect::<Vec<_>>()
-        };
-        let pair = |base: &str, name: &str| (base.to_owned(), name.to_owned());
-        assert_eq!(names(""), [pair("http://h:1", "the server at http://h:1")]);
-        assert_eq!(
-            names("--pd-separated --profile-decode-url http://a:1/ http://me:pw@b:2"),
-            [
-                pair("http://a:1", "decode server 0 at http://a:1"),
-                pair("http://me:pw@b:2", "decode server 1 at http://***@b:2"),
-            ]
-        );
-    }
-
-    #[test]
-    fn what_is_refused() {
-        for (words, part) in [
-            ("--profile-steps 3", "--profile-steps says how to profile"),
-            ("--profile-activities GPU", "--profile-activities says how to profile"),
-            ("--profile --profile-activities TPU", "TPU"),
-            ("--profile --profile-steps 0", "above 0"),
-            ("--profile --pd-separated", "which servers to profile"),
-            ("--profile --pd-separated --profile-prefill-url", "which servers to profile"),
-            ("--profile --profile-prefill-url http://a", "separated deployment"),
-            ("--profile --pd-separated --profile-prefill-url nonsense", "--profile-prefill-url"),
-            (
-                "--profile --pd-separated --profile-prefill-url http://a --profile-decode-url http://b",
-                "cannot be used with",
-            ),
-        ] {
-            let error = parsed(words).unwrap_err();
-            assert!(error.contains(part), "{words}: {error}");
-        }
-        assert_eq!(parsed(""), Ok(None));
-        assert_eq!(parsed("--pd-separated"), Ok(None));
-    }
 }

@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::parts::{
+    Before, Client, Connection, Layouts, Load, Outputs, Profiling, Prompts, Requests, Servers,
+    Timeouts,
+};
 use super::usage;
-use crate::cli::{Header, ServeArgs, ServeInput};
+use super::values::Header;
 use crate::error::Error;
-use crate::workload::dataset::{Entry, Spec};
+use crate::workload::dataset::{Entry, Params, Spec};
 
 /// The layout that this program writes, and the newest that it reads.
 const VERSION: u64 = 1;
@@ -18,21 +23,50 @@ const LAYOUT: &str = "rbench_config";
 /// The key of the dataset's parameters.
 const DATASET: &str = "dataset";
 
-/// Everything that a run needs: the flags of `serve` by their names, and the parameters of the dataset.
-#[derive(Debug, Clone)]
+/// Everything that a run needs: plain values without a flag or a tool, from which it can be repeated.
+///
+/// The default is what `rbench serve` does without a flag. A dialect sets what its own flags mean.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct RunSpec {
-    /// The general flags.
-    pub flags: ServeArgs,
-    /// The dataset.
-    pub dataset: Spec,
+    /// The servers.
+    #[serde(flatten)]
+    pub servers: Servers,
+    /// How many requests, and when.
+    #[serde(flatten)]
+    pub load: Load,
+    /// Where prompts come from.
+    #[serde(flatten)]
+    pub prompts: Prompts,
+    /// What each request asks for.
+    #[serde(flatten)]
+    pub requests: Requests,
+    /// What is done before the first request.
+    #[serde(flatten)]
+    pub before: Before,
+    /// The layouts of the results.
+    #[serde(flatten)]
+    pub layouts: Layouts,
+    /// How the servers are reached.
+    #[serde(flatten)]
+    pub connection: Connection,
+    /// How the client sends and reads.
+    #[serde(flatten)]
+    pub client: Client,
+    /// Time limits, and what the run survives.
+    #[serde(flatten)]
+    pub timeouts: Timeouts,
+    /// What is profiled.
+    #[serde(flatten)]
+    pub profiling: Profiling,
+    /// What is recorded and reported.
+    #[serde(flatten)]
+    pub outputs: Outputs,
+    /// Parameters of the dataset; those that are left out have their defaults.
+    #[serde(skip)]
+    pub dataset: Params,
 }
 
 impl RunSpec {
-    /// The run that a command line asks for.
-    pub fn of(input: &ServeInput) -> Self {
-        Self { flags: input.args.clone(), dataset: input.dataset.clone() }
-    }
-
     /// Writes it as JSON, without the value of any header.
     ///
     /// # Errors
@@ -42,8 +76,8 @@ impl RunSpec {
         self.check_urls()?;
         let mut all = Map::new();
         all.insert(LAYOUT.to_owned(), VERSION.into());
-        all.extend(map(&self.flags)?);
-        all.insert(DATASET.to_owned(), self.dataset.params().clone().into());
+        all.extend(map(self)?);
+        all.insert(DATASET.to_owned(), self.dataset.clone().into());
         let text = serde_json::to_string_pretty(&all).map_err(|error| unwritable(&error))?;
         Ok(text + "\n")
     }
@@ -72,24 +106,26 @@ impl RunSpec {
             Some(Value::Object(params)) => params,
             Some(_) => return Err(usage(format!("{DATASET}: expected an object"))),
         };
-        let flags = flags(&given)?;
-        conflicts(&flags)?;
-        let entry = Entry::find(&flags.dataset_name).ok_or_else(|| {
-            usage(format!("dataset_name: there is no dataset {}", flags.dataset_name))
-        })?;
+        let mut spec = over_defaults(&given)?;
+        conflicts(&spec)?;
+        let name = &spec.prompts.dataset_name;
+        let entry = Entry::find(name)
+            .ok_or_else(|| usage(format!("dataset_name: there is no dataset {name}")))?;
         let dataset =
             Spec::with(entry, &dataset).map_err(|what| usage(format!("{DATASET}: {what}")))?;
-        Ok(Self { flags, dataset })
+        spec.dataset = dataset.params().clone();
+        Ok(spec)
     }
 
-    /// The run as a command line would have asked for it.
+    /// The dataset.
     ///
     /// # Errors
-    /// If the flags of datasets have no defaults, which is a defect of the program.
-    pub fn into_input(self) -> Result<ServeInput, Error> {
-        let Self { flags: args, dataset } = self;
-        let effective = dataset.effective().map_err(usage)?;
-        Ok(ServeInput { args, dataset, source: None, effective, notes: Vec::new() })
+    /// If there is none of that name, or a parameter cannot be used.
+    pub fn dataset(&self) -> Result<Spec, Error> {
+        let name = &self.prompts.dataset_name;
+        let entry =
+            Entry::find(name).ok_or_else(|| usage(format!("there is no dataset {name}")))?;
+        Spec::with(entry, &self.dataset).map_err(usage)
     }
 
     /// Names the variables of the environment that are to have the values of headers.
@@ -97,19 +133,19 @@ impl RunSpec {
     /// # Errors
     /// If the flags cannot be written.
     pub fn variables(&self) -> Result<Vec<String>, Error> {
-        let headers = map(&self.flags)?.shift_remove("header");
+        let headers = map(self)?.shift_remove("header");
         let of = |header: &Value| header.get("env")?.as_str().map(str::to_owned);
         Ok(headers.iter().filter_map(Value::as_array).flatten().filter_map(of).collect())
     }
 
     fn check_paths(&self) -> Result<(), Error> {
-        let ServeArgs { connection, .. } = &self.flags;
+        let Self { connection, outputs, .. } = self;
         let paths = [
-            ("--dataset-path", &self.flags.dataset_path),
-            ("--output-file", &self.flags.output_file),
-            ("--steady-state-output-file", &self.flags.steady_state_output_file),
-            ("--records", &self.flags.records),
-            ("--failed-file", &self.flags.failed_file),
+            ("--dataset-path", &self.prompts.dataset_path),
+            ("--output-file", &outputs.output_file),
+            ("--steady-state-output-file", &outputs.steady_state_output_file),
+            ("--records", &outputs.records),
+            ("--failed-file", &outputs.failed_file),
             ("--api-key-file", &connection.api_key_file),
             ("--cacert", &connection.cacert),
             ("--cert", &connection.cert),
@@ -125,9 +161,9 @@ impl RunSpec {
     }
 
     fn check_urls(&self) -> Result<(), Error> {
-        let profiling = &self.flags.profiling;
+        let profiling = &self.profiling;
         for (flag, urls) in [
-            ("--base-url", &self.flags.base_url),
+            ("--base-url", &self.servers.base_url),
             ("--profile-prefill-url", &profiling.profile_prefill_url),
             ("--profile-decode-url", &profiling.profile_decode_url),
         ] {
@@ -148,11 +184,11 @@ impl RunSpec {
     }
 }
 
-/// The flags by their names.
-fn map(flags: &ServeArgs) -> Result<Map<String, Value>, Error> {
-    match serde_json::to_value(flags) {
+/// The values by their keys.
+fn map(spec: &RunSpec) -> Result<Map<String, Value>, Error> {
+    match serde_json::to_value(spec) {
         Ok(Value::Object(map)) => Ok(map),
-        Ok(other) => Err(usage(format!("the flags are no object: {other}"))),
+        Ok(other) => Err(usage(format!("the configuration is no object: {other}"))),
         Err(error) => Err(unwritable(&error)),
     }
 }
@@ -161,9 +197,9 @@ fn unwritable(error: &serde_json::Error) -> Error {
     usage(format!("--print-config: {error}"))
 }
 
-/// The flags with `given` in the place of their defaults.
-fn flags(given: &Map<String, Value>) -> Result<ServeArgs, Error> {
-    let defaults = map(&ServeArgs::defaults().map_err(usage)?)?;
+/// The default with `given` in the place of its values.
+fn over_defaults(given: &Map<String, Value>) -> Result<RunSpec, Error> {
+    let defaults = map(&RunSpec::default())?;
     if let Some(key) = given.keys().find(|key| !defaults.contains_key(*key)) {
         return Err(usage(format!("there is no key {key}"))
             .hint("keys are the flags of rbench serve, with _ for -, and those of a dataset stand under dataset"));
@@ -171,7 +207,7 @@ fn flags(given: &Map<String, Value>) -> Result<ServeArgs, Error> {
     let with = |given: Map<String, Value>| {
         let mut all = defaults.clone();
         all.extend(given);
-        serde_json::from_value::<ServeArgs>(all.into()).map_err(|error| error.to_string())
+        serde_json::from_value::<RunSpec>(all.into()).map_err(|error| error.to_string())
     };
     with(given.clone()).map_err(|what| {
         // The wrong one of several is the one that is wrong alone as well.
@@ -186,16 +222,16 @@ fn flags(given: &Map<String, Value>) -> Result<ServeArgs, Error> {
 }
 
 /// Refuses keys that do not go together, as their flags do not.
-fn conflicts(flags: &ServeArgs) -> Result<(), Error> {
-    let ServeArgs { connection, profiling, .. } = flags;
-    let has_url = !flags.base_url.is_empty();
+fn conflicts(spec: &RunSpec) -> Result<(), Error> {
+    let RunSpec { servers, load, connection, profiling, .. } = spec;
+    let has_url = !servers.base_url.is_empty();
     let both = |a: bool, b: bool| a && b;
     for (keys, wrong) in [
-        ("mock and base_url", both(flags.mock, has_url)),
-        ("mock and port", both(flags.mock, flags.port.is_some())),
-        ("mock and model", both(flags.mock, flags.model.is_some())),
-        ("mock and served_model_name", both(flags.mock, flags.served_model_name.is_some())),
-        ("multi and use_trace_timestamps", both(flags.multi, flags.use_trace_timestamps)),
+        ("mock and base_url", both(servers.mock, has_url)),
+        ("mock and port", both(servers.mock, servers.port.is_some())),
+        ("mock and model", both(servers.mock, servers.model.is_some())),
+        ("mock and served_model_name", both(servers.mock, servers.served_model_name.is_some())),
+        ("multi and use_trace_timestamps", both(load.multi, load.use_trace_timestamps)),
         ("cacert and insecure", both(connection.cacert.is_some(), connection.insecure)),
         (
             "profile_prefill_url and profile_decode_url",
@@ -219,7 +255,7 @@ fn conflicts(flags: &ServeArgs) -> Result<(), Error> {
 ///
 /// # Errors
 /// If a variable is not set.
-pub(super) fn headers(flags: &ServeArgs) -> Result<Vec<Header>, Error> {
+pub(super) fn headers(servers: &Servers) -> Result<Vec<Header>, Error> {
     let read = |header: &Header| {
         match header {
         Header::FromEnv { name, variable } => match super::keys::variable(variable)? {
@@ -232,22 +268,22 @@ pub(super) fn headers(flags: &ServeArgs) -> Result<Vec<Header>, Error> {
         header => Ok(header.clone()),
     }
     };
-    flags.header.iter().map(read).collect()
+    servers.header.iter().map(read).collect()
 }
 
-/// The flags as results have them: without what may be secret, and without those that say nothing of a run.
-pub(super) fn effective(flags: &ServeArgs) -> Map<String, Value> {
-    let mut all = map(flags).unwrap_or_default();
-    for key in ["multi", "request_rate_range", "rust_client", "rust_worker_threads"] {
+/// The values as results have them: without what may be secret, and without those that say nothing of one run.
+pub(super) fn effective(spec: &RunSpec) -> Map<String, Value> {
+    let mut all = map(spec).unwrap_or_default();
+    for key in ["multi", "request_rate_range"] {
         all.shift_remove(key);
     }
-    if flags.connection.http_version.is_none() {
+    if spec.connection.http_version.is_none() {
         all.shift_remove("http_version");
     }
-    let headers = flags.header.iter().map(|header| Value::from(header.shown()));
+    let headers = spec.servers.header.iter().map(|header| Value::from(header.shown()));
     all.insert("header".into(), headers.collect());
     // URLs may hold passwords: results have how many there were.
-    let profiling = &flags.profiling;
+    let profiling = &spec.profiling;
     for (key, urls) in [
         ("profile_prefill_url", &profiling.profile_prefill_url),
         ("profile_decode_url", &profiling.profile_decode_url),

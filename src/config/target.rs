@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
-use super::{Keys, connection, spec, usage};
-use crate::cli::{Header, ServeArgs};
+use super::values::Header;
+use super::{Keys, RunSpec, connection, spec, usage};
 use crate::error::Error;
 use crate::protocol::backend::Backend;
 use crate::secrets::{Collected, Secrets};
@@ -84,19 +84,20 @@ const OF_CONNECTIONS: &[(&str, &str)] = &[
     ("upgrade", "--http-version 2 speaks HTTP/2"),
 ];
 
-/// The servers that `args` names, or the engine at `mock`.
+/// The servers that `spec` names, or the engine at `mock`.
 pub(super) fn resolve(
-    args: &ServeArgs,
+    spec: &RunSpec,
     backend: &Backend,
     keys: &Keys,
     mock: Option<&str>,
 ) -> Result<Target, Error> {
-    let base = match (mock, args.base_url.first()) {
+    let servers = &spec.servers;
+    let base = match (mock, servers.base_url.first()) {
         (Some(url), _) => url.to_owned(),
         (None, Some(url)) => url.trim().trim_end_matches('/').to_owned(),
         (None, None) => {
-            let host = args.host.trim().trim_start_matches('[').trim_end_matches(']');
-            let port = args.port.unwrap_or(backend.port);
+            let host = servers.host.trim().trim_start_matches('[').trim_end_matches(']');
+            let port = servers.port.unwrap_or(backend.port);
             if host.parse::<std::net::Ipv6Addr>().is_ok() {
                 format!("http://[{host}]:{port}")
             } else {
@@ -104,7 +105,7 @@ pub(super) fn resolve(
             }
         }
     };
-    let flag = if args.base_url.is_empty() { "--host" } else { "--base-url" };
+    let flag = if servers.base_url.is_empty() { "--host" } else { "--base-url" };
     let mut notes = Vec::new();
     let mut placed = |flag, base: &str| {
         let (base, path) = without_route(base.trim_end_matches('/'), backend.path);
@@ -118,7 +119,7 @@ pub(super) fn resolve(
         Ok(place)
     };
     let Place { base, socket, shown } = placed(flag, &base)?;
-    let others = args.base_url.iter().skip(1);
+    let others = servers.base_url.iter().skip(1);
     let others: Vec<Place> =
         others.map(|url| placed("--base-url", url.trim())).collect::<Result<_, Error>>()?;
     let mut control = HeaderMap::new();
@@ -131,7 +132,7 @@ pub(super) fn resolve(
     }
     let mut load = control.clone();
     load.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let headers = spec::headers(args)?;
+    let headers = spec::headers(servers)?;
     for (i, header) in headers.iter().enumerate() {
         let Header::Pair { name, value } = header else {
             return Err(usage(format!(
@@ -157,12 +158,12 @@ pub(super) fn resolve(
         value.set_sensitive(true);
         load.insert(name, value);
     }
-    let secrets = secrets(args, &headers, keys);
+    let secrets = secrets(spec, &headers, keys);
     Ok(Target { base, socket, own: mock.is_some(), shown, others, control, load, secrets, notes })
 }
 
 /// What must not be shown of the words and the environment.
-fn secrets(args: &ServeArgs, headers: &[Header], keys: &Keys) -> Secrets {
+fn secrets(spec: &RunSpec, headers: &[Header], keys: &Keys) -> Secrets {
     let mut secrets = Collected::default();
     keys.collect(&mut secrets);
     for header in headers {
@@ -170,9 +171,9 @@ fn secrets(args: &ServeArgs, headers: &[Header], keys: &Keys) -> Secrets {
             secrets.value(value);
         }
     }
-    let profiling = &args.profiling;
+    let profiling = &spec.profiling;
     let profiled = profiling.profile_prefill_url.iter().chain(&profiling.profile_decode_url);
-    for url in args.base_url.iter().chain(profiled) {
+    for url in spec.servers.base_url.iter().chain(profiled) {
         secrets.url(url);
     }
     secrets.done()

@@ -93,6 +93,13 @@ impl RateRange {
     }
 }
 
+impl Default for RateRange {
+    /// From 2 to 32 in steps of 2.
+    fn default() -> Self {
+        Self((2..34).step_by(2).collect())
+    }
+}
+
 impl FromStr for RateRange {
     type Err = String;
 

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
-use rbench::cli::{self, Input, ServeInput};
+use rbench::cli::{self, Input};
+use rbench::config::Job;
 use rbench::error::{Error, Kind};
 use rbench::model::{Prompt, Row};
 use rbench::workload::bundled;
@@ -116,7 +117,7 @@ pub(crate) fn ask<'a>(dataset: &'a str, flags: &'a [&'a str]) -> Ask<'a> {
 }
 
 /// The dataset as the command line builds it.
-fn parse(name: &str, flags: &[&str]) -> ServeInput {
+fn parse(name: &str, flags: &[&str]) -> Job {
     let words =
         ["rbench", "serve", "--dataset-name", name].into_iter().chain(flags.iter().copied());
     match cli::parse(words.map(OsString::from)).unwrap() {
@@ -127,16 +128,16 @@ fn parse(name: &str, flags: &[&str]) -> ServeInput {
 
 impl Ask<'_> {
     pub(crate) fn load(&self, tokenizer: &Tokenizer) -> Result<Rows, Error> {
-        let ServeInput { args, dataset, .. } = parse(self.dataset, self.flags);
+        let spec = parse(self.dataset, self.flags).spec;
         let reading = Reading {
-            template: args.apply_chat_template,
-            suffix: args.prompt_suffix,
-            skip_bad_rows: args.skip_bad_rows,
-            repeat: args.allow_repeat,
+            template: spec.prompts.apply_chat_template,
+            suffix: spec.prompts.prompt_suffix.clone(),
+            skip_bad_rows: spec.prompts.skip_bad_rows,
+            repeat: spec.prompts.allow_repeat,
             server_templates: self.server_templates,
             ..Reading::default()
         };
-        dataset.build().unwrap().load(&Context {
+        spec.dataset().unwrap().build().unwrap().load(&Context {
             tokenizer,
             hub: &Hub::from_env(false),
             path: Some(self.path),
@@ -626,7 +627,9 @@ fn groups_by_zipf_have_the_shares_of_its_formula() {
 
 #[test]
 fn how_many_shared_prefixes_are_sent() {
-    let count = |flags: &[&str]| parse(PREFIX, &groups(flags)).dataset.build().unwrap().count(1000);
+    let count = |flags: &[&str]| {
+        parse(PREFIX, &groups(flags)).spec.dataset().unwrap().build().unwrap().count(1000)
+    };
     assert_eq!(count(&[]), 20);
     assert_eq!(count(&["--num-prompts", "3"]), 3);
     assert_eq!(count(&["--num-prompts", "1000"]), 20);

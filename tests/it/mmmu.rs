@@ -100,7 +100,7 @@ fn load(path: &Path, tokenizer: &Tokenizer, n: usize, seed: u64) -> Result<Rows,
     let reading = Reading { server_templates: true, ..Reading::default() };
     let hub = Hub::from_env(false);
     let path = Some(path);
-    words.dataset.build().unwrap().load(&Context {
+    words.spec.dataset().unwrap().build().unwrap().load(&Context {
         tokenizer,
         hub: &hub,
         path,

@@ -78,7 +78,7 @@ struct Words {
 fn profile(url: &str, words: &[&str]) -> Profile {
     let words = ["x", "--profile"].iter().chain(words);
     let words = Words::try_parse_from(words).unwrap();
-    profile::resolve(&words.args, url, url, None, true).unwrap().unwrap()
+    profile::resolve(&words.args.into(), url, url, None, true).unwrap().unwrap()
 }
 
 /// Starts and stops a profile, and returns what was said.

@@ -39,10 +39,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "workload",
         ],
     ),
-    ("dialect", &["analysis", "error", "model", "output", "protocol::batch", "rng", "workload"]),
+    ("config", &["analysis::metric", "error", "protocol", "secrets", "workload"]),
+    ("dialect", &["analysis", "config", "error", "model", "output", "protocol", "rng", "workload"]),
     ("selftest", &["analysis", "health", "mock::truth", "model"]),
-    ("cli", &["analysis::metric", "dialect", "error", "mock", "protocol", "workload"]),
-    ("config", &["analysis::metric", "cli", "dialect", "error", "protocol", "secrets", "workload"]),
+    ("cli", &["analysis::metric", "config", "dialect", "error", "mock", "protocol", "workload"]),
     ("control", &["config::profile", "engine::transport", "error", "protocol"]),
 ];
 

@@ -9,6 +9,12 @@ use serde_json::{Map, Value, json};
 use crate::analysis::measure::Percent;
 use crate::analysis::metric::Slo;
 use crate::analysis::report::PERCENTILES;
+use crate::config::values::Object;
+use crate::config::{
+    Before, Job, Layout, Layouts, Load, Outputs, Prompts, Requests, RunSpec, Servers,
+};
+use crate::error::{Error, Kind};
+use crate::protocol::backend::Backend;
 use crate::workload::arrival::Rate;
 
 /// The metrics that are reported if nothing else is asked for.
@@ -168,6 +174,59 @@ pub fn spellings(tool: Command) -> Command {
 }
 
 impl Flags {
+    /// The run that the flags ask for.
+    ///
+    /// # Errors
+    /// If they do not go together.
+    pub fn job(self) -> Result<Job, Error> {
+        let backend = if self.backend == "openai-chat" { "vllm-chat" } else { "vllm" };
+        let path = Backend::find(backend).map_or("", |backend| backend.path);
+        if let Some(endpoint) = self.endpoint.as_ref().filter(|endpoint| *endpoint != path) {
+            let message = format!("--endpoint {endpoint}: --backend {} is at {path}", self.backend);
+            return Err(Error::new(Kind::Usage, message)
+                .hint("leave --endpoint out, or choose another --backend"));
+        }
+        let (source, extra) = (Box::new(self.dataset()), self.body());
+        let mut effective = self.effective();
+        effective.retain(|_, value| *value != Value::Null);
+        let spec = RunSpec {
+            servers: Servers {
+                backend: backend.to_owned(),
+                base_url: self.base_url.into_iter().collect(),
+                host: self.host,
+                port: Some(self.port),
+                header: self.header.iter().filter_map(|header| header.parse().ok()).collect(),
+                model: self.model,
+                served_model_name: self.served_model_name,
+                tokenizer: self.tokenizer,
+                ..Servers::default()
+            },
+            load: Load {
+                num_prompts: self.num_prompts,
+                request_rate: self.request_rate,
+                max_concurrency: self.max_concurrency,
+                seed: self.seed,
+                ..Load::default()
+            },
+            prompts: Prompts { dataset_name: self.dataset_name, ..Prompts::default() },
+            requests: Requests { extra_request_body: Some(Object(extra)), ..Requests::default() },
+            before: Before {
+                warmup_requests: 0,
+                ready_check_timeout_sec: Some(self.ready_check_timeout_sec),
+                ..Before::default()
+            },
+            layouts: Layouts::both(&Layout("vllm".to_owned())),
+            outputs: Outputs {
+                goodput: self.goodput,
+                output_details: self.save_detailed,
+                progress: !self.disable_tqdm,
+                ..Outputs::default()
+            },
+            ..RunSpec::default()
+        };
+        Ok(Job { spec, source: Some(source), effective, ..Job::default() })
+    }
+
     /// The lengths of prompts and answers.
     pub fn dataset(&self) -> super::Random {
         super::Random {
