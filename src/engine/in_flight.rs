@@ -205,9 +205,11 @@ impl InFlight {
             }
             (Part::Body(bytes), Response::Good(collector)) => {
                 let tokens = collector.chunk(bytes, at)?;
-                let (asked, held) = (self.request.output_len, collector.held());
-                let settled = settled(self.history.as_deref());
-                afford(&mut self.charge, settled, held, asked, collector)?;
+                if let Some(held) = collector.grown() {
+                    let (asked, settled) =
+                        (self.request.output_len, settled(self.history.as_deref()));
+                    afford(&mut self.charge, settled, held, asked, collector)?;
+                }
                 Ok((tokens, Step::Open))
             }
             (Part::Body(bytes), Response::Refused(failure, body)) => {

@@ -31,6 +31,10 @@ pub const MAX_BODY: usize = 256 << 20;
 /// Most text of one response, over all of its completions, in bytes.
 pub const MAX_TEXT: usize = 64 << 20;
 
+/// Bytes of a body after which the memory that is kept of it is summed up again. The sum reads state that no event needs,
+/// which is a miss of the cache for each read; what these bytes can become is small beside any budget.
+const LOOK: u32 = 2 << 10;
+
 /// Most tokens of a completion that memory is had for with the first: a short answer is then never moved, and a stream
 /// that ends early has not kept much for nothing.
 const FORESEEN: usize = 128;
@@ -59,6 +63,8 @@ pub struct Collector {
     unusual: Option<Box<Unusual>>,
     /// Output tokens after the last chunk.
     tokens: u64,
+    /// Bytes that have come since the memory was summed up.
+    unsummed: u32,
     seen: Seen,
 }
 
@@ -100,6 +106,7 @@ impl Collector {
             body: Vec::new(),
             unusual: None,
             tokens: 0,
+            unsummed: LOOK,
             seen: Seen::new(decoder),
         }
     }
@@ -139,6 +146,7 @@ impl Collector {
     /// If the server reports an error in it, or it is not what the protocol says.
     pub fn chunk(&mut self, chunk: &[u8], at: Duration) -> Result<u64, Failure> {
         self.any |= !chunk.is_empty();
+        self.unsummed = self.unsummed.saturating_add(u32::try_from(chunk.len()).unwrap_or(LOOK));
         if self.form == Form::Events { self.read(chunk, at) } else { self.keep(chunk, at) }
     }
 
@@ -274,6 +282,15 @@ impl Collector {
         self.seen.completions.first.prefetch();
         self.seen.events.prefetch();
         self.seen.repeated.prefetch();
+    }
+
+    /// Bytes of memory that are kept of the response, if enough of it has come since this was asked last.
+    pub fn grown(&mut self) -> Option<usize> {
+        if self.unsummed < LOOK {
+            return None;
+        }
+        self.unsummed = 0;
+        Some(self.held())
     }
 
     /// Bytes of memory that are kept of the response.

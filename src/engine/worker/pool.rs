@@ -66,7 +66,9 @@ struct PerServer {
 /// The connections of a worker.
 #[derive(Debug)]
 pub(super) struct Pool {
-    pub(super) links: Slab<Link>,
+    /// Boxed: the table of them is small enough to stay near, so that the place of a connection is known without a look
+    /// into its memory, and that can be prefetched.
+    pub(super) links: Slab<Box<Link>>,
     servers: Vec<PerServer>,
     /// Connections with more to read than one turn takes, which no event of the queue names.
     unread: Vec<usize>,
@@ -169,7 +171,7 @@ impl Pool {
 
     /// The connections with a request.
     pub(super) fn busy(&self) -> Vec<usize> {
-        let busy = |(key, link): (usize, &Link)| link.in_flight.is_some().then_some(key);
+        let busy = |(key, link): (usize, &Box<Link>)| link.in_flight.is_some().then_some(key);
         self.links.iter().filter_map(busy).collect()
     }
 
@@ -242,7 +244,7 @@ mod tests {
             let registry = self.poll.registry();
             let connection =
                 Connection::open(address, &self.endpoint, false, registry, Token(key)).unwrap();
-            entry.insert(Link::new(connection, sent.map(in_flight), server, 0));
+            entry.insert(Box::new(Link::new(connection, sent.map(in_flight), server, 0)));
             key
         }
     }

@@ -61,7 +61,7 @@ impl TimeLimits {
 
     /// The connections that have passed a limit at `now`, and the failures of the requests on them.
     pub(super) fn passed(&self, pool: &Pool, now: Duration) -> Vec<(usize, Option<Failure>)> {
-        let passed = |(key, link): (usize, &Link)| {
+        let passed = |(key, link): (usize, &Box<Link>)| {
             if let Some(in_flight) = &link.in_flight {
                 let failure = self.limits.passed(in_flight.waiting(), now)?;
                 return Some((key, Some(in_flight.locate(failure))));
