@@ -2,6 +2,7 @@
 
 mod aggregating;
 mod calls;
+mod compare;
 mod configured;
 mod connection;
 mod cycles;
@@ -69,6 +70,7 @@ pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
         Input::OneBatch(input) => one_batch::one_batch(*input, ui),
         Input::Report(args) => report::report(&args, ui),
         Input::Run(args) => configured::run(&args, ui),
+        Input::Compare(args) => compare::compare(&args, ui),
         Input::Selftest(args) => selftest::selftest(&args, ui),
         Input::Man(page) => ui
             .data(&page)

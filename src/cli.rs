@@ -3,6 +3,7 @@
 mod abbreviation;
 mod advice;
 pub mod client;
+pub mod compare;
 pub mod connection;
 pub mod launch;
 pub mod man;
@@ -67,6 +68,8 @@ enum Subcommands {
     Run(run::RunArgs),
     /// Print the result of a run from its records, also if it died
     Report(report::ReportArgs),
+    /// Decide if runs differ from others: a verdict on each metric and on the whole
+    Compare(compare::CompareArgs),
     /// Measure how accurate the timestamps are on this machine, and how many events it can read
     Selftest(selftest::SelftestArgs),
     /// Print the manual page
@@ -107,6 +110,8 @@ pub enum Input {
     Run(run::RunArgs),
     /// `rbench report`.
     Report(report::ReportArgs),
+    /// `rbench compare`.
+    Compare(Box<compare::CompareArgs>),
     /// `rbench selftest`.
     Selftest(selftest::SelftestArgs),
 }
@@ -445,6 +450,11 @@ pub fn command() -> Command {
         .mut_subcommand("vllm", dialect::vllm::spellings)
 }
 
+/// The names of the flags that decide what `rbench serve` sends, as results have them.
+pub fn load_flags() -> Vec<String> {
+    compare::load_flags(&command())
+}
+
 /// A command with the flags of every dataset.
 fn with_datasets(command: Command) -> Command {
     // Adding flags also sets the description to that of their struct.
@@ -494,6 +504,7 @@ fn parsed(
         Subcommands::Run(args) => Ok(Input::Run(args)),
         Subcommands::Report(args) => Ok(Input::Report(args)),
         Subcommands::Selftest(args) => Ok(Input::Selftest(args)),
+        Subcommands::Compare(args) => Ok(Input::Compare(Box::new(args))),
         Subcommands::Serve(args) => {
             let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
             let prints = args.print_config;

@@ -3,6 +3,7 @@
 //! A dialect is one tool's way to print and to store results: one file and one line of [`ALL`].
 
 mod release;
+pub mod results;
 mod sglang;
 pub mod vllm;
 

@@ -10,6 +10,9 @@ pub const EXIT_FAILED: u8 = 1;
 /// The command line is not usable.
 pub const EXIT_USAGE: u8 = 2;
 
+/// A gate failed: an objective was not met, or a comparison found a regression.
+pub const EXIT_GATE: u8 = 3;
+
 /// The measurement is not valid, and `--strict` asks for one that is.
 pub const EXIT_INVALID: u8 = 4;
 
@@ -21,7 +24,7 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
         "the run failed: no request succeeded, the warm-up failed, the server did not answer, --max-errors ended the run, or a file could not be used",
     ),
     ("2", "the command line is not usable"),
-    ("3", "a gate failed; reserved for comparisons and searches"),
+    ("3", "a gate failed: rbench compare found what --fail-on names"),
     (
         "4",
         "the run is over and its result stored, and --strict found that the client was the limit or a check failed",
@@ -51,6 +54,8 @@ pub enum Kind {
     EndedEarly,
     /// The run is over, and its figures are not to be trusted.
     Invalid,
+    /// What was measured is not as good as was asked for.
+    Gate,
     /// The client's times are not as true as was asked for.
     Inaccurate,
 }
@@ -60,6 +65,7 @@ impl Kind {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Usage => EXIT_USAGE,
+            Self::Gate => EXIT_GATE,
             Self::Invalid => EXIT_INVALID,
             _ => EXIT_FAILED,
         }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub use self::reader::{Asked, Recorded, read};
+pub use self::reader::{Asked, Recorded, is_records, read};
 pub use self::writer::{Files, Journal, Lost, Refusal, check};
 use crate::analysis::ceiling::Ceiling;
 use crate::analysis::report::RunMetadata;

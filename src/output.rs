@@ -1,5 +1,6 @@
 //! What rbench prints and writes in its own name, and the only door to the terminal.
 
+pub mod comparison;
 pub mod door;
 pub mod extras;
 pub mod json;

@@ -213,7 +213,7 @@ fn token_note(sources: &[(TokenSource, u64)]) -> Option<String> {
 }
 
 /// What was asked of the server.
-fn asked(header: &Header) -> Asked {
+pub(super) fn asked(header: &Header) -> Asked {
     let Header { metadata, backend, vision, .. } = header;
     let is_set = |key: &str| metadata.config.get(key).and_then(Value::as_bool).unwrap_or(false);
     let extra = metadata.config.get("extra_request_body");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use super::end::EndLine;
@@ -52,6 +52,16 @@ impl From<serde_json::Error> for Wrong {
     fn from(error: serde_json::Error) -> Self {
         if error.is_data() { Self::Said(error.to_string()) } else { Self::Torn(error.to_string()) }
     }
+}
+
+/// Returns whether the file at `path` begins as files of records do.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn is_records(path: &Path) -> io::Result<bool> {
+    let mut beginning = Vec::with_capacity(line::HEADER.len());
+    File::open(path)?.take(line::HEADER.len() as u64).read_to_end(&mut beginning)?;
+    Ok(beginning == line::HEADER.as_bytes())
 }
 
 /// Reads the runs in the file at `path`, in its order.

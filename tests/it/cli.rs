@@ -156,6 +156,7 @@ fn help() {
         (&["vllm", "bench", "serve", "--help"], expect_file!["../data/help-vllm.txt"]),
         (&["mock", "--help"], expect_file!["../data/help-mock.txt"]),
         (&["report", "--help"], expect_file!["../data/help-report.txt"]),
+        (&["compare", "--help"], expect_file!["../data/help-compare.txt"]),
         (&["selftest", "--help"], expect_file!["../data/help-selftest.txt"]),
     ] {
         let run = Rbench::new(words).run().exits(0);

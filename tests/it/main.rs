@@ -19,6 +19,8 @@ mod book;
 mod chaos;
 /// The command line: what is refused and how, what may be shortened, what help says.
 mod cli;
+/// Verdicts on runs before and after a change.
+mod compare;
 /// Configurations of runs, printed and run.
 mod configuration;
 /// Conversations of several rounds, and the times of traces.
@@ -81,6 +83,8 @@ mod selftest;
 mod several;
 /// A load that is spread over several servers.
 mod spread;
+/// How often comparisons are wrong.
+mod statistics;
 /// What rbench makes of the bytes that servers send, protocol by protocol.
 mod streams;
 /// One run per rate.

@@ -1,5 +1,7 @@
 //! What tests stand on.
 
+/// A simulated server that batches.
+pub(crate) mod batching;
 /// Certificates that are made for a test.
 pub(crate) mod certificates;
 /// Servers that speak HTTP/2 alone.

@@ -42,7 +42,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["analysis::metric", "error", "protocol", "secrets", "workload"]),
     ("dialect", &["analysis", "config", "error", "model", "output", "protocol", "rng", "workload"]),
     ("selftest", &["analysis", "health", "mock::truth", "model"]),
-    ("cli", &["analysis::metric", "config", "dialect", "error", "mock", "protocol", "workload"]),
+    (
+        "cli",
+        &[
+            "analysis::comparison",
+            "analysis::metric",
+            "config",
+            "dialect",
+            "error",
+            "mock",
+            "protocol",
+            "workload",
+        ],
+    ),
     ("control", &["config::profile", "engine::transport", "error", "protocol"]),
 ];
 
@@ -61,6 +73,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ),
     ("clap", &["cli", "dialect::vllm", "mock", "workload::dataset"]),
     ("clap_mangen", &["cli"]),
+    ("csv", &["output::sweep"]),
     ("h2", &["engine::transport"]),
     ("httparse", &["engine::transport"]),
     ("hyper_util", &["engine::transport"]),
@@ -75,11 +88,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ("parquet", &["workload::dataset"]),
     ("prost", &["workload::tokenizer"]),
     ("rand_distr", &["mock", "workload::arrival", "workload::dataset"]),
+    ("quick_junit", &["output::junit"]),
     ("ratatui", &["output::plot"]),
     ("reqwest", &["config", "control", "engine::transport", "workload::download"]),
     ("rustix", &["app", "engine::system"]),
     ("rustls", &["app", "engine::transport"]),
     ("rustls_platform_verifier", &["engine::transport"]),
+    ("statrs", &["analysis::statistics"]),
     ("tokenizers", &["mock", "workload::tokenizer"]),
     ("tokio", &["app", "control", "engine::transport", "mock", "workload::download"]),
 ];

@@ -1,0 +1,124 @@
+//! How often decisions are wrong, on simulated servers that batch: coverage of intervals, false alarms, power.
+//!
+//! `cargo bench --bench decisions -- 400` simulates 400 pairs of runs for each load.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may panic and print")]
+
+#[path = "../tests/it/support/batching.rs"]
+mod batching;
+
+use rayon::prelude::*;
+use rbench::analysis::comparison::{
+    Compared, DEFAULT, Pair, Request, Row, Sampled, Terms, Verdict, Whole, compare, estimate, whole,
+};
+use rbench::analysis::statistics::CONFIDENCE;
+
+use self::batching::{Arrivals, Batching, Simulated};
+
+/// The loads: how they are called, the server, and runs a side.
+const LOADS: [(&str, Batching, u64); 6] = {
+    const fn server(arrivals: Arrivals, requests: usize, places: usize, between: f64) -> Batching {
+        Batching { arrivals, requests, places, pace: 1.0, between }
+    }
+    [
+        ("closed loop of 32, 16 places", server(Arrivals::Closed(32), 2000, 16, 0.0), 1),
+        ("closed loop of 16, 32 places", server(Arrivals::Closed(16), 2000, 32, 0.0), 1),
+        ("9 requests/s", server(Arrivals::Open(9.0), 2000, 32, 0.0), 1),
+        ("14 requests/s, near capacity", server(Arrivals::Open(14.0), 2000, 16, 0.0), 1),
+        ("closed loop of 8, 500 requests", server(Arrivals::Closed(8), 500, 16, 0.0), 1),
+        ("3 % between runs, 5 runs a side", server(Arrivals::Closed(32), 1000, 16, 0.03), 5),
+    ]
+};
+
+/// A run as comparisons see it.
+fn sampled(requests: Vec<Simulated>) -> Sampled {
+    let request = |Simulated { sent, first, done, gaps }: Simulated| Request {
+        sent_s: sent / 1e3,
+        done_s: done / 1e3,
+        completed: true,
+        output_tokens: gaps.len() as u64 + 1,
+        ttft_ms: Some(first - sent),
+        tpot_ms: Some((done - first) / gaps.len() as f64),
+        e2e_ms: Some(done - sent),
+        itl_ms: gaps,
+    };
+    let mut run = Sampled::default();
+    run.set_requests(requests.into_iter().map(request).collect(), true);
+    run
+}
+
+fn side(server: Batching, seed: u64, runs: u64) -> Vec<Sampled> {
+    (0..runs).map(|run| sampled(server.run(seed * 1000 + run))).collect()
+}
+
+fn rows(base: &[Sampled], new: &[Sampled]) -> Vec<Row> {
+    let terms = Terms { metrics: DEFAULT.to_vec(), min_effect: 0.01, tolerance: 0.1 };
+    let pair = Pair { base: base.iter().collect(), new: new.iter().collect() };
+    compare(&[pair], &terms).remove(0)
+}
+
+/// The share of intervals of one side that have the mean of all values in them, for each metric.
+fn coverage(all: &[Vec<(f64, (f64, f64))>]) -> Vec<f64> {
+    let metrics = all.first().map_or(0, Vec::len);
+    let of = |metric: usize| {
+        let truth = all.iter().map(|one| one[metric].0).sum::<f64>() / all.len() as f64;
+        let covers = |one: &&Vec<(f64, (f64, f64))>| {
+            let (low, high) = one[metric].1;
+            low <= truth && truth <= high
+        };
+        all.iter().filter(covers).count() as f64 / all.len() as f64
+    };
+    (0..metrics).map(of).collect()
+}
+
+fn main() {
+    let pairs = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(200_u64);
+    let metrics: Vec<Compared> =
+        DEFAULT.into_iter().filter(|metric| *metric != Compared::Success).collect();
+    for (name, server, runs) in LOADS {
+        let slower = Batching { pace: 1.05, ..server };
+        let one = |seed: u64| {
+            let (a, b) = (side(server, 3 * seed, runs), side(server, 3 * seed + 1, runs));
+            let c = side(slower, 3 * seed + 2, runs);
+            let interval = |&metric: &Compared| {
+                let estimate = estimate(&a.iter().collect::<Vec<_>>(), metric).unwrap();
+                (estimate.value, estimate.interval(CONFIDENCE).unwrap())
+            };
+            let intervals: Vec<_> = metrics.iter().map(interval).collect();
+            (intervals, rows(&a, &b), rows(&a, &c))
+        };
+        let all: Vec<_> = (0..pairs).into_par_iter().map(one).collect();
+        println!("\n{name} ({pairs} pairs)");
+        let covered = coverage(&all.iter().map(|(one, ..)| one.clone()).collect::<Vec<_>>());
+        println!("{:<24} {:>9} {:>12} {:>12}", "metric", "coverage", "false alarms", "5 % found");
+        for (metric, covered) in metrics.iter().zip(covered) {
+            let shown = |rows: &Vec<Row>| {
+                let row = rows.iter().find(|row| row.metric == *metric);
+                row.is_some_and(|row| {
+                    matches!(row.verdict, Verdict::Regression | Verdict::Improvement)
+                })
+            };
+            let alarms = all.iter().filter(|(_, same, _)| shown(same)).count();
+            let found = all.iter().filter(|(.., slower)| shown(slower)).count();
+            let percent = |n: usize| n as f64 / pairs as f64 * 1e2;
+            println!(
+                "{:<24} {:>7.1} % {:>10.1} % {:>10.1} %",
+                metric.to_string(),
+                covered * 1e2,
+                percent(alarms),
+                percent(found)
+            );
+        }
+        let is = |rows: &Vec<Row>, wanted: &[Whole]| {
+            wanted.contains(&whole(&rows.iter().collect::<Vec<_>>()))
+        };
+        let alarm = [Whole::Regression, Whole::Improvement, Whole::Mixed];
+        let alarms = all.iter().filter(|(_, same, _)| is(same, &alarm)).count();
+        let found = all.iter().filter(|(.., slower)| is(slower, &[Whole::Regression])).count();
+        println!(
+            "all metrics together: {:.1} % false alarms, a regression of 5 % found in {:.1} %",
+            alarms as f64 / pairs as f64 * 1e2,
+            found as f64 / pairs as f64 * 1e2
+        );
+    }
+}

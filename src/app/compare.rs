@@ -1,0 +1,165 @@
+//! `rbench compare`: runs before and after a change, and whether they differ.
+
+mod reading;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::save;
+use crate::analysis::comparison::{self, DEFAULT, Pair, Row, Rule, Sampled, Terms, Whole};
+use crate::cli;
+use crate::cli::compare::CompareArgs;
+use crate::config;
+use crate::error::{Error, Kind};
+use crate::output::comparison::{Against, Compared, json, markdown, table};
+use crate::output::terminal::Ui;
+
+/// The variable that names a file for the summary of a step, which GitHub sets.
+const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+
+/// Runs of one load, by what was sent.
+type ByLoad<'a> = BTreeMap<String, Vec<&'a Sampled>>;
+
+/// `rbench compare`.
+///
+/// # Errors
+/// If a file cannot be used, no load is on both sides, or the comparison fails.
+pub(super) fn compare(args: &CompareArgs, ui: Ui) -> Result<(), Error> {
+    save::check("--summary", args.summary.as_deref())?;
+    config::files_differ(&[("RECORDS", Some(&args.base)), ("--summary", args.summary.as_deref())])?;
+    let mut load = cli::load_flags();
+    check_ignored(args, &load)?;
+    load.retain(|flag| !args.ignore.contains(flag));
+    let rules = if args.fail_on.is_empty() { vec![Rule::Regression] } else { args.fail_on.clone() };
+    let terms = Terms {
+        metrics: metrics(args, &rules),
+        min_effect: args.min_effect,
+        tolerance: args.tolerance,
+    };
+    let base = reading::read(&args.base, &load)?;
+    let sides: Result<Vec<Vec<Sampled>>, Error> =
+        args.new.iter().map(|path| reading::read(path, &load)).collect();
+    let sides = sides?;
+    let before = by_load(&base);
+    let mut compared = Vec::new();
+    for (path, side) in args.new.iter().zip(&sides) {
+        let (pairs, unpaired) = pair(&before, &by_load(side));
+        if pairs.is_empty() {
+            return Err(unlike(&args.base, path, &base, side));
+        }
+        let rows = comparison::compare(&pairs, &terms);
+        compared.push(decide(path, pairs, rows, unpaired, &rules, args));
+    }
+    publish(args, &compared, ui)?;
+    let failures: Vec<String> =
+        compared.iter().flat_map(|against| against.failures.iter().cloned()).collect();
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Gate, format!("the comparison failed: {}", failures.join("; "))))
+}
+
+/// Refuses names after `--ignore` that are no flags of a load.
+fn check_ignored(args: &CompareArgs, known: &[String]) -> Result<(), Error> {
+    let Some(unknown) = args.ignore.iter().find(|flag| !known.contains(flag)) else {
+        return Ok(());
+    };
+    let message = format!("--ignore {unknown}: no flag of this name decides what is sent");
+    Err(Error::new(Kind::Usage, message).hint(format!("there are {}", known.join(", "))))
+}
+
+/// What is compared: what is asked for, and what rules are about.
+fn metrics(args: &CompareArgs, rules: &[Rule]) -> Vec<comparison::Compared> {
+    let asked = if args.metrics.is_empty() { DEFAULT.to_vec() } else { args.metrics.clone() };
+    let mut metrics: Vec<comparison::Compared> = Vec::new();
+    for metric in asked.into_iter().chain(rules.iter().filter_map(|rule| rule.metric())) {
+        if !metrics.contains(&metric) {
+            metrics.push(metric);
+        }
+    }
+    metrics
+}
+
+fn by_load(runs: &[Sampled]) -> ByLoad<'_> {
+    let mut groups = ByLoad::new();
+    for run in runs {
+        // Keys in one order, whatever the order of the file.
+        let load: BTreeMap<_, _> = run.load.iter().collect();
+        let key = serde_json::to_string(&load).unwrap_or_default();
+        groups.entry(key).or_default().push(run);
+    }
+    groups
+}
+
+/// The loads that are on both sides, and how many are on one alone.
+fn pair<'a>(before: &ByLoad<'a>, after: &ByLoad<'a>) -> (Vec<Pair<'a>>, usize) {
+    let pair = |(key, base): (&String, &Vec<&'a Sampled>)| {
+        Some(Pair { base: base.clone(), new: after.get(key)?.clone() })
+    };
+    let pairs: Vec<Pair<'a>> = before.iter().filter_map(pair).collect();
+    let unpaired = before.len() + after.len() - 2 * pairs.len();
+    (pairs, unpaired)
+}
+
+/// An error that shows how the loads of both sides differ.
+fn unlike(base: &Path, path: &Path, before: &[Sampled], after: &[Sampled]) -> Error {
+    let message = format!("{} and {} have no load in common", base.display(), path.display());
+    let mut error = Error::new(Kind::Input, message);
+    if let (Some(a), Some(b)) = (before.first(), after.first()) {
+        let differences = crate::output::comparison::differences(&[a], &[b], |run| &run.load);
+        for difference in differences {
+            error = error.hint(format!("{difference} changes what is sent"));
+        }
+    }
+    error.hint("--ignore FLAG compares runs that differ in it nevertheless")
+}
+
+/// The verdict on one file.
+fn decide<'a>(
+    path: &'a Path,
+    pairs: Vec<Pair<'a>>,
+    rows: Vec<Vec<Row>>,
+    unpaired: usize,
+    rules: &[Rule],
+    args: &'a CompareArgs,
+) -> Compared<'a> {
+    let runs = || pairs.iter().flat_map(|pair| pair.base.iter().chain(&pair.new));
+    let mut doubts: Vec<String> = Vec::new();
+    for run in runs() {
+        let limits = run.limits.iter().map(|limit| format!("the client was the limit: {limit}"));
+        let partial = run.partial.iter().map(|why| format!("the run is partial: {why}"));
+        doubts.extend(limits.chain(partial).map(|why| format!("{}: {why}", run.name)));
+    }
+    let is_evidence = doubts.is_empty() || args.allow_client_limited;
+    let all: Vec<&Row> = rows.iter().flatten().collect();
+    let whole = if is_evidence { comparison::whole(&all) } else { Whole::Inconclusive };
+    let applies = |rule: &&Rule| is_evidence || **rule == Rule::Inconclusive;
+    let failures =
+        rules.iter().filter(applies).filter_map(|rule| rule.broken_by(&all, whole)).collect();
+    let against = pairs.into_iter().zip(rows).map(|(pair, rows)| Against { pair, rows }).collect();
+    Compared { base: &args.base, new: path, against, unpaired, doubts, whole, failures }
+}
+
+/// Prints the comparisons, and appends the summaries.
+fn publish(args: &CompareArgs, compared: &[Compared<'_>], ui: Ui) -> Result<(), Error> {
+    let text = if args.json {
+        compared.iter().map(|one| json(one) + "\n").collect()
+    } else {
+        compared.iter().map(table).collect::<Vec<_>>().join("\n")
+    };
+    let summaries: Vec<PathBuf> = args
+        .summary
+        .iter()
+        .cloned()
+        .chain(std::env::var_os(STEP_SUMMARY).map(Into::into))
+        .collect();
+    let page: String = compared.iter().map(markdown).collect();
+    for path in summaries.iter().filter(|path| !path.as_os_str().is_empty()) {
+        save::append_lines(path, page.as_bytes()).map_err(|error| {
+            Error::new(Kind::System, format!("cannot append the summary to {}", path.display()))
+                .because(error)
+        })?;
+    }
+    ui.data(&text)
+        .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error))
+}
