@@ -450,11 +450,6 @@ pub fn command() -> Command {
         .mut_subcommand("vllm", dialect::vllm::spellings)
 }
 
-/// The names of the flags that decide what `rbench serve` sends, as results have them.
-pub fn load_flags() -> Vec<String> {
-    compare::load_flags(&command())
-}
-
 /// A command with the flags of every dataset.
 fn with_datasets(command: Command) -> Command {
     // Adding flags also sets the description to that of their struct.

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::save;
 use crate::analysis::comparison::{self, DEFAULT, Pair, Row, Rule, Sampled, Terms, Whole};
-use crate::cli;
-use crate::cli::compare::CompareArgs;
+use crate::cli::compare::{CompareArgs, load_flags};
 use crate::config;
 use crate::error::{Error, Kind};
 use crate::output::comparison::{Against, Compared, json, markdown, table};
@@ -27,7 +26,7 @@ type ByLoad<'a> = BTreeMap<String, Vec<&'a Sampled>>;
 pub(super) fn compare(args: &CompareArgs, ui: Ui) -> Result<(), Error> {
     save::check("--summary", args.summary.as_deref())?;
     config::files_differ(&[("RECORDS", Some(&args.base)), ("--summary", args.summary.as_deref())])?;
-    let mut load = cli::load_flags();
+    let mut load = load_flags();
     check_ignored(args, &load)?;
     load.retain(|flag| !args.ignore.contains(flag));
     let rules = if args.fail_on.is_empty() { vec![Rule::Regression] } else { args.fail_on.clone() };

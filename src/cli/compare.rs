@@ -61,8 +61,8 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The names, as results have them, of the flags of `rbench serve` that decide what is sent, which `program` has.
-pub(super) fn load_flags(program: &Command) -> Vec<String> {
+/// The names, as results have them, of the flags of `rbench serve` that decide what is sent.
+pub fn load_flags() -> Vec<String> {
     /// Flags under the same headings that change no request.
     const APART: [&str; 5] =
         ["seed", "worker_threads", "rust_client", "rust_worker_threads", "dataset_path"];
@@ -70,6 +70,7 @@ pub(super) fn load_flags(program: &Command) -> Vec<String> {
         [super::LOAD, super::REQUEST, super::DATA].contains(&heading)
             || heading.starts_with("Dataset: ")
     };
+    let program = super::command();
     let serve = program.find_subcommand("serve");
     let args = serve.into_iter().flat_map(Command::get_arguments);
     args.filter(|arg| arg.get_help_heading().is_some_and(is_load))
