@@ -4,7 +4,7 @@
 
 mod release;
 pub mod results;
-mod sglang;
+pub mod sglang;
 pub mod vllm;
 
 use std::fmt;

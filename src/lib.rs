@@ -23,6 +23,7 @@ pub mod control;
 pub mod dialect;
 pub mod engine;
 pub mod error;
+pub mod flags;
 pub mod health;
 pub mod journal;
 pub mod mock;

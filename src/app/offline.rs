@@ -11,21 +11,17 @@ use super::serve::{Looks, begin, check_recording};
 use super::session::Session;
 use super::warm_up::WarmUp;
 use crate::analysis::report::Report;
-use crate::cli::offline::OfflineInput;
 use crate::config::Serve;
 use crate::control::probe::{self, State};
 use crate::dialect::Choice;
+use crate::dialect::sglang::Throughput;
 use crate::error::{Error, Kind};
 use crate::journal::Command;
 use crate::output::terminal::Ui;
-use crate::protocol::backend::Backend;
 
 /// `rbench offline`.
-pub(super) fn offline(input: OfflineInput, ui: Ui) -> Result<(), Error> {
-    let OfflineInput { mut job, result_file, warm_up } = input;
-    // When tokens arrive is of no interest, and streams cost both sides time.
-    job.spec.requests.stream =
-        !Backend::find(&job.spec.servers.backend).is_some_and(|backend| backend.can_disable_stream);
+pub(super) fn offline(asked: Throughput, ui: Ui) -> Result<(), Error> {
+    let Throughput { job, result_file, warm_up } = asked;
     let (engine, looks, spec) = begin(job, ui)?;
     save::check("--result-filename", result_file.as_deref())?;
     check_recording(&spec)?;

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::processes::{self, LOOK};
-use crate::cli::launch::SuperviseArgs;
+use crate::cli::supervise::SuperviseArgs;
 use crate::engine::system;
 use crate::error::Error;
 use crate::output::terminal::Ui;

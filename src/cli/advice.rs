@@ -10,6 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
 
 use super::siblings;
+use crate::dialect::sglang;
 
 /// Keys have at least as many bytes.
 const SHORTEST_KEY: usize = 6;
@@ -27,7 +28,7 @@ pub(super) const HIDDEN: &str = "***";
 pub(super) fn advise(mut error: Error, args: &[OsString], command: &Command) -> Error {
     let used = args.get(1).and_then(|name| command.find_subcommand(name)).unwrap_or(command);
     match error.kind() {
-        ErrorKind::UnknownArgument => unknown_argument(&mut error, args, used),
+        ErrorKind::UnknownArgument => unknown_argument(&mut error, args, used, command),
         ErrorKind::InvalidSubcommand => unknown_command(&mut error, command),
         _ => bad_value(&mut error, used),
     }
@@ -70,7 +71,7 @@ fn flags(command: &Command) -> impl Iterator<Item = &str> {
 }
 
 /// A flag or an argument that `command` does not take.
-fn unknown_argument(error: &mut Error, args: &[OsString], command: &Command) {
+fn unknown_argument(error: &mut Error, args: &[OsString], command: &Command, program: &Command) {
     error.remove(ContextKind::SuggestedArg);
     error.remove(ContextKind::TrailingArg);
     let Some(typed) = text(error, ContextKind::InvalidArg) else { return };
@@ -95,8 +96,9 @@ fn unknown_argument(error: &mut Error, args: &[OsString], command: &Command) {
     if !is_name && close.is_empty() && siblings::flag(&typed).is_none() {
         put(error, ContextKind::InvalidArg, HIDDEN);
     }
-    match siblings::flag(&typed) {
-        Some(answer) => tip(error, [counterpart(&typed, answer, command)]),
+    let answer = siblings::flag(&typed).map(|answer| counterpart(&typed, answer, command));
+    match answer.or_else(|| elsewhere(&name, command, program)) {
+        Some(answer) => tip(error, [answer]),
         None if close.is_empty() => tip(error, []),
         None => {
             tip(error, []);
@@ -104,6 +106,19 @@ fn unknown_argument(error: &mut Error, args: &[OsString], command: &Command) {
             error.insert(ContextKind::SuggestedArg, ContextValue::Strings(close));
         }
     }
+}
+
+/// Which of the commands that share their flags has the flag `name`, which `command` has not.
+fn elsewhere(name: &str, command: &Command, program: &Command) -> Option<String> {
+    let shares = |one: &str| sglang::COMMANDS.contains(&one);
+    let used = command.get_name();
+    let mut others = program.get_subcommands().filter(|one| shares(one.get_name()) && shares(used));
+    let other = others.find(|other| flags(other).any(|flag| flag == name))?;
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let mut letters = about.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+    let purpose: String = first.into_iter().chain(letters).collect();
+    Some(format!("`rbench {}` has --{name}; `rbench {used}` is to {purpose}", other.get_name()))
 }
 
 /// What to write in place of `typed`, a flag of another client, if `command` has what `answer` names.

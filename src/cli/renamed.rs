@@ -1,20 +1,10 @@
-//! Flags of older releases of SGLang's client, under the names that they have now.
+//! Flags of older releases, under the names that they have now.
 
 use std::ffi::OsString;
 
 use clap::{Arg, Command};
 
-/// What was, and what it is now; the new one may carry its value.
-const RENAMED: &[(&str, &str)] = &[
-    ("disable-warmup", "warmup-requests=0"),
-    ("gen-num-groups", "gsp-num-groups"),
-    ("gen-output-len", "gsp-output-len"),
-    ("gen-prompts-per-group", "gsp-prompts-per-group"),
-    ("gen-question-len", "gsp-question-len"),
-    ("gen-system-prompt-len", "gsp-system-prompt-len"),
-    ("gsp-send-routing-id", "gsp-send-routing-key"),
-    ("pd-seperated", "pd-separated"),
-];
+use crate::dialect::sglang::RENAMED;
 
 /// Replaces old names among the args of a load by those of flags that `command` has,
 /// and says so with one note for each.

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::connection::DownloadArgs;
 use crate::analysis::metric::Slo;
 use crate::dialect;
+use crate::flags::connection::DownloadArgs;
+use crate::flags::values::probability;
 
 /// The flags.
 #[derive(Debug, Clone, Args)]
@@ -38,7 +39,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "KEY:MS", num_args = 1..)]
     pub goodput: Vec<Slo>,
     /// Also report the longest stretch with at least this share of the peak in flight
-    #[arg(long, value_name = "R", value_parser = super::probability, allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", value_parser = probability, allow_negative_numbers = true)]
     pub steady_state_concurrency_ratio: Option<f64>,
     /// Plot output tokens per second and requests in flight over time on stderr
     #[arg(long)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::client::duration;
-use super::count;
+use crate::flags::client::duration;
+use crate::flags::values::count;
 
 /// The flags.
 #[derive(Debug, Clone, Args)]

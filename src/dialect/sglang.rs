@@ -1,8 +1,10 @@
-//! The table and the JSONL line of SGLang's `bench_serving`, from 0.2.15 to 0.5.23.
+//! The command lines of SGLang's clients, and the table and the JSONL line of its `bench_serving`, from 0.2.15 to 0.5.23.
 
+mod flags;
 mod line;
 mod offline;
 pub mod one_batch;
+mod reference;
 mod sections;
 mod steady_state;
 mod table;
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+pub use self::flags::{OfflineArgs, OneBatchArgs, ServeArgs, Throughput, shape, with_datasets};
+pub use self::reference::{BATCH, COMMANDS, REFERENCE, RENAMED};
 use super::release::Version;
 use super::{Analysed, Dialect, Mode, ResultFile, Section, Wanted};
 use crate::analysis::measure::Measure;

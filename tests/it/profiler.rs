@@ -7,11 +7,11 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use clap::Parser;
-use rbench::cli::profile::ProfileArgs;
 use rbench::config::profile::{self, Profile};
 use rbench::control::probe::Probe;
 use rbench::control::profiler::{Running, Said};
 use rbench::engine::transport::Route;
+use rbench::flags::profile::{ProfileArgs, SeparatedArgs};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Value, json};
 
@@ -73,12 +73,16 @@ impl Server {
 struct Words {
     #[command(flatten)]
     args: ProfileArgs,
+    #[command(flatten)]
+    separated: SeparatedArgs,
 }
 
 fn profile(url: &str, words: &[&str]) -> Profile {
     let words = ["x", "--profile"].iter().chain(words);
     let words = Words::try_parse_from(words).unwrap();
-    profile::resolve(&words.args.into(), url, url, None, true).unwrap().unwrap()
+    profile::resolve(&words.args.profiling(words.separated.profiling()), url, url, None, true)
+        .unwrap()
+        .unwrap()
 }
 
 /// Starts and stops a profile, and returns what was said.

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::count;
+use super::values::count;
 use crate::config::{DEFAULT_ACTIVITIES, Profiling};
 
 const PROFILE: &str = "Profiling";
@@ -42,6 +42,12 @@ pub struct ProfileArgs {
     /// Prefix of the names of the traces
     #[arg(long, value_name = "TEXT", help_heading = PROFILE)]
     pub profile_prefix: Option<String>,
+}
+
+/// The flags where prefill and decode are servers of their own.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+pub struct SeparatedArgs {
     /// Prefill and decode are servers of their own, and are profiled there
     #[arg(long, help_heading = PROFILE)]
     pub pd_separated: bool,
@@ -53,9 +59,18 @@ pub struct ProfileArgs {
     pub profile_decode_url: Vec<String>,
 }
 
-impl From<ProfileArgs> for Profiling {
-    fn from(args: ProfileArgs) -> Self {
-        let ProfileArgs {
+impl SeparatedArgs {
+    /// Where the flags have something profiled.
+    pub fn profiling(self) -> Profiling {
+        let Self { pd_separated, profile_prefill_url, profile_decode_url } = self;
+        Profiling { pd_separated, profile_prefill_url, profile_decode_url, ..Profiling::default() }
+    }
+}
+
+impl ProfileArgs {
+    /// What the flags have profiled, where `separated` says.
+    pub fn profiling(self, separated: Profiling) -> Profiling {
+        let Self {
             profile,
             profile_activities,
             profile_start_step,
@@ -65,11 +80,8 @@ impl From<ProfileArgs> for Profiling {
             profile_stages,
             profile_output_dir,
             profile_prefix,
-            pd_separated,
-            profile_prefill_url,
-            profile_decode_url,
-        } = args;
-        Self {
+        } = self;
+        Profiling {
             profile,
             profile_activities,
             profile_start_step,
@@ -79,9 +91,7 @@ impl From<ProfileArgs> for Profiling {
             profile_stages,
             profile_output_dir,
             profile_prefix,
-            pd_separated,
-            profile_prefill_url,
-            profile_decode_url,
+            ..separated
         }
     }
 }
@@ -98,13 +108,17 @@ mod tests {
     struct Input {
         #[command(flatten)]
         args: ProfileArgs,
+        #[command(flatten)]
+        separated: SeparatedArgs,
     }
 
     /// What `args` ask for, or what is wrong with them.
     fn asked(args: &str) -> Result<Profiling, String> {
         let args = std::iter::once("x").chain(args.split_whitespace());
         let parsed = Input::try_parse_from(args);
-        parsed.map(|input| input.args.into()).map_err(|error| error.to_string())
+        parsed
+            .map(|input| input.args.profiling(input.separated.profiling()))
+            .map_err(|error| error.to_string())
     }
 
     fn parsed(words: &str) -> Result<Option<Profile>, String> {

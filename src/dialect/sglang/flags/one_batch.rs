@@ -6,13 +6,13 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::values::{count, temperature, whole};
-use super::{DATA, FLOW, LOAD, OUTPUT, REQUEST, TARGET, connection, launch};
 use crate::config::one_batch::{Batches, SharedPrefix};
 use crate::config::values::Object;
 use crate::config::{
     Before, Job, Load, LoraDistribution, Outputs, Prompts, Requests, RunSpec, Servers,
 };
+use crate::flags::values::{count, temperature, whole};
+use crate::flags::{DATA, FLOW, LOAD, OUTPUT, REQUEST, TARGET, connection, launch};
 
 /// Sources of prompts that can fill a batch.
 const DATASETS: [&str; 6] =
