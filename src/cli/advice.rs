@@ -110,6 +110,9 @@ fn unknown_argument(error: &mut Error, args: &[OsString], command: &Command, pro
 
 /// Which of the commands that share their flags has the flag `name`, which `command` has not.
 fn elsewhere(name: &str, command: &Command, program: &Command) -> Option<String> {
+    if flags(command).any(|flag| flag == name) {
+        return None;
+    }
     let shares = |one: &str| sglang::COMMANDS.contains(&one);
     let used = command.get_name();
     let mut others = program.get_subcommands().filter(|one| shares(one.get_name()) && shares(used));
