@@ -29,14 +29,14 @@ pub use self::parts::{
     Layouts, Load, LoraDistribution, Outputs, Profiling, Prompts, Requests, Servers, Timeouts,
 };
 pub use self::spec::RunSpec;
-pub use self::target::{Place, Target};
+pub use self::target::{Server, Target};
 use self::timeouts::MaxErrors;
 use crate::analysis::metric::Slo;
 use crate::error::{Error, Kind};
 use crate::protocol::backend::{Backend, CacheTelling, Sampling};
 use crate::workload::arrival::Rate;
 use crate::workload::bundled;
-use crate::workload::dataset::{Dataset, Entry, Reading};
+use crate::workload::dataset::{Dataset, Reading};
 use crate::workload::lora::{Adapters, Share};
 
 /// A run as a dialect asks for it: what can be written down, and what cannot.
@@ -195,7 +195,7 @@ pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error
     let backend = backend(&spec)?;
     let target = target::resolve(&spec, backend, keys, mock)?;
     let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());
-    let (base, shown) = (&target.base, &target.shown);
+    let Server { base, shown, .. } = target.first();
     let profile = profile::resolve(&spec.profiling, base, shown, traces, backend.is_sglang())?;
     let ready_timeout_s = ready_timeout_s(&spec.before, launch.as_ref())?;
     let adapters = adapters(&spec.requests, backend)?;
@@ -207,8 +207,8 @@ pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error
     if !backend.is_sglang() {
         notes.extend(profile::note(&spec.profiling, backend.name));
     }
-    if profile.is_some() && !target.others.is_empty() {
-        notes.push(format!("--profile: of several servers, {} alone is profiled", target.shown));
+    if profile.is_some() && target.servers.len() > 1 {
+        notes.push(format!("--profile: of several servers, {shown} alone is profiled"));
     }
     let max_concurrency = spec.load.max_concurrency.filter(|&n| n > 0);
     if spec.load.duration.is_some() {
@@ -222,9 +222,9 @@ pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error
     let num_prompts = dataset.count(spec.load.num_prompts);
     let threads = threads(&spec.load, max_concurrency.unwrap_or(usize::MAX).min(num_prompts));
     let mut all = spec::effective(&spec);
-    all.insert("base_url".into(), target.shown.clone().into());
-    if !target.others.is_empty() {
-        let others = target.others.iter().map(|place| place.shown.clone());
+    all.insert("base_url".into(), shown.clone().into());
+    if target.servers.len() > 1 {
+        let others = target.servers.iter().skip(1).map(|server| server.shown.clone());
         all.insert("other_base_urls".into(), others.collect());
     }
     all.insert("worker_threads".into(), threads.into());
@@ -249,8 +249,7 @@ pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error
         outputs,
         ..
     } = spec;
-    let has_conversations =
-        Entry::find(&prompts.dataset_name).is_some_and(Entry::takes_conversations);
+    let has_conversations = dataset.uses().conversations;
     let bundled = || mock.map(|_| bundled::NAME.to_owned());
     let sweep: Vec<Rate> =
         if load.multi { load.request_rate_range.rates().collect() } else { Vec::new() };

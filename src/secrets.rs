@@ -28,7 +28,7 @@ const SHORTEST_VALUE: usize = 8;
 const HIDDEN: &str = "***";
 
 /// Texts that must not be shown.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secrets(Arc<Matcher>);
 
 impl fmt::Debug for Secrets {

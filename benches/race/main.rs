@@ -50,7 +50,7 @@ const CASES: &[Case] = &[
 /// Races rbench and other clients against a floor program
 #[derive(Debug, Parser)]
 #[command(name = "race", args_conflicts_with_subcommands = true)]
-struct Words {
+struct Args {
     #[command(subcommand)]
     part: Option<Part>,
 
@@ -125,7 +125,7 @@ struct Runner {
 }
 
 /// All programs, the floor first.
-fn runners(words: &Words, tmp: &Path) -> Result<Vec<Runner>, Box<dyn Error>> {
+fn runners(args: &Args, tmp: &Path) -> Result<Vec<Runner>, Box<dyn Error>> {
     let this = std::env::current_exe()?.display().to_string();
     let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/tokenizer");
     let result = tmp.join("result.jsonl").display().to_string();
@@ -139,7 +139,7 @@ fn runners(words: &Words, tmp: &Path) -> Result<Vec<Runner>, Box<dyn Error>> {
             n.to_string(),
         ])
     };
-    let program = words.rbench.display().to_string();
+    let program = args.rbench.display().to_string();
     let rbench = move |case: &Case, port: u16, n: usize| {
         let line = format!(
             "serve --backend {} --host 127.0.0.1 --port {port} --model mock --dataset-name random-ids \
@@ -158,7 +158,7 @@ fn runners(words: &Words, tmp: &Path) -> Result<Vec<Runner>, Box<dyn Error>> {
         Runner { name: "floor".to_owned(), start: Box::new(floor) },
         Runner { name: "rbench".to_owned(), start: Box::new(rbench) },
     ];
-    for (name, template) in words.rival.clone() {
+    for (name, template) in args.rival.clone() {
         let tmp = tmp.clone();
         let command = move |case: &Case, port: u16, n: usize| {
             let mut line = template.clone();
@@ -217,12 +217,12 @@ fn run(
     Some(measured())
 }
 
-fn race(words: &Words) -> Result<bool, Box<dyn Error>> {
+fn race(args: &Args) -> Result<bool, Box<dyn Error>> {
     let descriptors = raise_descriptors();
     let folder = tempfile::tempdir()?;
-    let runners = runners(words, folder.path())?;
+    let runners = runners(args, folder.path())?;
     let chosen =
-        |case: &&Case| words.case.is_empty() || words.case.iter().any(|name| name == case.name);
+        |case: &&Case| args.case.is_empty() || args.case.iter().any(|name| name == case.name);
     println!("{}", table::machine());
     let mut table = Table::new(runners.iter().map(|runner| runner.name.clone()).collect());
     let mut whole = true;
@@ -237,7 +237,7 @@ fn race(words: &Words) -> Result<bool, Box<dyn Error>> {
         }
         let server = Server::start(case.ttft, case.itl)?;
         let mut costs = vec![Vec::new(); runners.len()];
-        for round in 1..=words.rounds {
+        for round in 1..=args.rounds {
             for (runner, costs) in runners.iter().zip(&mut costs) {
                 let cost = match run(runner, case, &server, folder.path()) {
                     None => None,
@@ -253,7 +253,7 @@ fn race(words: &Words) -> Result<bool, Box<dyn Error>> {
                     let memory = cost.memory >> 20;
                     eprintln!(
                         "{} {round}/{} {}: {us:.2} us per event, {memory} MiB",
-                        case.name, words.rounds, runner.name
+                        case.name, args.rounds, runner.name
                     );
                 }
                 costs.push(cost);
@@ -275,9 +275,9 @@ fn raise_descriptors() -> Option<u64> {
 }
 
 fn main() -> ExitCode {
-    let words = Words::parse();
-    let done = match &words.part {
-        None => race(&words),
+    let args = Args::parse();
+    let done = match &args.part {
+        None => race(&args),
         Some(Part::Server { ttft, itl }) => {
             // Goes down with who started it.
             std::thread::spawn(|| {

@@ -1,6 +1,6 @@
 //! How the server is reached: certificates, proxies, sockets.
 
-use crate::config::{HttpVersion, Place, Serve};
+use crate::config::{HttpVersion, Serve, Server};
 use crate::engine::transport::tls::Trust;
 use crate::engine::transport::{Route, Version};
 use crate::error::Error;
@@ -27,8 +27,8 @@ fn no_proxy_at_all() -> bool {
 }
 
 /// The way to another server than the first, which differs in the socket alone.
-pub(super) fn to(route: &Route, place: &Place) -> Route {
-    Route { socket: place.socket.clone(), ..route.clone() }
+pub(super) fn to(route: &Route, server: &Server) -> Route {
+    Route { socket: server.socket.clone(), ..route.clone() }
 }
 
 /// Reads the certificates and the environment, and tells what is not as usual.
@@ -36,7 +36,7 @@ pub(super) fn connection(config: &Serve, ui: Ui) -> Result<Route, Error> {
     let args = &config.connection;
     let identity = args.cert.as_deref().zip(args.key.as_deref());
     let route = Route {
-        socket: config.target.socket.clone(),
+        socket: config.target.first().socket.clone(),
         // A proxy would look for the engine of --mock on its own machine.
         proxies: !args.no_proxy && !config.target.own && !no_proxy_at_all(),
         trust: Trust::load(args.cacert.as_deref(), identity, args.insecure)?,
@@ -51,7 +51,7 @@ pub(super) fn connection(config: &Serve, ui: Ui) -> Result<Route, Error> {
             "--insecure: whoever answers is trusted, and gets the keys and prompts that are sent",
         );
     }
-    if let Ok(url) = config.target.base.parse()
+    if let Ok(url) = config.target.first().base.parse()
         && let Some(proxy) = route.proxy(&url)?
     {
         ui.status(&format!("the load goes through the proxy {}", proxy.shown));

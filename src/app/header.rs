@@ -34,7 +34,7 @@ pub(super) fn header(
         metadata,
         backend: spec.backend,
         clock: engine::clock(options, endpoints),
-        endpoints: spec.target.places().iter().map(|place| place.shown.clone()).collect(),
+        endpoints: spec.target.servers.iter().map(|server| server.shown.clone()).collect(),
         command,
         // Without an end in the plan all that is sent is scheduled.
         requests: has_end.then_some(requests as u64),

@@ -17,7 +17,7 @@ pub(super) fn check(config: &Serve, ui: Ui) -> Result<(), Error> {
     let limit = system::raise_descriptors();
     let free = system::free_memory();
     system::check_threads(config.threads as u64, limit, free)?;
-    let servers = 1 + config.target.others.len() as u64;
+    let servers = config.target.servers.len() as u64;
     for (flag, n) in [
         ("--num-prompts", config.num_prompts as u64),
         ("--warmup-requests", (config.warmup as u64).saturating_mul(servers)),
@@ -49,11 +49,11 @@ pub(super) fn check(config: &Serve, ui: Ui) -> Result<(), Error> {
         system::check_descriptors(at_once, limit),
         "more requests may be open than the file descriptor limit allows",
     )?;
-    let places = config.target.places();
-    if places.iter().all(|place| place.socket.is_some()) {
+    let all = &config.target.servers;
+    if all.iter().all(|server| server.socket.is_some()) {
         return Ok(());
     }
-    let (servers, ports) = (places.len() as u64, system::local_ports());
+    let (servers, ports) = (all.len() as u64, system::local_ports());
     checked(
         system::check_ports(at_once.div_ceil(servers), ports),
         "more connections may be open than there are local ports",

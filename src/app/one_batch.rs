@@ -301,7 +301,7 @@ impl<'a> Bench<'a> {
         }
         if self.config.flush_storage {
             let path = "/hicache/storage-backend/clear";
-            let url = format!("{}{path}", serve.target.base);
+            let url = format!("{}{path}", serve.target.first().base);
             probe.post(&url, &json!({}), FLUSH_TIMEOUT).await.map_err(|reason| {
                 Error::new(
                     Kind::Rejected,

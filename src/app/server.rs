@@ -60,7 +60,7 @@ pub(super) async fn wait_for(
 /// # Errors
 /// If it does not become ready, or nobody knows its model.
 pub(super) async fn discover(config: &Serve, probe: &Probe, ui: Ui) -> Result<Served, Error> {
-    let shown = &config.target.shown;
+    let shown = &config.target.first().shown;
     let (list, reason) = match wait_for(config, probe, shown, ui).await? {
         Ready::Lists(list) => (Some(list), None),
         Ready::Answers => (None, None),
@@ -144,10 +144,10 @@ async fn tokenizers(
 /// Whether the server is on this machine, so that its paths are those of this one.
 fn is_here(config: &Serve) -> bool {
     let target = &config.target;
-    if target.own || target.socket.is_some() || config.launch.is_some() {
+    if target.own || target.first().socket.is_some() || config.launch.is_some() {
         return true;
     }
-    let Ok(url) = url::Url::parse(&target.base) else { return false };
+    let Ok(url) = url::Url::parse(&target.first().base) else { return false };
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(address)) => is_own(address.into()),

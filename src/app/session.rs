@@ -9,7 +9,7 @@ use super::launch::Launched;
 use super::server::{Served, discover, wait_for};
 use super::signals;
 use super::tokenizing;
-use crate::config::{Place, Serve};
+use crate::config::{Serve, Server};
 use crate::control::probe::Probe;
 use crate::engine::transport::{Endpoint, Route};
 use crate::error::{Error, Kind};
@@ -39,14 +39,14 @@ impl Session {
     /// Waits for the server, asks it what it serves, and loads the tokenizer.
     pub(super) fn open(config: &Serve, ui: Ui) -> Result<Self, Error> {
         let route = connection::connection(config, ui)?;
-        let probe = Probe::new(&config.target.base, config.target.control.clone(), &route)?;
+        let probe = Probe::new(&config.target.first().base, config.target.control.clone(), &route)?;
         let launched = calls::run(launch(config, &probe, ui))??;
         let served = calls::run(served(config, &probe, launched.as_ref(), ui))??;
         let mut others = Vec::new();
-        for place in &config.target.others {
-            let route = connection::to(&route, place);
-            let probe = Probe::new(&place.base, config.target.control.clone(), &route)?;
-            calls::run(wait_for(config, &probe, &place.shown, ui))??;
+        for server in config.target.servers.iter().skip(1) {
+            let route = connection::to(&route, server);
+            let probe = Probe::new(&server.base, config.target.control.clone(), &route)?;
+            calls::run(wait_for(config, &probe, &server.shown, ui))??;
             others.push(probe);
         }
         let hub = connection::hub(&route, config, ui);
@@ -84,17 +84,17 @@ impl Session {
         spec: &Serve,
         stream: bool,
     ) -> Result<Vec<Arc<Endpoint>>, Error> {
-        let endpoint = |place: &Place| {
+        let endpoint = |server: &Server| {
             Endpoint::new(
-                &format!("{}{}", place.base, spec.backend.path),
+                &format!("{}{}", server.base, spec.backend.path),
                 &spec.target.load,
                 spec.backend.protocol,
                 stream,
-                &connection::to(&self.route, place),
+                &connection::to(&self.route, server),
             )
             .map(Arc::new)
         };
-        spec.target.places().iter().map(endpoint).collect()
+        spec.target.servers.iter().map(endpoint).collect()
     }
 
     /// Has all servers empty their prefix caches, if the run asks for that.
@@ -118,7 +118,7 @@ impl Session {
 /// Starts the server of `--launch`.
 async fn launch(config: &Serve, probe: &Probe, ui: Ui) -> Result<Option<Launched>, Error> {
     let Some(launch) = &config.launch else { return Ok(None) };
-    let shown = &config.target.shown;
+    let shown = &config.target.first().shown;
     if probe.ready(config.backend, Duration::ZERO, shown, true, |_| {}).await.is_ok() {
         return Err(Error::new(
             Kind::Usage,

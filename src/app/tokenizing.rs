@@ -9,9 +9,6 @@ use crate::output::terminal::Ui;
 use crate::workload::hub::Hub;
 use crate::workload::tokenizer::{Counter, Tokenizer};
 
-/// Datasets that are made of the words of a vocabulary, which no server gives away.
-const OF_WORDS: &[&str] = &["random-ids", "generated-shared-prefix", "image", "mooncake"];
-
 /// A server that counts.
 #[derive(Debug)]
 struct Server {
@@ -62,7 +59,7 @@ pub(super) fn load(
         );
         missing.hints.iter().fold(error, |error, hint| error.hint(hint.clone()))
     };
-    if OF_WORDS.contains(&name.as_str()) {
+    if config.dataset.uses().vocabulary {
         return Err(refuse(&format!("--dataset-name {name}")));
     }
     if config.low_memory {
@@ -73,7 +70,7 @@ pub(super) fn load(
         "there is no tokenizer on this machine, and the server counts instead, over POST /tokenize: before the load and after it ({})",
         missing.message
     ));
-    Ok(Tokenizer::of_server(format!("{}/tokenize", config.target.shown), Box::new(server)))
+    Ok(Tokenizer::of_server(format!("{}/tokenize", config.target.first().shown), Box::new(server)))
 }
 
 /// Goes on only if the server has counted all that it was asked to.

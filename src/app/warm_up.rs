@@ -87,7 +87,7 @@ fn copies(config: &Serve, first: Option<&Row>, encoder: &Encoder) -> Result<Plan
     let Some(row) = first else { return Ok(Arc::default()) };
     let lora = config.adapters.as_ref().map(Adapters::first);
     // Servers take turns, so that each gets as many.
-    let servers = 1 + config.target.others.len();
+    let servers = config.target.servers.len();
     let n = config.warmup.saturating_mul(servers);
     // What becomes of each is kept until all have ended.
     let need = (n as u64).saturating_mul(REQUEST_BYTES as u64);

@@ -30,13 +30,13 @@ pub(super) fn check(
     profile: Option<&profile::Profile>,
 ) -> Result<Vec<String>, Error> {
     let (connection, client) = (&spec.connection, &spec.client);
-    let mut bases: Vec<&str> = vec![&target.base];
-    bases.extend(target.others.iter().map(|place| place.base.as_str()));
+    let shown = &target.first().shown;
+    let mut bases: Vec<&str> = target.servers.iter().map(|server| server.base.as_str()).collect();
     bases.extend(profile.into_iter().flat_map(|p| &p.workers).map(|worker| worker.base.as_str()));
     let given = [("--cacert", connection.cacert.is_some()), ("--insecure", connection.insecure)];
     let encrypted = bases.iter().any(|base| base.starts_with("https:"));
     if connection.cert.is_some() && !encrypted {
-        return Err(usage(format!("--cert does not apply to {}, which has no TLS", target.shown))
+        return Err(usage(format!("--cert does not apply to {shown}, which has no TLS"))
             .hint("leave it out, or name an https URL with --base-url"));
     }
     if target.own && connection.http_version == Some(HttpVersion::Two) {
@@ -48,10 +48,9 @@ pub(super) fn check(
     let mut notes: Vec<String> =
         connection.api_key_file.as_deref().and_then(keys::note).into_iter().collect();
     if let Some((flag, _)) = given.iter().find(|(_, given)| *given && !encrypted) {
-        let shown = &target.shown;
         notes.push(format!("{flag} applies to downloads alone: {shown} has no TLS"));
     }
-    if target.socket.is_none() && target.others.iter().all(|place| place.socket.is_none()) {
+    if target.servers.iter().all(|server| server.socket.is_none()) {
         return Ok(notes);
     }
     if client.clock == Some(ClockChoice::Kernel) {

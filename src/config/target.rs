@@ -10,19 +10,13 @@ use crate::error::Error;
 use crate::protocol::backend::Backend;
 use crate::secrets::{Collected, Secrets};
 
-/// Where a server is, and what opens its doors.
+/// Where the servers are, and what opens their doors.
 #[derive(Clone)]
 pub struct Target {
-    /// Its URL without a slash at the end; that of the local host if it listens on a Unix socket.
-    pub base: String,
-    /// The Unix socket where it listens, if it is not the network.
-    pub socket: Option<PathBuf>,
+    /// The servers over which the load is spread, at least one.
+    pub servers: Vec<Server>,
     /// Whether it is the engine of `--mock`.
     pub own: bool,
-    /// The URL without a password, or the name of the socket.
-    pub shown: String,
-    /// More servers over which the load is spread.
-    pub others: Vec<Place>,
     /// Headers of control calls.
     pub control: HeaderMap,
     /// Headers of the load.
@@ -35,35 +29,33 @@ pub struct Target {
 
 /// Where a server is.
 #[derive(Clone)]
-pub struct Place {
-    /// As [`Target::base`].
+pub struct Server {
+    /// Its URL without a slash at the end; that of the local host if it listens on a Unix socket.
     pub base: String,
-    /// As [`Target::socket`].
+    /// The Unix socket where it listens, if it is not the network.
     pub socket: Option<PathBuf>,
-    /// As [`Target::shown`].
+    /// The URL without a password, or the name of the socket.
     pub shown: String,
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for Server {
     /// Leaves out what may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").field("shown", &self.shown).finish_non_exhaustive()
+        f.debug_struct("Server").field("shown", &self.shown).finish_non_exhaustive()
     }
 }
 
 impl Target {
-    /// All servers, the first one included.
-    pub fn places(&self) -> Vec<Place> {
-        let Self { base, socket, shown, .. } = self;
-        let first = Place { base: base.clone(), socket: socket.clone(), shown: shown.clone() };
-        std::iter::once(first).chain(self.others.iter().cloned()).collect()
+    /// The first server, which is asked for its model, its figures and a profile.
+    pub fn first(&self) -> &Server {
+        &self.servers[0]
     }
 }
 
 impl std::fmt::Debug for Target {
     /// Leaves out what may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Target").field("shown", &self.shown).finish_non_exhaustive()
+        f.debug_struct("Target").field("servers", &self.servers).finish_non_exhaustive()
     }
 }
 
@@ -109,19 +101,20 @@ pub(super) fn resolve(
     let mut notes = Vec::new();
     let mut placed = |flag, base: &str| {
         let (base, path) = without_route(base.trim_end_matches('/'), backend.path);
-        let place = place(flag, base.to_owned())?;
+        let server = server(flag, base.to_owned())?;
         if !path.is_empty() {
             notes.push(format!(
                 "{flag} ends with {path}, which comes after it anyhow: {} is asked",
-                place.shown
+                server.shown
             ));
         }
-        Ok(place)
+        Ok(server)
     };
-    let Place { base, socket, shown } = placed(flag, &base)?;
-    let others = servers.base_url.iter().skip(1);
-    let others: Vec<Place> =
-        others.map(|url| placed("--base-url", url.trim())).collect::<Result<_, Error>>()?;
+    let more = servers.base_url.iter().skip(1);
+    let mut all = vec![placed(flag, &base)?];
+    for url in more {
+        all.push(placed("--base-url", url.trim())?);
+    }
     let mut control = HeaderMap::new();
     if let Some(key) = keys.authorization() {
         let mut value = HeaderValue::from_str(key.trim()).map_err(|_| {
@@ -159,7 +152,7 @@ pub(super) fn resolve(
         load.insert(name, value);
     }
     let secrets = secrets(spec, &headers, keys);
-    Ok(Target { base, socket, own: mock.is_some(), shown, others, control, load, secrets, notes })
+    Ok(Target { servers: all, own: mock.is_some(), control, load, secrets, notes })
 }
 
 /// What must not be shown of the words and the environment.
@@ -194,13 +187,13 @@ fn without_route<'a>(base: &'a str, path: &str) -> (&'a str, &'a str) {
 }
 
 /// The server that `base` of `flag` names.
-fn place(flag: &str, base: String) -> Result<Place, Error> {
+fn server(flag: &str, base: String) -> Result<Server, Error> {
     let socket = connection::socket(&base)?;
     if socket.is_some() {
-        return Ok(Place { base: connection::LOCALHOST.to_owned(), socket, shown: base });
+        return Ok(Server { base: connection::LOCALHOST.to_owned(), socket, shown: base });
     }
     let shown = checked_url(flag, &base)?;
-    Ok(Place { base, socket, shown })
+    Ok(Server { base, socket, shown })
 }
 
 /// Checks the URL `base` that `flag` gives, and returns it without its password.

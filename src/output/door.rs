@@ -5,21 +5,43 @@
 //! a table, is made here, and what others say within it goes through [`one_line`] first.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::sync::{PoisonError, RwLock};
 
 use crate::secrets::Secrets;
 
-/// What is not written, whoever says it.
-static SECRETS: OnceLock<Secrets> = OnceLock::new();
+/// What is not written, whoever says it: the secrets of every target that this process has had.
+///
+/// The door is the last thing before a stream or a file, also for an error after a session; so it outlives them all.
+static SECRETS: RwLock<Vec<Secrets>> = RwLock::new(Vec::new());
 
-/// Takes `secrets` out of all that is written from now on. A program has its arguments once; so has this.
+/// Takes `secrets` out of all that is written from now on, beside those that are taken out already.
 pub fn keep_secret(secrets: &Secrets) {
-    let _ = SECRETS.set(secrets.clone());
+    let mut kept = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
+    if !secrets.is_empty() && !kept.contains(secrets) {
+        kept.push(secrets.clone());
+    }
+}
+
+/// `text` after `hide` has taken out the secrets of each target.
+fn without<'a, T: ?Sized + ToOwned>(
+    text: &'a T,
+    hide: impl for<'b> Fn(&Secrets, &'b T) -> Cow<'b, T>,
+) -> Cow<'a, T>
+where
+    T::Owned: std::borrow::Borrow<T>,
+{
+    let kept = SECRETS.read().unwrap_or_else(PoisonError::into_inner);
+    kept.iter().fold(Cow::Borrowed(text), |text, secrets| match text {
+        Cow::Borrowed(text) => hide(secrets, text),
+        Cow::Owned(text) => {
+            Cow::Owned(hide(secrets, std::borrow::Borrow::borrow(&text)).into_owned())
+        }
+    })
 }
 
 /// A message as it may be written: one line without its end.
 pub fn message(text: &str) -> Cow<'_, str> {
-    match SECRETS.get().map_or(Cow::Borrowed(text), |secrets| secrets.hide(text)) {
+    match without(text, |secrets, text| secrets.hide(text)) {
         Cow::Borrowed(text) => one_line(text),
         Cow::Owned(text) => Cow::Owned(one_line(&text).into_owned()),
     }
@@ -27,19 +49,18 @@ pub fn message(text: &str) -> Cow<'_, str> {
 
 /// A text of several lines of ours as it may be written.
 pub fn block(text: &str) -> Cow<'_, str> {
-    let masked = SECRETS.get().map(|secrets| secrets.mask(text.as_bytes()));
-    match masked {
-        Some(Cow::Owned(masked)) => {
+    match without(text.as_bytes(), |secrets, bytes| secrets.mask(bytes)) {
+        Cow::Owned(masked) => {
             Cow::Owned(escaped(&String::from_utf8_lossy(&masked), is_unsafe_in_block).into_owned())
         }
-        _ => escaped(text, is_unsafe_in_block),
+        Cow::Borrowed(_) => escaped(text, is_unsafe_in_block),
     }
 }
 
 /// Makes whole lines of JSON, from `start` of `lines` on, as they may be written.
 pub fn json(lines: &mut Vec<u8>, start: usize) {
     let Some(new) = lines.get(start..) else { return };
-    let masked = SECRETS.get().map_or(Cow::Borrowed(new), |secrets| secrets.mask(new));
+    let masked = without(new, |secrets, bytes| secrets.mask(bytes));
     // All others are escaped in JSON already.
     let suspect = masked.iter().any(|byte| matches!(byte, 0x7F | 0xC2 | 0xD8 | 0xE2));
     let shown = match std::str::from_utf8(&masked) {
@@ -94,6 +115,27 @@ fn escaped(text: &str, wrong: fn(char) -> bool) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::Collected;
+
+    #[test]
+    fn the_secrets_of_every_target_are_kept() {
+        let secrets = |key: &str| {
+            let mut secrets = Collected::default();
+            secrets.key(key);
+            secrets.done()
+        };
+        for _ in 0..2 {
+            keep_secret(&secrets("sk-first-1234567"));
+            keep_secret(&secrets("sk-second-1234567"));
+        }
+        let said = "to sk-first-1234567 and sk-second-1234567";
+        let mut line = format!("[{said:?}]\n").into_bytes();
+        json(&mut line, 0);
+        for shown in [message(said), block(said), String::from_utf8_lossy(&line)] {
+            assert!(!shown.contains("sk-"), "{shown}");
+        }
+        assert_eq!(SECRETS.read().unwrap().len(), 2);
+    }
 
     #[test]
     fn characters_that_steer_are_written_as_in_json() {

@@ -136,9 +136,9 @@ impl Backend {
         ALL.iter().find(|backend| backend.name == name)
     }
 
-    /// Returns whether the server behind it is SGLang, which tells its accept length.
+    /// Returns whether the server behind it has SGLang's control calls, such as the one that reports its accept length.
     pub fn is_sglang(&self) -> bool {
-        self.name.starts_with("sglang")
+        self.flush == Flush::Sglang
     }
 }
 

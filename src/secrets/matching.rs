@@ -16,7 +16,7 @@ struct Pattern {
 }
 
 /// Texts that are looked for, in all their forms.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Matcher {
     patterns: Vec<Pattern>,
     /// By first byte, the patterns.

@@ -100,11 +100,6 @@ impl Entry {
     fn defaults(&self) -> Result<Params, String> {
         no_flags().and_then(|matches| (self.params)(&matches)).map_err(|error| error.to_string())
     }
-
-    /// Whether it is made from conversations, of which the program has some inside.
-    pub fn takes_conversations(&self) -> bool {
-        matches!(self.name, "sharegpt" | "random")
-    }
 }
 
 /// Parameters of a dataset by their names, as they stand in the configuration of a run.
@@ -265,6 +260,10 @@ pub struct Uses {
     pub embeds: bool,
     /// Whether its rows have images.
     pub images: bool,
+    /// Whether it is made from conversations, of which the program has some inside.
+    pub conversations: bool,
+    /// Whether it is made of the words of a vocabulary, which no server gives away.
+    pub vocabulary: bool,
 }
 
 /// What a dataset made.

@@ -65,7 +65,7 @@ impl<'a> Sender<'a> {
     /// If the server has no usable URL, or TLS cannot be spoken.
     pub(super) fn new(config: &'a OneBatch, session: &'a Session, ui: Ui) -> Result<Self, Error> {
         let serve = &config.serve;
-        let url = format!("{}{}", serve.target.base, serve.backend.path);
+        let url = format!("{}{}", serve.target.first().base, serve.backend.path);
         let protocol = serve.backend.protocol;
         let endpoint = Endpoint::new(&url, &serve.target.load, protocol, true, &session.route)?;
         Ok(Self { config, session, endpoint: Arc::new(endpoint), ui })
@@ -295,7 +295,7 @@ impl<'a> Sender<'a> {
             },
             backend: serve.backend,
             clock: engine::clock(options, std::slice::from_ref(&self.endpoint)),
-            endpoints: vec![serve.target.shown.clone()],
+            endpoints: vec![serve.target.first().shown.clone()],
             command: Command::OneBatch,
             requests: Some(1),
             vision: None,

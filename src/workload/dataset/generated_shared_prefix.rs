@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::distinct::{Openings, Places};
 use super::exact::{self, Words};
 use super::lengths::{Ratio, draw, shortest};
-use super::{Context, Dataset, Entry, Rows, effective, of, params, weight};
+use super::{Context, Dataset, Entry, Rows, Uses, effective, of, params, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row, user_message};
 use crate::rng;
@@ -200,6 +200,10 @@ impl Opts {
 impl Dataset for SharedPrefix {
     fn count(&self, _: usize) -> usize {
         self.limit.map_or(self.slots(), |limit| limit.min(self.slots()))
+    }
+
+    fn uses(&self) -> Uses {
+        Uses { vocabulary: true, ..Uses::default() }
     }
 
     fn bytes(&self, n: usize) -> u64 {

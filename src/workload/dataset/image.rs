@@ -150,7 +150,7 @@ impl Dataset for Images {
     }
 
     fn uses(&self) -> Uses {
-        Uses { images: true, template: Templates::Always, ..Uses::default() }
+        Uses { images: true, template: Templates::Always, vocabulary: true, ..Uses::default() }
     }
 }
 

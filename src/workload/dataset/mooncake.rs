@@ -140,7 +140,7 @@ impl Dataset for Opts {
     }
 
     fn uses(&self) -> Uses {
-        Uses { bad_rows: true, ..Uses::default() }
+        Uses { bad_rows: true, vocabulary: true, ..Uses::default() }
     }
 }
 

@@ -86,7 +86,13 @@ impl Dataset for Random {
     }
 
     fn uses(&self) -> Uses {
-        Uses { bad_rows: true, repeat: true, template: Templates::Ignored, ..Uses::default() }
+        Uses {
+            bad_rows: true,
+            repeat: true,
+            template: Templates::Ignored,
+            conversations: true,
+            ..Uses::default()
+        }
     }
 }
 

@@ -40,7 +40,7 @@ impl Dataset for RandomIds {
     }
 
     fn uses(&self) -> Uses {
-        Uses { template: Templates::Ignored, ..Uses::default() }
+        Uses { template: Templates::Ignored, vocabulary: true, ..Uses::default() }
     }
 }
 

@@ -53,7 +53,7 @@ impl Dataset for ShareGpt {
     }
 
     fn uses(&self) -> Uses {
-        USES
+        Uses { conversations: true, ..USES }
     }
 }
 
@@ -65,6 +65,8 @@ pub(super) const USES: Uses = Uses {
     repeat: false,
     embeds: false,
     images: false,
+    conversations: false,
+    vocabulary: false,
 };
 
 impl Opts {

@@ -80,7 +80,8 @@ impl TargetArgs {
 }
 
 fn backend_help() -> String {
-    let names: Vec<&str> = backend::ALL.iter().map(|backend| backend.name).collect();
+    let usable = backend::ALL.iter().filter(|backend| backend.refused.is_none());
+    let names: Vec<&str> = usable.map(|backend| backend.name).collect();
     format!("Kind of server, which decides the endpoint and the format: {}", names.join(", "))
 }
 
