@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Command};
 
 use crate::analysis::comparison::{Compared, Rule};
+use crate::flags;
 
 const METRICS: &str = "Metrics to compare: mean, median or pN of ttft, tpot, itl or e2e, request_throughput, output_throughput, success [default: median and p99 of each latency, both throughputs, success]";
 
@@ -67,7 +68,7 @@ pub fn load_flags() -> Vec<String> {
     const APART: [&str; 5] =
         ["seed", "worker_threads", "rust_client", "rust_worker_threads", "dataset_path"];
     let is_load = |heading: &str| {
-        [super::LOAD, super::REQUEST, super::DATA].contains(&heading)
+        [flags::LOAD, flags::REQUEST, flags::DATA].contains(&heading)
             || heading.starts_with("Dataset: ")
     };
     let program = super::command();
