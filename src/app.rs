@@ -8,6 +8,7 @@ mod connection;
 mod cycles;
 mod engine;
 mod figures;
+mod gates;
 mod header;
 mod launch;
 mod limits;

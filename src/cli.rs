@@ -3,6 +3,7 @@
 mod abbreviation;
 mod advice;
 pub mod compare;
+pub mod gates;
 pub mod man;
 mod renamed;
 pub mod report;
@@ -32,7 +33,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Subcommands {
     /// Measure a server: latencies, throughput, failures
-    Serve(Box<sglang::ServeArgs>),
+    Serve(Box<gates::GatedArgs>),
     /// Send everything at once and measure the throughput alone
     Offline(Box<sglang::OfflineArgs>),
     /// Send batches of prompts, each in one request, and measure prefill and decode
@@ -137,8 +138,9 @@ fn parsed(
         Subcommands::Compare(args) => Ok(Input::Compare(Box::new(args))),
         Subcommands::Serve(args) => {
             let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
-            let prints = args.prints_config();
-            let job = Box::new(args.job(matches, notes)?);
+            let prints = args.serve.prints_config();
+            let job = args.serve.job(matches, notes)?;
+            let job = Box::new(Job { gates: args.gates.into(), ..job });
             Ok(if prints { Input::PrintConfig(job) } else { Input::Serve(job) })
         }
     }

@@ -3,6 +3,7 @@
 mod connection;
 mod files;
 mod fits;
+mod gates;
 mod keys;
 mod launch;
 mod objectives;
@@ -21,6 +22,7 @@ use jiff::Zoned;
 use serde_json::{Map, Value};
 
 pub use self::files::files_differ;
+pub use self::gates::Gates;
 pub use self::keys::Keys;
 pub use self::launch::Launch;
 pub use self::objectives::objectives;
@@ -50,6 +52,8 @@ pub struct Job {
     pub source: Option<Box<dyn Dataset>>,
     /// What results have as the configuration, by the names of the tool's flags; it wins over that of [`RunSpec`].
     pub effective: Map<String, Value>,
+    /// What the run is held against when it is over.
+    pub gates: Gates,
     /// What the user should know of how the flags were read.
     pub notes: Vec<String>,
 }
@@ -164,6 +168,8 @@ pub struct Serve {
     pub notes: Vec<String>,
     /// The flags as given, by the names that results use, without secrets.
     pub effective: Map<String, Value>,
+    /// What the run is held against when it is over.
+    pub gates: Gates,
 }
 
 impl Serve {
@@ -190,7 +196,7 @@ const PER_THREAD: usize = 16_384;
 /// # Errors
 /// If values contradict each other, or do not apply to the backend.
 pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error> {
-    let Job { spec, launch, source, effective, .. } = job;
+    let Job { spec, launch, source, effective, gates, .. } = job;
     let dataset = source.map_or_else(|| spec.dataset()?.build().map_err(usage), Ok)?;
     let backend = backend(&spec)?;
     let target = target::resolve(&spec, backend, keys, mock)?;
@@ -325,6 +331,7 @@ pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error
         progress: outputs.progress && !outputs.print_requests,
         notes,
         effective: all,
+        gates,
     })
 }
 

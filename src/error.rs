@@ -24,10 +24,13 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
         "the run failed: no request succeeded, the warm-up failed, the server did not answer, --max-errors ended the run, or a file could not be used",
     ),
     ("2", "the command line is not usable"),
-    ("3", "a gate failed: rbench compare found what --fail-on names"),
+    (
+        "3",
+        "a gate failed: an objective of --slo is not met, or rbench compare found what --fail-on names",
+    ),
     (
         "4",
-        "the run is over and its result stored, and --strict found that the client was the limit or a check failed",
+        "the run is over and its result stored, and --strict found that the client was the limit, a check failed or the sample decides no objective",
     ),
     (
         "129, 130, 143",

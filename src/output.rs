@@ -3,7 +3,9 @@
 pub mod comparison;
 pub mod door;
 pub mod extras;
+pub mod gates;
 pub mod json;
+pub mod junit;
 pub mod names;
 pub mod object;
 pub mod plot;

@@ -6,12 +6,14 @@
 //! decides if the sample excludes a change for the worse as large as is tolerated.
 
 mod metric;
+mod objective;
 mod rule;
 mod sample;
 
 use std::sync::Arc;
 
 pub use self::metric::{Compared, DEFAULT, Direction, Sample};
+pub use self::objective::{DecidedOn, Judged, Met, Objective};
 pub use self::rule::{Rule, Threshold};
 pub use self::sample::{Figures, Request, Sampled, settle};
 use crate::analysis::statistics::{CONFIDENCE, Difference, Estimate, Scale, holm};

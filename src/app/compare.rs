@@ -14,7 +14,7 @@ use crate::output::comparison::{Against, Compared, json, markdown, table};
 use crate::output::terminal::Ui;
 
 /// The variable that names a file for the summary of a step, which GitHub sets.
-const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+pub(super) const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// Runs of one load, by what was sent.
 type ByLoad<'a> = BTreeMap<String, Vec<&'a Sampled>>;

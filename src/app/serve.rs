@@ -2,6 +2,7 @@
 
 use super::engine::Engine;
 use super::figures;
+use super::gates;
 use super::limits;
 use super::publish::{Outputs, publish};
 use super::recording;
@@ -29,6 +30,7 @@ pub(super) fn serve(job: Job, ui: Ui) -> Result<(), Error> {
     save::check("--output-file", spec.output_file.as_deref())?;
     save::check("--steady-state-output-file", spec.steady_state_file.as_deref())?;
     check_recording(&spec)?;
+    gates::check(&spec.gates)?;
     let session = Session::open(&spec, ui)?;
     let result = session.explained(runs(&session, &mut spec, looks, ui));
     drop(engine);
@@ -119,7 +121,10 @@ fn run(session: &Session, spec: &Serve, looks: Looks, ui: Ui) -> Result<(), Erro
     let outcome = execute(session, spec, Command::Serve, &WarmUp::FirstRow, reporters)?;
     let Outcome { ran, mut records, closing } = outcome;
     let figures = figures::of_run(ran, &mut records, &session.tokenizer, ui);
-    publish(&figures, &outputs(spec, looks, &closing.files), ui).and(closing.close())
+    let published = publish(&figures, &outputs(spec, looks, &closing.files), ui);
+    // The files are for whoever asks about a run that failed as well.
+    let judged = gates::judge(&spec.gates, &figures.report, spec.client.strict, ui);
+    published.and(closing.close()).and(judged)
 }
 
 /// The layouts and files of the results.

@@ -39,6 +39,8 @@ mod faults;
 mod flags;
 /// The course of a run: what is asked before, between and after, and what ends it.
 mod flow;
+/// Objectives of a run.
+mod gates;
 /// The commands of the guide to the client that rbench takes the place of.
 mod guide;
 /// Load over HTTP/2.

@@ -39,7 +39,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "workload",
         ],
     ),
-    ("config", &["analysis::metric", "error", "protocol", "secrets", "workload"]),
+    (
+        "config",
+        &["analysis::comparison", "analysis::metric", "error", "protocol", "secrets", "workload"],
+    ),
     ("flags", &["config"]),
     (
         "dialect",
@@ -78,7 +81,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ),
     ("clap", &["cli", "dialect", "flags", "mock", "workload::dataset"]),
     ("clap_mangen", &["cli"]),
-    ("csv", &["output::sweep"]),
     ("h2", &["engine::transport"]),
     ("httparse", &["engine::transport"]),
     ("hyper_util", &["engine::transport"]),

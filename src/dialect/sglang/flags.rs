@@ -68,5 +68,5 @@ fn job(
         .build()
         .map_err(|what| clap::Error::raw(ErrorKind::ArgumentConflict, format!("{what}\n")))?;
     let spec = RunSpec { dataset: dataset.params().clone(), ..spec };
-    Ok(Job { spec, launch, source: None, effective, notes })
+    Ok(Job { spec, launch, effective, notes, ..Job::default() })
 }
