@@ -113,7 +113,7 @@ impl RunSpec {
             .ok_or_else(|| usage(format!("dataset_name: there is no dataset {name}")))?;
         let dataset =
             Spec::with(entry, &dataset).map_err(|what| usage(format!("{DATASET}: {what}")))?;
-        spec.dataset = dataset.params().clone();
+        spec.dataset.clone_from(dataset.params());
         Ok(spec)
     }
 

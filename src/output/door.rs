@@ -41,7 +41,7 @@ where
 
 /// A message as it may be written: one line without its end.
 pub fn message(text: &str) -> Cow<'_, str> {
-    match without(text, |secrets, text| secrets.hide(text)) {
+    match without(text, Secrets::hide) {
         Cow::Borrowed(text) => one_line(text),
         Cow::Owned(text) => Cow::Owned(one_line(&text).into_owned()),
     }
@@ -49,7 +49,7 @@ pub fn message(text: &str) -> Cow<'_, str> {
 
 /// A text of several lines of ours as it may be written.
 pub fn block(text: &str) -> Cow<'_, str> {
-    match without(text.as_bytes(), |secrets, bytes| secrets.mask(bytes)) {
+    match without(text.as_bytes(), Secrets::mask) {
         Cow::Owned(masked) => {
             Cow::Owned(escaped(&String::from_utf8_lossy(&masked), is_unsafe_in_block).into_owned())
         }
@@ -60,7 +60,7 @@ pub fn block(text: &str) -> Cow<'_, str> {
 /// Makes whole lines of JSON, from `start` of `lines` on, as they may be written.
 pub fn json(lines: &mut Vec<u8>, start: usize) {
     let Some(new) = lines.get(start..) else { return };
-    let masked = without(new, |secrets, bytes| secrets.mask(bytes));
+    let masked = without(new, Secrets::mask);
     // All others are escaped in JSON already.
     let suspect = masked.iter().any(|byte| matches!(byte, 0x7F | 0xC2 | 0xD8 | 0xE2));
     let shown = match std::str::from_utf8(&masked) {
