@@ -106,7 +106,7 @@ fn write(gates: &Gates, name: &str, judged: &[Judged], run: &Sampled) -> Result<
     }
     let step = std::env::var_os(STEP_SUMMARY).map(PathBuf::from);
     let step = step.filter(|path| !path.as_os_str().is_empty());
-    for path in gates.summary.iter().chain(&step) {
+    for path in gates.summary.iter().chain(&step).filter(|_| !judged.is_empty()) {
         save::append_lines(path, gates::markdown(name, judged).as_bytes())
             .map_err(|error| cannot_write(path).because(error))?;
     }

@@ -10,6 +10,8 @@ use crate::dialect::sglang::ServeArgs;
 
 const GATES: &str = "Gates";
 
+const SLO: &str = "Objective, such as 'p99_ttft<500ms' or 'success>=99.9%'; exit code 3 if it is not met; may be repeated";
+
 /// The flags of `rbench serve`.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
@@ -26,8 +28,8 @@ pub struct GatedArgs {
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub struct GateArgs {
-    /// Objective, such as 'p99_ttft<500ms' or 'success>=99.9%'; exit code 3 if it is not met; may be repeated
-    #[arg(long, value_name = "OBJECTIVE", action = ArgAction::Append, conflicts_with = "print_config", help_heading = GATES)]
+    /// Objectives.
+    #[arg(long, value_name = "OBJECTIVE", help = SLO, action = ArgAction::Append, conflicts_with = "print_config", help_heading = GATES)]
     pub slo: Vec<Objective>,
     /// What decides: the measured figure (point), or the bound that the truth keeps with 95 % (bound)
     #[arg(long, value_name = "point|bound", default_value = "bound", value_parser = decided_on, requires = "slo", help_heading = GATES)]

@@ -62,7 +62,7 @@ impl Objective {
         let bounds = estimate.as_ref().and_then(|estimate| estimate.interval(BOTH));
         let value = estimate.map(|estimate| estimate.value);
         let met = match (on, value, bounds) {
-            (_, None, _) => Met::Open,
+            (_, None, _) | (DecidedOn::Bound, _, None) => Met::Open,
             (DecidedOn::Point, Some(value), _) => {
                 if self.holds(value) {
                     Met::Yes
@@ -70,7 +70,6 @@ impl Objective {
                     Met::No
                 }
             }
-            (DecidedOn::Bound, _, None) => Met::Open,
             (DecidedOn::Bound, _, Some((low, high))) => match (self.holds(low), self.holds(high)) {
                 (true, true) => Met::Yes,
                 (false, false) => Met::No,
