@@ -56,7 +56,7 @@ pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(crate::error::EXIT_USAGE);
         }
     };
-    if !matches!(input, Input::Man(_) | Input::Supervise(_))
+    if !matches!(input, Input::Text(_) | Input::Supervise(_))
         && let Err(error) = begin()
     {
         ui.error(&error);
@@ -73,8 +73,8 @@ pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
         Input::Run(args) => configured::run(&args, ui),
         Input::Compare(args) => compare::compare(&args, ui),
         Input::Selftest(args) => selftest::selftest(&args, ui),
-        Input::Man(page) => ui
-            .data(&page)
+        Input::Text(text) => ui
+            .data(&text)
             .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error)),
         Input::PrintConfig(job) => configured::print(*job, ui),
         Input::Serve(job) => serve::serve(*job, ui),

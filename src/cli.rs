@@ -3,6 +3,7 @@
 mod abbreviation;
 mod advice;
 pub mod compare;
+mod completions;
 pub mod gates;
 pub mod man;
 mod renamed;
@@ -24,10 +25,19 @@ use crate::mock;
 
 /// A serving benchmark for large language models
 #[derive(Debug, Parser)]
-#[command(name = "rbench", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "rbench",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
+    /// Print the licences of all that is part of the program
+    #[arg(long, exclusive = true)]
+    licenses: bool,
     #[command(subcommand)]
-    command: Subcommands,
+    command: Option<Subcommands>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,6 +62,8 @@ enum Subcommands {
     Selftest(selftest::SelftestArgs),
     /// Print the manual page
     Man(man::ManArgs),
+    /// Print the script that completes command lines in a shell
+    Completions(completions::CompletionsArgs),
     /// Run a server until the standard input ends
     #[command(hide = true)]
     Supervise(supervise::SuperviseArgs),
@@ -79,8 +91,8 @@ pub enum Input {
     Mock(Box<mock::Opts>),
     /// `rbench supervise`, which rbench runs by itself.
     Supervise(supervise::SuperviseArgs),
-    /// `rbench man`: the page.
-    Man(String),
+    /// A text to print: `rbench man`, `rbench completions`, `rbench --licenses`.
+    Text(String),
     /// `rbench run`.
     Run(run::RunArgs),
     /// `rbench report`.
@@ -98,6 +110,13 @@ pub fn command() -> Command {
         .mut_subcommand("offline", |offline| sglang::shape(sglang::with_datasets(offline)))
         .mut_subcommand("vllm", dialect::vllm::spellings)
 }
+
+/// The licence of the program, and those of what is linked into it.
+const LICENSES: [&str; 3] = [
+    include_str!("../LICENSE"),
+    "\n\nWhat rbench is built from:\n\n",
+    include_str!("../licenses/THIRD-PARTY.txt"),
+];
 
 /// Reads the args of a command line, the program's name first.
 ///
@@ -119,7 +138,11 @@ fn parsed(
 ) -> Result<Input, clap::Error> {
     let matches = command.try_get_matches_from_mut(args)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    match cli.command {
+    let Some(subcommand) = cli.command else {
+        // Without a command and without this flag clap shows the help.
+        return Ok(Input::Text(LICENSES.concat()));
+    };
+    match subcommand {
         Subcommands::Mock(opts) => Ok(Input::Mock(opts)),
         Subcommands::Vllm(tool) => Ok(Input::Vllm(tool.flags())),
         Subcommands::Supervise(args) => Ok(Input::Supervise(args)),
@@ -129,9 +152,10 @@ fn parsed(
         }
         Subcommands::OneBatch(args) => Ok(Input::OneBatch(Box::new(args.batches(notes)))),
         Subcommands::Man(args) => match man::page(command, args.command.as_deref()) {
-            Ok(page) => Ok(Input::Man(page)),
+            Ok(page) => Ok(Input::Text(page)),
             Err(why) => Err(command.error(ErrorKind::InvalidValue, why)),
         },
+        Subcommands::Completions(args) => Ok(Input::Text(completions::script(command, args.shell))),
         Subcommands::Run(args) => Ok(Input::Run(args)),
         Subcommands::Report(args) => Ok(Input::Report(args)),
         Subcommands::Selftest(args) => Ok(Input::Selftest(args)),

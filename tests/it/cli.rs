@@ -232,3 +232,34 @@ fn errors_have_one_form() {
     "#]]
     .assert_eq(&run.stderr);
 }
+
+#[test]
+fn shells_complete_what_the_help_lists() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = Rbench::new(["completions", shell]).run().exits(0).stdout;
+        for word in ["serve", "max-concurrency", "dataset-name", "vllm"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+        assert!(!script.contains("supervise"), "{shell}");
+    }
+    let run = Rbench::new(["completions", "tcsh"]).run().exits(2);
+    assert!(run.stderr.contains("bash"), "{}", run.stderr);
+}
+
+#[test]
+fn the_licences_of_all_parts_are_printed() {
+    let text = Rbench::new(["--licenses"]).run().exits(0).stdout;
+    for part in ["Apache License", "tokio", "rustls", "tokenizers"] {
+        assert!(text.contains(part), "{part}");
+    }
+    Rbench::new(["--licenses", "serve"]).run().exits(2);
+    assert!(!Rbench::new([] as [&str; 0]).run().exits(2).stderr.is_empty());
+}
+
+#[test]
+fn help_is_a_command_too() {
+    let by_flag = Rbench::new(["serve", "--help"]).run().exits(0).stdout;
+    assert_eq!(Rbench::new(["help", "serve"]).run().exits(0).stdout, by_flag);
+    let all = Rbench::new(["help"]).run().exits(0).stdout;
+    assert!(all.contains("one-batch") && !all.contains("supervise"), "{all}");
+}

@@ -80,6 +80,7 @@ const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("clap", &["cli", "dialect", "flags", "mock", "workload::dataset"]),
+    ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("h2", &["engine::transport"]),
     ("httparse", &["engine::transport"]),
