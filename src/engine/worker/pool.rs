@@ -171,8 +171,8 @@ impl Pool {
 
     /// The connections with a request.
     pub(super) fn busy(&self) -> Vec<usize> {
-        let busy = |(key, link): (usize, &Box<Link>)| link.in_flight.is_some().then_some(key);
-        self.links.iter().filter_map(busy).collect()
+        let busy = self.links.iter().filter(|(_, link)| link.in_flight.is_some());
+        busy.map(|(key, _)| key).collect()
     }
 
     /// Notes that a connection may have more to read, and whether the other end has `closed`.
