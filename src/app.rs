@@ -1,12 +1,14 @@
 //! Runs the commands. With the folder beside it the only part that names every stage; nothing imports it.
 
 mod aggregating;
+mod aisbench;
 mod calls;
 mod compare;
 mod configured;
 mod connection;
 mod cycles;
 mod engine;
+mod evalscope;
 mod figures;
 mod gates;
 mod header;
@@ -66,6 +68,8 @@ pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
     // Fails only if a provider is there already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let result = match input {
+        Input::Aisbench(flags) => aisbench::bench(&flags, ui),
+        Input::Evalscope(flags) => evalscope::perf(*flags, ui),
         Input::Mock(opts) => run_mock(*opts, ui),
         Input::Offline(input) => offline::offline(*input, ui),
         Input::OneBatch(input) => one_batch::one_batch(*input, ui),

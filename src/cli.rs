@@ -50,6 +50,10 @@ enum Subcommands {
     OneBatch(Box<sglang::OneBatchArgs>),
     /// Measure with the command line, the table and the files of vLLM's client
     Vllm(dialect::vllm::Tool),
+    /// Measure with the command line, the tables and the files of EvalScope
+    Evalscope(dialect::evalscope::Tool),
+    /// Measure with scenarios, the tables and the files of AISBench
+    Aisbench(dialect::aisbench::Flags),
     /// Run a simulated engine to measure clients against
     Mock(Box<mock::Opts>),
     /// Run a configuration that serve --print-config has printed
@@ -87,6 +91,10 @@ pub enum Input {
     OneBatch(Box<Batches>),
     /// `rbench vllm bench serve`.
     Vllm(Box<dialect::vllm::Flags>),
+    /// `rbench evalscope perf`.
+    Evalscope(Box<dialect::evalscope::Flags>),
+    /// `rbench aisbench`.
+    Aisbench(Box<dialect::aisbench::Flags>),
     /// `rbench mock`.
     Mock(Box<mock::Opts>),
     /// `rbench supervise`, which rbench runs by itself.
@@ -145,6 +153,8 @@ fn parsed(
     match subcommand {
         Subcommands::Mock(opts) => Ok(Input::Mock(opts)),
         Subcommands::Vllm(tool) => Ok(Input::Vllm(tool.flags())),
+        Subcommands::Evalscope(tool) => Ok(Input::Evalscope(tool.flags())),
+        Subcommands::Aisbench(flags) => Ok(Input::Aisbench(Box::new(flags))),
         Subcommands::Supervise(args) => Ok(Input::Supervise(args)),
         Subcommands::Offline(args) => {
             let matches = matches.subcommand_matches("offline").unwrap_or(&matches);

@@ -96,6 +96,8 @@ pub struct Serve {
     pub num_prompts: usize,
     /// How long requests are sent, if that is not a matter of their number.
     pub duration: Option<Duration>,
+    /// After what time nothing is sent any more, of a plan that ends by itself.
+    pub closes: Option<Duration>,
     /// Arrivals.
     pub rate: Rate,
     /// The rates of `--multi`, one run each; empty without it.
@@ -293,6 +295,7 @@ pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error
         threads,
         client,
         duration: load.duration,
+        closes: None,
         balance: servers.balance,
         timeouts,
         connection,

@@ -2,6 +2,9 @@
 //!
 //! A dialect is one tool's way to print and to store results: one file and one line of [`ALL`].
 
+pub mod aisbench;
+pub mod evalscope;
+mod grid;
 mod release;
 pub mod results;
 pub mod sglang;

@@ -24,6 +24,7 @@ use super::warm_up::{self, WarmUp};
 use crate::analysis::aggregate::Sums;
 use crate::config::Serve;
 use crate::engine::progress::Progress;
+use crate::engine::schedule::Schedule;
 use crate::engine::transport::Endpoint;
 use crate::engine::{self, Options, Ran};
 use crate::error::{Error, Kind};
@@ -164,9 +165,16 @@ fn send(
     progress: &Arc<Progress>,
 ) -> io::Result<Ran> {
     let Prepared { plan, rows, encoder, .. } = prepared;
-    match spec.duration {
-        None => engine::run(plan.clone(), endpoints, options, progress),
-        Some(lasts) => {
+    match (spec.duration, spec.closes) {
+        (None, None) => engine::run(plan.clone(), endpoints, options, progress),
+        (None, Some(closes)) => {
+            let due: Vec<Duration> = plan.iter().map(|request| request.due).collect();
+            let at_once = due.iter().filter(|due| due.is_zero()).count();
+            let schedule = Schedule::until(due.into_iter(), closes, options.max_in_flight);
+            let source = Arc::new(plan.clone());
+            engine::run_source(source, schedule, at_once, endpoints, options, progress)
+        }
+        (Some(lasts), _) => {
             let (first, tokenizer) = (plan.clone(), &session.tokenizer);
             let around = Around { rows, first, lasts, encoder, tokenizer };
             cycles::run(around, spec, endpoints, options, progress)

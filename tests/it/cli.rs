@@ -154,6 +154,8 @@ fn help() {
         (&["offline", "--help"], expect_file!["../data/help-offline.txt"]),
         (&["one-batch", "--help"], expect_file!["../data/help-one-batch.txt"]),
         (&["vllm", "bench", "serve", "--help"], expect_file!["../data/help-vllm.txt"]),
+        (&["aisbench", "--help"], expect_file!["../data/help-aisbench.txt"]),
+        (&["evalscope", "perf", "--help"], expect_file!["../data/help-evalscope.txt"]),
         (&["mock", "--help"], expect_file!["../data/help-mock.txt"]),
         (&["report", "--help"], expect_file!["../data/help-report.txt"]),
         (&["compare", "--help"], expect_file!["../data/help-compare.txt"]),

@@ -11,6 +11,8 @@
 /// What tests stand on: a server that does as it is told, and the program away from the user's environment.
 mod support;
 
+/// The scenarios of AISBench.
+mod aisbench;
 /// What rbench sends: paths, heads and bodies, and what it keeps to itself.
 mod bodies;
 /// Pages of the book that are made from the program.
@@ -31,6 +33,8 @@ mod datasets;
 mod dispatch;
 /// Runs by time instead of count.
 mod endless;
+/// The command line of EvalScope.
+mod evalscope;
 /// Flags that add to a run: profiles, lines per request, the steady state.
 mod extras;
 /// What hostile and broken servers do, and the good streams beside them.

@@ -9,6 +9,8 @@ pub enum Method {
     Linear,
     /// Takes the smallest sample that at least q percent of the samples do not exceed: rank ⌈q/100 · n⌉ from 1.
     NearestRank,
+    /// Takes the sample after q percent of the samples: rank ⌊q/100 · n⌋ from 0, the last one at most.
+    Next,
     /// Takes the sample below rank q/100 · (n − 1).
     Lower,
     /// Takes the sample above rank q/100 · (n − 1).
@@ -24,6 +26,17 @@ impl Method {
             Self::Linear => (below, share),
             Self::Lower => (below, 0.0),
             Self::Higher => (if share > 0.0 { below + 1 } else { below }, 0.0),
+            Self::Next => {
+                // What rounding takes from a whole rank must not lead to the sample before.
+                let rank = (q / 100.0).clamp(0.0, 1.0) * (last as f64 + 1.0);
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "bounded"
+                )]
+                let from_zero = (rank * (1.0 + f64::EPSILON)).floor() as u64;
+                (from_zero.min(last), 0.0)
+            }
             Self::NearestRank => {
                 let n = last as f64 + 1.0;
                 // What rounding adds to a whole rank must not lead to the next sample.
@@ -195,8 +208,8 @@ mod tests {
 
     use super::*;
 
-    const METHODS: [Method; 4] =
-        [Method::Linear, Method::NearestRank, Method::Lower, Method::Higher];
+    const METHODS: [Method; 5] =
+        [Method::Linear, Method::NearestRank, Method::Next, Method::Lower, Method::Higher];
 
     fn of(samples: &[f64], keeps: bool) -> Distribution {
         let mut distribution = Distribution::new(keeps);
@@ -218,6 +231,10 @@ mod tests {
             Method::Linear => below + (above - below) * exact.fract(),
             Method::Lower => below,
             Method::Higher => above,
+            Method::Next => {
+                let before = |i: &usize| (*i + 1) as f64 * 100.0 > q * n as f64 * (1.0 + 1e-12);
+                (0..n).find(before).map_or(sorted[n - 1], |i| sorted[i])
+            }
             Method::NearestRank => {
                 let enough = |&&x: &&f64| {
                     let no_larger = sorted.iter().filter(|&&y| y <= x).count();

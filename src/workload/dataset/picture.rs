@@ -26,9 +26,11 @@ const LARGEST: u64 = 1 << 28;
 
 /// Width and height in pixels, neither 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
-    pub(super) width: u32,
-    pub(super) height: u32,
+pub struct Size {
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
 }
 
 impl Size {
@@ -144,7 +146,8 @@ impl<'de> Deserialize<'de> for Resolution {
 /// A file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Format {
+#[expect(missing_docs, reason = "help texts are made of doc comments")]
+pub enum Format {
     // Plain comments: others would become help texts.
     // Of quality 85, its colours at half the resolution.
     Jpeg,
@@ -165,7 +168,8 @@ impl Format {
 /// What images show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Content {
+#[expect(missing_docs, reason = "help texts are made of doc comments")]
+pub enum Content {
     // Each channel of each pixel on its own.
     Random,
     // White.
@@ -174,7 +178,7 @@ pub(super) enum Content {
 
 impl Content {
     /// Red, green and blue of each pixel, row by row.
-    pub(super) fn pixels(self, size: Size, rng: &mut Stream) -> Vec<u8> {
+    pub fn pixels(self, size: Size, rng: &mut Stream) -> Vec<u8> {
         // Sizes are checked: the product fits.
         let bytes = usize::try_from(size.area() * 3).unwrap_or(usize::MAX);
         match self {
@@ -192,7 +196,7 @@ impl Content {
 ///
 /// # Errors
 /// If the encoder fails, which checked sizes give it no reason to.
-pub(super) fn data_uri(pixels: &[u8], size: Size, format: Format) -> Result<Arc<str>, Error> {
+pub fn data_uri(pixels: &[u8], size: Size, format: Format) -> Result<Arc<str>, Error> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
         Error::new(Kind::System, format!("cannot encode an image of {size} pixels")).because(error)
     };

@@ -39,9 +39,9 @@ const SMALLEST_BATCH: usize = 64;
 
 /// What was kept of a file.
 #[derive(Debug)]
-pub(super) struct Records<T> {
+pub struct Records<T> {
     /// What the records became, in the order of the file.
-    pub(super) items: Vec<T>,
+    pub items: Vec<T>,
     /// Where they come from, for messages.
     pub(super) name: String,
     /// What the user should know.
@@ -52,7 +52,7 @@ pub(super) struct Records<T> {
 
 /// What becomes of a record that is well formed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Taken<T> {
+pub enum Taken<T> {
     /// It is used.
     Row(T),
     /// It is of another form than the dataset's: the reason, to stand after "3 rows".
@@ -114,7 +114,7 @@ pub(super) fn path<'a>(
 ///
 /// # Errors
 /// If the file cannot be read, if a record is malformed and `--skip-bad-rows` is not given, or if nothing is kept.
-pub(super) fn read<R: DeserializeOwned, T: Send>(
+pub fn read<R: DeserializeOwned, T: Send>(
     path: &Path,
     context: &Context<'_>,
     expected: &str,
