@@ -259,7 +259,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("skip-tokenizer-init", "--tokenizer rbench-bundled uses a bundled tokenizer"),
     ("sla-auto-tune", NOT_HERE),
     ("sleep-interval", NOT_HERE),
-    ("slo", "--goodput sets latencies that requests are to keep within"),
     ("spec-decode", "the accept length is printed where the server reports one: leave it out"),
     ("stability-percentage", NOT_HERE),
     ("stop", BODY),

@@ -254,7 +254,7 @@ fn the_licences_of_all_parts_are_printed() {
     for part in ["Apache License", "tokio", "rustls", "tokenizers"] {
         assert!(text.contains(part), "{part}");
     }
-    Rbench::new(["--licenses", "serve"]).run().exits(2);
+    let _ = Rbench::new(["--licenses", "serve"]).run().exits(2);
     assert!(!Rbench::new([] as [&str; 0]).run().exits(2).stderr.is_empty());
 }
 
