@@ -13,7 +13,7 @@ use rand::RngExt;
 use rbench::analysis::stats::Sorted;
 use rbench::cli::{self, Input};
 use rbench::model::{PlannedRequest, RequestRecord, Row};
-use rbench::protocol::backend::{Backend, Common, Sampling};
+use rbench::protocol::backend::{Backend, Common, Sampling, Style};
 use rbench::protocol::response::{Collector, Expect, Framing};
 use rbench::rng;
 use rbench::workload::bundled;
@@ -152,6 +152,7 @@ fn plans(criterion: &mut Criterion) {
         ignore_eos: true,
         extra: serde_json::Map::new(),
         sampling: Sampling::default(),
+        style: Style::default(),
     });
     let backend = Backend::find("sglang-oai-chat").unwrap();
     let encoder = plan::Encoder { protocol: backend.protocol, common, render: None };

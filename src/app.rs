@@ -6,6 +6,7 @@ mod calls;
 mod compare;
 mod configured;
 mod connection;
+mod counting;
 mod cycles;
 mod engine;
 mod evalscope;
@@ -50,6 +51,13 @@ use crate::workload::tokenizer::Tokenizer;
 /// Runs the program with `input`, its name first, and returns its exit code.
 pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
     let ui = Ui::new();
+    let input = match vllm::arguments(input.into_iter().collect()) {
+        Ok(input) => input,
+        Err(error) => {
+            ui.error(&error);
+            return error.kind.exit_code();
+        }
+    };
     let input = match cli::parse(input) {
         Ok(input) => input,
         Err(error) => {
@@ -83,7 +91,7 @@ pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
         Input::PrintConfig(job) => configured::print(*job, ui),
         Input::Serve(job) => serve::serve(*job, ui),
         Input::Supervise(args) => supervise::supervise(&args, ui),
-        Input::Vllm(flags) => vllm::serve(*flags, ui),
+        Input::Vllm(flags) => vllm::serve(&flags, ui),
     };
     if let Some(code) = signals::exit_code() {
         // What went wrong then went wrong because of it.

@@ -6,6 +6,7 @@ mod fits;
 mod gates;
 mod keys;
 mod launch;
+mod manner;
 mod objectives;
 pub mod one_batch;
 mod parts;
@@ -25,6 +26,8 @@ pub use self::files::files_differ;
 pub use self::gates::Gates;
 pub use self::keys::Keys;
 pub use self::launch::Launch;
+pub use self::manner::Manner;
+use self::manner::pattern;
 pub use self::objectives::objectives;
 pub use self::parts::{
     Balance, Before, Client, ClockChoice, Connection, DEFAULT_ACTIVITIES, HttpVersion, Layout,
@@ -36,7 +39,7 @@ use self::timeouts::MaxErrors;
 use crate::analysis::metric::Slo;
 use crate::error::{Error, Kind};
 use crate::protocol::backend::{Backend, CacheTelling, Sampling};
-use crate::workload::arrival::Rate;
+use crate::workload::arrival::{Pattern, Rate};
 use crate::workload::bundled;
 use crate::workload::dataset::{Dataset, Reading};
 use crate::workload::lora::{Adapters, Share};
@@ -56,6 +59,8 @@ pub struct Job {
     pub gates: Gates,
     /// What the user should know of how the flags were read.
     pub notes: Vec<String>,
+    /// What the dialect decides beside the configuration.
+    pub manner: Manner,
 }
 
 impl Job {
@@ -100,6 +105,8 @@ pub struct Serve {
     pub closes: Option<Duration>,
     /// Arrivals.
     pub rate: Rate,
+    /// How they vary around that rate.
+    pub pattern: Pattern,
     /// The rates of `--multi`, one run each; empty without it.
     pub sweep: Vec<Rate>,
     /// Whether the dataset's own times are the arrivals.
@@ -168,6 +175,8 @@ pub struct Serve {
     pub progress: bool,
     /// What is to be said of flags that have no effect here.
     pub notes: Vec<String>,
+    /// What a dialect decides beside the configuration.
+    pub manner: Manner,
     /// The flags as given, by the names that results use, without secrets.
     pub effective: Map<String, Value>,
     /// What the run is held against when it is over.
@@ -175,6 +184,11 @@ pub struct Serve {
 }
 
 impl Serve {
+    /// Path of the endpoint below the base URL.
+    pub fn path(&self) -> &str {
+        self.manner.path.as_deref().unwrap_or(self.backend.path)
+    }
+
     /// Sets the rate of the next run.
     pub fn set_rate(&mut self, rate: Rate) {
         self.rate = rate;
@@ -198,7 +212,7 @@ const PER_THREAD: usize = 16_384;
 /// # Errors
 /// If values contradict each other, or do not apply to the backend.
 pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error> {
-    let Job { spec, launch, source, effective, gates, .. } = job;
+    let Job { spec, launch, source, effective, gates, manner, .. } = job;
     let dataset = source.map_or_else(|| spec.dataset()?.build().map_err(usage), Ok)?;
     let backend = backend(&spec)?;
     let target = target::resolve(&spec, backend, keys, mock)?;
@@ -244,6 +258,7 @@ pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error
     all.extend(effective);
     // A password may stand in other input as well.
     all.values_mut().for_each(|value| target.secrets.take_out_of(value));
+    let pattern = pattern(&spec.load, &manner)?;
     let RunSpec {
         servers,
         load,
@@ -288,6 +303,8 @@ pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error
         },
         num_prompts,
         rate: sweep.first().copied().unwrap_or(load.request_rate),
+        pattern,
+        manner,
         sweep,
         trace: load.use_trace_timestamps,
         max_concurrency,

@@ -26,6 +26,9 @@ pub const MAX_TOKENS: u64 = 16 << 20;
 pub enum Prompt {
     /// Text, which the server tokenizes.
     Text(String),
+    /// Several texts in one request, which nothing is generated from: the inputs of an embedding, or a query and the
+    /// documents that are ranked for it.
+    Texts(Vec<String>),
     /// Token ids, sent as they are.
     Ids(Vec<u32>),
     /// Chat messages, sent as they are.
@@ -46,6 +49,8 @@ pub struct Row {
     pub output_len: usize,
     /// Images that go with the prompt, as data URIs.
     pub images: Vec<Arc<str>>,
+    /// The audio file that goes with the prompt.
+    pub audio: Option<Arc<[u8]>>,
     /// How many of the prompt tokens stand for images.
     pub vision_len: usize,
     /// Keys of this request's body, which win over those of the whole run.
@@ -66,6 +71,7 @@ impl Row {
             prompt_len,
             output_len,
             images: Vec::new(),
+            audio: None,
             vision_len: 0,
             extra: Map::new(),
             lora: None,

@@ -68,7 +68,7 @@ pub(super) fn run(
     let Around { rows, first, lasts, encoder, tokenizer } = around;
     let due = vec![Duration::ZERO; first.len()];
     let cycles = Arc::new(Cycles::new(first));
-    let arrivals = arrival::endless(config.rate, config.seed);
+    let arrivals = arrival::endless(config.rate, config.pattern.burstiness, config.seed);
     let schedule = Schedule::until(arrivals, lasts, options.max_in_flight);
     let at_once = match config.rate {
         arrival::Rate::Unlimited => options.max_in_flight.unwrap_or(1),
@@ -94,7 +94,7 @@ pub(super) fn run(
 }
 
 /// `row` with a salt before its text; token ids keep their number.
-fn salted(row: &Row, salt: u32, tokenizer: &Tokenizer) -> Row {
+pub(super) fn salted(row: &Row, salt: u32, tokenizer: &Tokenizer) -> Row {
     let mut row = row.clone();
     let words = format!("{salt:08x} ");
     let mark = |text: &str| format!("{words}{text}");
@@ -103,6 +103,13 @@ fn salted(row: &Row, salt: u32, tokenizer: &Tokenizer) -> Row {
             let before = tokenizer.count(text);
             *text = mark(text);
             row.prompt_len = (row.prompt_len + tokenizer.count(text)).saturating_sub(before);
+        }
+        Prompt::Texts(texts) => {
+            for text in texts {
+                let before = tokenizer.count(text);
+                *text = mark(text);
+                row.prompt_len = (row.prompt_len + tokenizer.count(text)).saturating_sub(before);
+            }
         }
         Prompt::Ids(ids) => {
             // Ids of the prompt itself are all that is known to be fit for one: they change places.

@@ -36,7 +36,8 @@ pub(super) fn check(config: &Serve, ui: Ui) -> Result<(), Error> {
         (None, _) => config.num_prompts,
     };
     let at_once = config.max_concurrency.unwrap_or(usize::MAX).min(requests) as u64;
-    let is_certain = config.rate == Rate::Unlimited || config.max_concurrency.is_some();
+    let is_certain = (config.rate == Rate::Unlimited && config.pattern.ramp.is_none())
+        || config.max_concurrency.is_some();
     let checked = |result: Result<(), Error>, may: &str| match result {
         Err(error) if is_certain => Err(error),
         Err(_) => {

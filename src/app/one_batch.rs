@@ -400,7 +400,7 @@ impl<'a> Bench<'a> {
             .filter_map(|row| match row.prompt {
                 Prompt::Ids(ids) => Some(ids),
                 Prompt::Text(text) => Some(session.tokenizer.encode_with_special(&text)),
-                Prompt::Messages(_) | Prompt::Rounds(_) => None,
+                Prompt::Texts(_) | Prompt::Messages(_) | Prompt::Rounds(_) => None,
             })
             .collect();
         if name == "longbench_v2" {

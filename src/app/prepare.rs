@@ -70,6 +70,7 @@ pub(super) fn prepare(
             ignore_eos: config.ignore_eos,
             extra: config.extra.clone(),
             sampling: config.sampling.clone(),
+            style: config.manner.style,
         }),
         render: (!config.backend.accepts_messages
             && rows.rows.iter().any(|row| matches!(row.prompt, Prompt::Rounds(_))))
@@ -138,7 +139,7 @@ fn check_messages(config: &Serve, rows: &Rows) -> Result<(), Error> {
     let refused = |prompt: &Prompt| match prompt {
         Prompt::Messages(_) => true,
         Prompt::Rounds(_) => !config.backend.protocol.generates(),
-        Prompt::Text(_) | Prompt::Ids(_) => false,
+        Prompt::Text(_) | Prompt::Texts(_) | Prompt::Ids(_) => false,
     };
     if !rows.rows.iter().any(|row| refused(&row.prompt)) {
         return Ok(());
@@ -183,7 +184,8 @@ fn arrivals(config: &Serve, rows: &Rows) -> Result<(Rate, Vec<Duration>, Duratio
         })?;
         return Ok((Rate::Trace, times, Duration::ZERO));
     }
-    let (due, last_gap) = arrival::due_times(config.rate, rows.rows.len(), config.seed);
+    let (due, last_gap) =
+        arrival::patterned(config.rate, &config.pattern, rows.rows.len(), config.seed);
     Ok((config.rate, due, last_gap))
 }
 

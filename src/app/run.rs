@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use super::counting;
 use super::cycles::{self, Around};
 use super::header::header;
 use super::limits;
@@ -102,6 +103,7 @@ pub(super) fn execute(
     let endpoints = session.endpoints(spec, encoder.common.stream)?;
     let requests = plan.iter().map(PlannedRequest::rounds).sum();
     let mut options = Options { budget: budget.clone(), ..load::options(spec, requests) };
+    warm_up::try_first(session, spec, prepared.first.as_ref(), encoder, &endpoints, &options)?;
     let copies = warm_up.requests(session, spec, prepared.first.as_ref(), encoder)?;
     warm_up::send(spec, copies, &endpoints, &options, *ui)?;
     session.flush(spec)?;
@@ -111,6 +113,7 @@ pub(super) fn execute(
     let running = signals::Running::new(options.stop.clone())?;
     let profiling = Profiling::start(spec, probe, epoch_s(&date), *ui)?;
     let progress = Progress::new();
+    let counted = counting::counters(session, spec);
     let header = header(session, spec, command, &prepared, &options, &endpoints, &date);
     let begun = Begun { spec, header: &header, plan, tokenizer, date: &date, progress: &progress };
     let followed = reporters.follow(&begun, &mut options, |options| {
@@ -121,7 +124,10 @@ pub(super) fn execute(
     let failed_calls = profiling.stop();
     let Followed { ran, aggregate, recording, result } = followed?;
 
-    let account = Account::ask(session, spec, ended, failed_calls);
+    let mut account = Account::ask(session, spec, ended, failed_calls);
+    if let Some(growth) = counted.and_then(|before| counting::growth(session, spec, &before)) {
+        counting::put(&mut account.server_info, growth);
+    }
     let Ran { mut records, health, started: _, ended_early } = ran;
     let secrets = &spec.target.secrets;
     // A server may repeat the keys that it was shown; the files of the run are without them already.

@@ -21,7 +21,7 @@ use crate::health::ClockSource;
 use crate::mock::truth::{self, Line};
 use crate::model::{Prompt, Row};
 use crate::output::terminal::Ui;
-use crate::protocol::backend::{Backend, Common, Sampling};
+use crate::protocol::backend::{Backend, Common, Sampling, Style};
 use crate::selftest::compare::compare;
 use crate::selftest::{Case, Findings, Purpose, Setup};
 use crate::workload::plan::{self, Encoder};
@@ -257,6 +257,7 @@ fn measure(setup: Setup, client_threads: usize, server_threads: usize) -> Result
             ignore_eos: true,
             extra: serde_json::Map::new(),
             sampling: Sampling::default(),
+            style: Style::default(),
         }),
         render: None,
     };

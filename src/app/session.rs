@@ -86,12 +86,13 @@ impl Session {
     ) -> Result<Vec<Arc<Endpoint>>, Error> {
         let endpoint = |server: &Server| {
             Endpoint::new(
-                &format!("{}{}", server.base, spec.backend.path),
+                &format!("{}{}", server.base, spec.path()),
                 &spec.target.load,
                 spec.backend.protocol,
                 stream,
                 &connection::to(&self.route, server),
             )
+            .map(|endpoint| endpoint.naming_requests(spec.manner.request_ids.as_deref()))
             .map(Arc::new)
         };
         spec.target.servers.iter().map(endpoint).collect()

@@ -1,18 +1,20 @@
 //! The requests before the run that nobody counts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 
 use super::session::Session;
+use super::{calls, cycles, signals};
 use crate::config::Serve;
 use crate::engine;
 use crate::engine::progress::Progress;
 use crate::engine::system;
 use crate::engine::transport::Endpoint;
 use crate::error::{Error, Kind};
-use crate::model::{Failure, Outcome, PlannedRequest, REQUEST_BYTES, Row};
+use crate::model::{Failure, Outcome, PlannedRequest, REQUEST_BYTES, RequestRecord, Row};
 use crate::output::terminal::Ui;
 use crate::protocol::backend::leave_out;
 use crate::rng;
@@ -52,7 +54,7 @@ impl WarmUp {
         encoder: &Encoder,
     ) -> Result<Plan, Error> {
         match self {
-            Self::FirstRow => copies(spec, first, encoder),
+            Self::FirstRow => copies(session, spec, first, encoder),
             Self::Prompts(dataset) => prompts(session, dataset.as_ref(), spec, encoder),
             Self::Nothing => Ok(Arc::default()),
         }
@@ -83,7 +85,12 @@ fn prompts(
 ///
 /// # Errors
 /// If they do not fit into memory.
-fn copies(config: &Serve, first: Option<&Row>, encoder: &Encoder) -> Result<Plan, Error> {
+fn copies(
+    session: &Session,
+    config: &Serve,
+    first: Option<&Row>,
+    encoder: &Encoder,
+) -> Result<Plan, Error> {
     let Some(row) = first else { return Ok(Arc::default()) };
     let lora = config.adapters.as_ref().map(Adapters::first);
     // Servers take turns, so that each gets as many.
@@ -94,7 +101,80 @@ fn copies(config: &Serve, first: Option<&Row>, encoder: &Encoder) -> Result<Plan
     let what = format!("{n} requests of --warmup-requests");
     system::check_room(&what, need, system::free_memory())
         .map_err(|error| error.hint("ask for fewer: one per server is enough for most"))?;
-    Ok(plan::warmup(&Row { lora, ..row.clone() }, n, encoder))
+    let row = Row { lora, ..row.clone() };
+    if config.manner.salts {
+        return Ok(salted(session, config, &row, n, encoder));
+    }
+    Ok(plan::warmup(&row, n, encoder))
+}
+
+/// `n` copies of a row with a salt of its own before the text of each.
+fn salted(session: &Session, config: &Serve, row: &Row, n: usize, encoder: &Encoder) -> Plan {
+    let salt = |i| rng::stream(config.seed, "warm-up/salt", i as u64).next_u32();
+    let rows = (0..n).map(|i| cycles::salted(row, salt(i), &session.tokenizer)).collect();
+    plan::build(rows, &vec![Duration::ZERO; n], encoder)
+}
+
+/// Pause between two attempts at a first request.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Sends a request like the first until it is answered, if that is asked for.
+///
+/// # Errors
+/// If it is not within the time limit for the server; the error has the last answer.
+pub(super) fn try_first(
+    session: &Session,
+    config: &Serve,
+    first: Option<&Row>,
+    encoder: &Encoder,
+    endpoints: &[Arc<Endpoint>],
+    options: &engine::Options,
+) -> Result<(), Error> {
+    let (Some(timeout), Some(row)) = (config.ready_timeout, first) else { return Ok(()) };
+    if !config.manner.tries_first {
+        return Ok(());
+    }
+    let started = Instant::now();
+    loop {
+        let plan = salted(session, config, row, 1, encoder);
+        match attempt(plan, endpoints, options)?.into_iter().next() {
+            Some(record) if record.completed() => {
+                session.ui.status("the first request was answered");
+                return Ok(());
+            }
+            record => {
+                let left = timeout.saturating_sub(started.elapsed());
+                let failure = record.and_then(|record| record.failure().map(Cow::into_owned));
+                if left.is_zero() || signals::exit_code().is_some() {
+                    return Err(failure.map_or_else(
+                        || Error::new(Kind::Rejected, "the first request was not sent"),
+                        |failure| warmup_error(&failure, config),
+                    ));
+                }
+                calls::run(tokio::time::sleep(left.min(PAUSE)))?;
+            }
+        }
+    }
+}
+
+/// Sends `plan`, of which nothing is counted.
+fn attempt(
+    plan: Plan,
+    endpoints: &[Arc<Endpoint>],
+    options: &engine::Options,
+) -> Result<Vec<RequestRecord>, Error> {
+    // What goes wrong here is not counted against the run.
+    let options = engine::Options {
+        threads: 1,
+        max_errors: None,
+        stop: engine::Stop::new(),
+        // Nothing of it is kept.
+        budget: options.budget.anew(),
+        ..options.clone()
+    };
+    engine::run(plan, endpoints, &options, &Progress::new())
+        .map(|ran| ran.records)
+        .map_err(|error| Error::new(Kind::System, "cannot start the warm-up").because(error))
 }
 
 /// Sends the warm-up requests, if there are any, and stops the program if none succeeds.
@@ -108,18 +188,7 @@ pub(super) fn send(
     if plan.is_empty() {
         return Ok(());
     }
-    // What goes wrong here is not counted against the run, and ends it only below.
-    let options = engine::Options {
-        threads: 1,
-        max_errors: None,
-        stop: engine::Stop::new(),
-        // Nothing of it is kept.
-        budget: options.budget.anew(),
-        ..options.clone()
-    };
-    let records = engine::run(plan, endpoints, &options, &Progress::new())
-        .map_err(|error| Error::new(Kind::System, "cannot start the warm-up").because(error))?
-        .records;
+    let records = attempt(plan, endpoints, options)?;
     let good = records.iter().filter(|record| record.completed()).count();
     let refused = records.iter().find_map(|record| match &record.outcome {
         Outcome::Failed(failure) if failure.status.is_some_and(|s| REFUSALS.contains(&s)) => {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::timeouts::MaxErrors;
 use super::values::{self, Header, Object, Seconds};
 use crate::analysis::metric::Slo;
-use crate::workload::arrival::{Rate, RateRange};
+use crate::workload::arrival::{self, Rate, RateRange};
 
 /// How requests are spread over several servers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +112,15 @@ pub struct Load {
     pub duration: Option<Duration>,
     /// Requests per second.
     pub request_rate: Rate,
+    /// How evenly requests arrive around that rate: the shape of the gamma distribution of gaps.
+    #[serde(with = "arrival::even")]
+    pub burstiness: f64,
+    /// How the rate rises from the first request to the last, in the place of `request_rate`.
+    pub ramp_up_strategy: Option<arrival::Strategy>,
+    /// The rate of the first request, in requests/s.
+    pub ramp_up_start_rps: Option<f64>,
+    /// The rate of the last one, in requests/s.
+    pub ramp_up_end_rps: Option<f64>,
     /// Whether there is one run for each rate of `request_rate_range`.
     pub multi: bool,
     /// The rates of such runs.
@@ -133,6 +142,10 @@ impl Default for Load {
             num_prompts: 1000,
             duration: None,
             request_rate: Rate::Unlimited,
+            burstiness: 1.0,
+            ramp_up_strategy: None,
+            ramp_up_start_rps: None,
+            ramp_up_end_rps: None,
             multi: false,
             request_rate_range: RateRange::default(),
             use_trace_timestamps: false,

@@ -224,6 +224,7 @@ fn over_defaults(given: &Map<String, Value>) -> Result<RunSpec, Error> {
 /// Refuses keys that do not go together, as their flags do not.
 fn conflicts(spec: &RunSpec) -> Result<(), Error> {
     let RunSpec { servers, load, connection, profiling, .. } = spec;
+    let has_ramp = load.ramp_up_strategy.is_some();
     let has_url = !servers.base_url.is_empty();
     let both = |a: bool, b: bool| a && b;
     for (keys, wrong) in [
@@ -232,6 +233,9 @@ fn conflicts(spec: &RunSpec) -> Result<(), Error> {
         ("mock and model", both(servers.mock, servers.model.is_some())),
         ("mock and served_model_name", both(servers.mock, servers.served_model_name.is_some())),
         ("multi and use_trace_timestamps", both(load.multi, load.use_trace_timestamps)),
+        ("ramp_up_strategy and multi", both(has_ramp, load.multi)),
+        ("ramp_up_strategy and use_trace_timestamps", both(has_ramp, load.use_trace_timestamps)),
+        ("ramp_up_strategy and duration", both(has_ramp, load.duration.is_some())),
         ("cacert and insecure", both(connection.cacert.is_some(), connection.insecure)),
         (
             "profile_prefill_url and profile_decode_url",
@@ -276,6 +280,14 @@ pub(super) fn effective(spec: &RunSpec) -> Map<String, Value> {
     let mut all = map(spec).unwrap_or_default();
     for key in ["multi", "request_rate_range"] {
         all.shift_remove(key);
+    }
+    if spec.load.ramp_up_strategy.is_none() {
+        for key in ["ramp_up_strategy", "ramp_up_start_rps", "ramp_up_end_rps"] {
+            all.shift_remove(key);
+        }
+    }
+    if (spec.load.burstiness - 1.0).abs() < f64::EPSILON {
+        all.shift_remove("burstiness");
     }
     if spec.connection.http_version.is_none() {
         all.shift_remove("http_version");

@@ -124,7 +124,7 @@ pub(super) fn resolve(
         control.insert(AUTHORIZATION, value);
     }
     let mut load = control.clone();
-    load.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    load.insert(CONTENT_TYPE, HeaderValue::from_static(backend.protocol.content_type()));
     let headers = spec::headers(servers)?;
     for (i, header) in headers.iter().enumerate() {
         let Header::Pair { name, value } = header else {

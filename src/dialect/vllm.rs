@@ -2,9 +2,14 @@
 //!
 //! What its client measures wrongly (peaks by whole seconds, tokens by chunks) is measured as METHODOLOGY.md says.
 
-mod flags;
-mod random;
+pub mod args;
+pub mod counters;
+pub mod dataset;
+pub mod flags;
+mod job;
+mod pytorch;
 mod result;
+pub mod source;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +17,6 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 pub use self::flags::{Flags, Tool, spellings};
-pub use self::random::Random;
 use super::release::Version;
 use super::{Analysed, Dialect, Mode, ResultFile, Section, Wanted};
 use crate::analysis::measure::{Measure, Series};
@@ -23,8 +27,11 @@ use crate::workload::arrival::Rate;
 #[derive(Debug)]
 pub(super) struct Vllm;
 
-/// Names of `--percentile-metrics`, what they are of, and how the table names them and titles their block.
-const METRICS: &[(&str, Series, &str, &str)] = &[
+/// A name of `--percentile-metrics`, what it is of, and how the table names it and titles its block.
+type Metric = (&'static str, Series, &'static str, &'static str);
+
+/// The metrics that every run can have.
+const METRICS: &[Metric] = &[
     ("ttft", Series::Ttft, "TTFT", "Time to First Token"),
     ("tpot", Series::Tpot, "TPOT", "Time per Output Token (excl. 1st token)"),
     ("itl", Series::EventItl, "ITL", "Inter-token Latency"),
@@ -64,9 +71,17 @@ impl Dialect for Vllm {
             let mode =
                 if flag("append_result") == Some(true) { Mode::Append } else { Mode::Replace };
             let text = result::object(one.report, wanted.details);
-            Some(ResultFile { what: "result", path: path.to_owned(), text, mode })
+            let result = ResultFile { what: "result", path: path.to_owned(), text, mode };
+            let pytorch = flag(PYTORCH) == Some(true);
+            let more = pytorch.then(|| ResultFile {
+                what: "result for PyTorch's dashboard",
+                path: path.with_extension("pytorch.json"),
+                text: pytorch::records(one.report),
+                mode: Mode::Replace,
+            });
+            Some(std::iter::once(result).chain(more))
         };
-        analyses.iter().filter_map(of_one).collect()
+        analyses.iter().filter_map(of_one).flatten().collect()
     }
 
     fn file_name(&self, metadata: &RunMetadata, _: Version, _: &str) -> PathBuf {
@@ -83,15 +98,27 @@ impl Dialect for Vllm {
         let cap = metadata.max_concurrency.map(|n| format!("-concurrency{n}")).unwrap_or_default();
         let model = metadata.model.rsplit('/').next().unwrap_or_default();
         let (label, date) = (result::label(metadata), result::date(metadata));
+        let number = |key| metadata.config.get(key).and_then(Value::as_f64);
+        let ends = number("ramp_up_start_rps").zip(number("ramp_up_end_rps"));
+        let rate = match text("ramp_up_strategy").zip(ends) {
+            Some((how, (from, to))) => format!("ramp-up-{how}-{from}qps-{to}"),
+            None => rate,
+        };
         folder.join(format!("{label}-{rate}qps{cap}-{model}-{date}.json"))
     }
 }
 
-/// The entries of [`METRICS`] that the run asks for, in their order.
-fn selected(
-    metadata: &RunMetadata,
-) -> impl Iterator<Item = &'static (&'static str, Series, &'static str, &'static str)> {
+/// The key of the configuration that asks for the file of the dashboard of `PyTorch`.
+pub const PYTORCH: &str = "save_to_pytorch_benchmark_format";
+
+/// The metrics that the run asks for and has, in the order of the table.
+fn selected(metadata: &RunMetadata) -> impl Iterator<Item = &'static Metric> {
     let asked = metadata.config.get("percentile_metrics").and_then(Value::as_str);
-    let asked = asked.unwrap_or(flags::METRICS).to_owned();
-    METRICS.iter().filter(move |(name, ..)| asked.split(',').any(|one| one.trim() == *name))
+    let asked =
+        asked.unwrap_or(if metadata.generates { flags::METRICS } else { "e2el" }).to_owned();
+    let has_tokens = metadata.generates;
+    METRICS.iter().filter(move |(name, series, ..)| {
+        let has = has_tokens || *series == Series::E2e;
+        has && asked.split(',').any(|one| one.trim() == *name)
+    })
 }

@@ -43,6 +43,9 @@ pub const USER_AGENT: &str = concat!("rbench/", env!("CARGO_PKG_VERSION"));
 /// The header that tells a router which requests belong together.
 const ROUTING_KEY: &str = "x-smg-routing-key";
 
+/// The header that names a request in the logs of servers.
+const REQUEST_ID: &str = "x-request-id";
+
 /// Fields of a request that are about one connection of HTTP/1.1, and have no place in HTTP/2.
 const OF_CONNECTIONS: &[&str] =
     &["connection", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
@@ -154,6 +157,8 @@ pub struct Endpoint {
     request: Request<()>,
     /// The version of HTTP that is spoken whatever the server offers.
     version: Option<Version>,
+    /// What stands before the number of a request in its id, which it then has.
+    request_ids: Option<Box<str>>,
     /// Whether the server has refused HTTP/1.1.
     refused: AtomicBool,
 }
@@ -199,9 +204,17 @@ impl Endpoint {
             head: head(&url, headers, proxy.as_ref().filter(|_| !is_encrypted)),
             request: request(&url, headers).ok_or_else(refuse)?,
             version: route.version,
+            request_ids: None,
             refused: AtomicBool::new(false),
             proxy,
         })
+    }
+
+    /// The same, naming each request by `prefix` and its position in the plan.
+    #[must_use]
+    pub fn naming_requests(mut self, prefix: Option<&str>) -> Self {
+        self.request_ids = prefix.map(Into::into);
+        self
     }
 
     /// The version of HTTP that new connections speak.
@@ -245,6 +258,9 @@ impl Endpoint {
             // Writing to memory does not fail.
             let _ = write!(head, "{ROUTING_KEY}: {key}\r\n");
         }
+        if let Some(prefix) = &self.request_ids {
+            let _ = write!(head, "{REQUEST_ID}: {prefix}{}\r\n", request.index);
+        }
         let _ = write!(head, "content-length: {}\r\n\r\n", request.body.len());
         head
     }
@@ -255,6 +271,11 @@ impl Endpoint {
         let key = request.routing_key.as_deref().and_then(|key| HeaderValue::from_str(key).ok());
         if let Some(key) = key {
             head.headers_mut().append(ROUTING_KEY, key);
+        }
+        if let Some(prefix) = &self.request_ids
+            && let Ok(id) = HeaderValue::from_str(&format!("{prefix}{}", request.index))
+        {
+            head.headers_mut().append(REQUEST_ID, id);
         }
         head.headers_mut().insert(CONTENT_LENGTH, request.body.len().into());
         head

@@ -8,13 +8,18 @@ mod completions;
 mod embeddings;
 mod generate;
 mod generate_stream;
+mod pooling;
 mod predict;
+mod rerank;
+mod responses;
+mod transcriptions;
 mod wire;
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+pub use super::style::Style;
 use crate::model::{Asked, CachedTokens, Row};
 
 /// JSON that only differs from the standard in numbers that are none and in halves of surrogate pairs, as JSON;
@@ -44,9 +49,17 @@ pub static ALL: &[Backend] = &[
         ..chat::BACKEND
     },
     Backend { name: "sglang-embedding", port: 30000, flush: Flush::Sglang, ..embeddings::BACKEND },
-    Backend { name: "vllm", flush: Flush::Vllm, ..completions::BACKEND },
+    Backend { name: "vllm", accepts_ids: true, flush: Flush::Vllm, ..completions::BACKEND },
     Backend { name: "vllm-chat", flush: Flush::Vllm, ..chat::BACKEND },
     Backend { name: "vllm-embedding", flush: Flush::Vllm, ..embeddings::BACKEND },
+    Backend { name: "vllm-embedding-chat", flush: Flush::Vllm, ..embeddings::CHAT },
+    Backend { name: "vllm-embedding-clip", flush: Flush::Vllm, ..embeddings::CLIP },
+    Backend { name: "vllm-pooling", flush: Flush::Vllm, ..pooling::BACKEND },
+    Backend { name: "vllm-rerank", flush: Flush::Vllm, ..rerank::BACKEND },
+    Backend { name: "vllm-responses", flush: Flush::Vllm, ..responses::BACKEND },
+    Backend { name: "vllm-transcriptions", flush: Flush::Vllm, ..transcriptions::BACKEND },
+    Backend { name: "infinity-embedding", port: 7997, ..embeddings::INFINITY },
+    Backend { name: "infinity-embedding-clip", port: 7997, ..embeddings::INFINITY_CLIP },
     Backend { name: "lmdeploy", port: 23333, ..completions::BACKEND },
     Backend { name: "lmdeploy-chat", port: 23333, ..chat::BACKEND },
     Backend { name: "trt", ..generate_stream::BACKEND },
@@ -155,6 +168,8 @@ pub struct Common {
     pub extra: Map<String, Value>,
     /// How tokens are drawn, and what is told of them.
     pub sampling: Sampling,
+    /// Which optional keys bodies have.
+    pub style: Style,
 }
 
 /// Sampling parameters, and what the server is asked to report of tokens.
@@ -229,7 +244,7 @@ impl Request<'_> {
         let sampling = extra.get("sampling_params").and_then(Value::as_object);
         let told = |key: &str| [extra.get(key), sampling.and_then(|keys| keys.get(key))];
         let completions = told("n").into_iter().flatten().filter_map(Value::as_u64).max();
-        let limits = ["max_tokens", "max_completion_tokens", "max_new_tokens"];
+        let limits = ["max_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens"];
         let limits: Vec<&Value> = limits.into_iter().flat_map(told).flatten().collect();
         let most = limits.iter().filter_map(|limit| limit.as_u64()).max().unwrap_or(0);
         let is_bound = limits.iter().all(|limit| limit.is_u64());
@@ -307,6 +322,11 @@ pub trait Protocol: Sync + std::fmt::Debug {
 
     /// A decoder for one response.
     fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// The type of the bodies, as `content-type` names it.
+    fn content_type(&self) -> &'static str {
+        "application/json"
+    }
 
     /// Returns whether responses hold generated tokens; embeddings do not.
     fn generates(&self) -> bool {
@@ -455,7 +475,7 @@ pub enum DecodeError {
 
 #[cfg(test)]
 mod testing {
-    use super::{Common, Sampling};
+    use super::{Common, Sampling, Style};
     use crate::model::{Prompt, Row};
 
     /// Returns what the requests of these tests have in common.
@@ -466,6 +486,7 @@ mod testing {
             ignore_eos,
             extra: serde_json::Map::new(),
             sampling: Sampling::default(),
+            style: Style::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use rand_distr::{Distribution, Exp1};
+use rand_distr::{Distribution, Exp1, Gamma};
 
 use crate::rng;
 
@@ -140,22 +140,175 @@ impl TryFrom<Vec<i64>> for RateRange {
     }
 }
 
-/// Due times of `n` requests, rising, the first at zero, and the gap that would follow the last one.
-///
-/// Due time *i* depends on `seed`, `rate` and *i* alone.
-pub fn due_times(rate: Rate, n: usize, seed: u64) -> (Vec<Duration>, Duration) {
-    let mut arrivals = endless(rate, seed);
-    let due = arrivals.by_ref().take(n).collect();
-    (due, if n == 0 { Duration::ZERO } else { arrivals.gap() })
+/// How arrivals vary around their rate.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Pattern {
+    /// Shape of the gamma distribution of gaps, above 0: 1 is a Poisson process, less comes in bursts, more is more even,
+    /// and infinity is one gap for all.
+    #[serde(with = "even")]
+    pub burstiness: f64,
+    /// The rate over the requests, in the place of one rate for all.
+    pub ramp: Option<Ramp>,
+    /// Whether the first request waits for its gap as well, and all gaps are stretched so that the last of n requests
+    /// arrives at n / rate. A ramp is not stretched.
+    pub stretched: bool,
 }
 
-/// Due times without an end; the first ones are those of [`due_times`].
-pub fn endless(rate: Rate, seed: u64) -> Arrivals {
+impl Default for Pattern {
+    fn default() -> Self {
+        Self { burstiness: 1.0, ramp: None, stretched: false }
+    }
+}
+
+/// A rate that rises over the requests.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Ramp {
+    /// How.
+    pub strategy: Strategy,
+    /// The rate of the first request in requests/s, above 0.
+    pub from: f64,
+    /// The rate of the last one.
+    pub to: f64,
+}
+
+/// How a rate rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// By the same amount from request to request.
+    Linear,
+    /// By the same factor.
+    Exponential,
+}
+
+impl Strategy {
+    /// The name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Exponential => "exponential",
+        }
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Linear, Self::Exponential];
+        let found = all.into_iter().find(|strategy| strategy.name() == text);
+        found.ok_or_else(|| "must be linear or exponential".to_owned())
+    }
+}
+
+impl Ramp {
+    /// The rate at request `i` of `n`, in requests/s.
+    pub fn rate(&self, i: usize, n: usize) -> f64 {
+        let progress = i as f64 / n.saturating_sub(1).max(1) as f64;
+        match self.strategy {
+            Strategy::Linear => self.from + (self.to - self.from) * progress,
+            Strategy::Exponential => self.from * (self.to / self.from).powf(progress),
+        }
+    }
+}
+
+/// Reads the burstiness of arrivals.
+///
+/// # Errors
+/// If it is none.
+pub fn burstiness(text: &str) -> Result<f64, String> {
+    let shape: f64 = text.trim().parse().unwrap_or(f64::NAN);
+    if shape > 0.0 {
+        return Ok(shape);
+    }
+    Err("must be a number above 0, or `inf` for one gap for all".to_owned())
+}
+
+/// Reads the rate at an end of a ramp, in requests/s.
+///
+/// # Errors
+/// If it is none.
+pub fn ramp_rate(text: &str) -> Result<f64, String> {
+    match text.parse()? {
+        Rate::PerSecond(rate) => Ok(rate),
+        Rate::Unlimited | Rate::Trace => Err("must be a number of requests per second".to_owned()),
+    }
+}
+
+/// A burstiness in JSON, which has no infinity.
+pub mod even {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes it as a number, or as `"inf"`.
+    ///
+    /// # Errors
+    /// If `out` fails.
+    pub fn serialize<S: Serializer>(value: &f64, out: S) -> Result<S::Ok, S::Error> {
+        if value.is_finite() { out.serialize_f64(*value) } else { out.serialize_str("inf") }
+    }
+
+    /// Reads what [`serialize`] has written.
+    ///
+    /// # Errors
+    /// If it is no burstiness.
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<f64, D::Error> {
+        let text = serde_json::Value::deserialize(input)?.to_string();
+        super::burstiness(text.trim_matches('"')).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Due times of `n` requests in `pattern`, rising, and the gap that would follow the last one.
+///
+/// Without a ramp and unless the gaps are stretched, the first is at zero, and due time *i* depends on `seed`, `rate` and
+/// *i* alone.
+pub fn patterned(rate: Rate, pattern: &Pattern, n: usize, seed: u64) -> (Vec<Duration>, Duration) {
+    if pattern.ramp.is_none() && !pattern.stretched {
+        let mut arrivals = endless(rate, pattern.burstiness, seed);
+        let due = arrivals.by_ref().take(n).collect();
+        return (due, if n == 0 { Duration::ZERO } else { arrivals.gap() });
+    }
+    let fixed = match (pattern.ramp, rate) {
+        (None, Rate::PerSecond(rate)) => Some(rate),
+        (None, Rate::Unlimited | Rate::Trace) => return (vec![Duration::ZERO; n], Duration::ZERO),
+        (Some(_), _) => None,
+    };
+    let mut rng = rng::stream(seed, "arrival", 0);
+    let (mut at, mut gap) = (0.0, 0.0);
+    let mut due = Vec::with_capacity(n);
+    for i in 0..=n {
+        let rate =
+            fixed.or_else(|| pattern.ramp.map(|ramp| ramp.rate(i.min(n.saturating_sub(1)), n)));
+        let mean = rate.map_or(0.0, f64::recip);
+        gap = (drawn(pattern.burstiness, &mut rng) * mean).min(LATEST);
+        at += gap;
+        if i < n {
+            due.push(at);
+        }
+    }
+    let factor = match (fixed, due.last()) {
+        (Some(rate), Some(&last)) if pattern.stretched && last > 0.0 => n as f64 / rate / last,
+        _ => 1.0,
+    };
+    let seconds = |at: f64| Duration::from_secs_f64((at * factor).min(LATEST));
+    (due.into_iter().map(seconds).collect(), if n == 0 { Duration::ZERO } else { seconds(gap) })
+}
+
+/// A gap with a mean of 1 from the gamma distribution of this shape.
+fn drawn(shape: f64, rng: &mut rng::Stream) -> f64 {
+    if (shape - 1.0).abs() < f64::EPSILON {
+        return Exp1.sample(rng);
+    }
+    // Every shape above 0 has a distribution; one so even that it has none is one gap for all.
+    Gamma::new(shape, shape.recip()).map_or(1.0, |gamma| gamma.sample(rng))
+}
+
+/// Due times without an end and with gaps of this burstiness; the first ones are those of [`patterned`].
+pub fn endless(rate: Rate, burstiness: f64, seed: u64) -> Arrivals {
     let rate = match rate {
         Rate::PerSecond(rate) => Some(rate),
         Rate::Unlimited | Rate::Trace => None,
     };
-    Arrivals { rate, rng: rng::stream(seed, "arrival", 0), at: 0.0, gap: 0.0 }
+    Arrivals { rate, burstiness, rng: rng::stream(seed, "arrival", 0), at: 0.0, gap: 0.0 }
 }
 
 /// Due times without an end, rising, the first at zero.
@@ -163,6 +316,7 @@ pub fn endless(rate: Rate, seed: u64) -> Arrivals {
 pub struct Arrivals {
     /// In requests/s; all at once without.
     rate: Option<f64>,
+    burstiness: f64,
     rng: rng::Stream,
     /// The next one, in s.
     at: f64,
@@ -183,8 +337,7 @@ impl Iterator for Arrivals {
     fn next(&mut self) -> Option<Duration> {
         let due = Duration::from_secs_f64(self.at.min(LATEST));
         if let Some(rate) = self.rate {
-            let draw: f64 = Exp1.sample(&mut self.rng);
-            self.gap = draw / rate;
+            self.gap = drawn(self.burstiness, &mut self.rng) / rate;
             self.at += self.gap;
         }
         Some(due)
@@ -196,6 +349,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn due_times(rate: Rate, n: usize, seed: u64) -> (Vec<Duration>, Duration) {
+        patterned(rate, &Pattern::default(), n, seed)
+    }
 
     #[test]
     fn rates_are_checked_at_the_edge() {
@@ -247,6 +404,50 @@ mod tests {
         let (due, _) = due_times(Rate::PerSecond(1000.0), n, 1);
         let mean = due[n - 1].as_secs_f64() / (n - 1) as f64;
         assert!((mean * 1000.0 - 1.0).abs() < 0.03, "mean gap {mean}");
+    }
+
+    #[test]
+    fn gaps_of_every_burstiness_have_the_same_mean() {
+        let n = 20_000;
+        for (shape, spread) in [(0.25, 2.0), (1.0, 1.0), (4.0, 0.5), (f64::INFINITY, 0.0)] {
+            let pattern = Pattern { burstiness: shape, ..Pattern::default() };
+            let (due, _) = patterned(Rate::PerSecond(100.0), &pattern, n, 1);
+            let gaps: Vec<f64> =
+                due.windows(2).map(|two| (two[1] - two[0]).as_secs_f64() * 100.0).collect();
+            let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+            let variance =
+                gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+            assert!((mean - 1.0).abs() < 0.05, "{shape}: {mean}");
+            assert!((variance.sqrt() - spread).abs() < 0.1, "{shape}: {}", variance.sqrt());
+        }
+    }
+
+    #[test]
+    fn stretched_gaps_end_where_the_rate_says() {
+        for burstiness in [0.5, 1.0, f64::INFINITY] {
+            let pattern = Pattern { burstiness, stretched: true, ..Pattern::default() };
+            let (due, _) = patterned(Rate::PerSecond(4.0), &pattern, 100, 3);
+            assert!(due[0] > Duration::ZERO && due.is_sorted());
+            let late = due[99].abs_diff(Duration::from_secs(25));
+            assert!(late < Duration::from_micros(1), "{late:?}");
+        }
+    }
+
+    #[test]
+    fn ramps_rise_over_the_requests() {
+        let of = |strategy, from| Ramp { strategy, from, to: 10.0 };
+        let linear = of(super::Strategy::Linear, 2.0);
+        assert_eq!([0, 4, 8].map(|i| linear.rate(i, 9)), [2.0, 6.0, 10.0]);
+        let exponential = of(super::Strategy::Exponential, 0.1);
+        assert!((exponential.rate(2, 5) - 1.0).abs() < 1e-9);
+        assert_eq!(linear.rate(0, 1), 2.0);
+        let pattern =
+            Pattern { burstiness: f64::INFINITY, ramp: Some(linear), ..Pattern::default() };
+        let (due, next) = patterned(Rate::Unlimited, &pattern, 9, 1);
+        assert_eq!(due[0], Duration::from_millis(500));
+        assert!((due[8] - due[7]).abs_diff(Duration::from_millis(100)) < Duration::from_micros(1));
+        assert!(next.abs_diff(Duration::from_millis(100)) < Duration::from_micros(1));
+        assert!(patterned(Rate::Unlimited, &pattern, 0, 1).0.is_empty());
     }
 
     proptest! {

@@ -18,11 +18,13 @@ mod openai;
 mod patches;
 pub mod picture;
 mod placing;
+mod prefixed;
 mod random;
 mod random_ids;
 pub mod records;
 mod sharegpt;
 mod speed_bench;
+mod table;
 mod text;
 
 use std::path::Path;
@@ -33,7 +35,12 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use jiff::Zoned;
 use serde_json::{Map, Value};
 
+pub use self::corpus::{Corpus, InFlight};
+pub use self::picture::{Size, noise, of_file};
+pub use self::prefixed::{Joined, prefixed};
 pub use self::random_ids::neighbours;
+pub use self::table::{Cells, table};
+pub use self::text::Shaper;
 use crate::error::{Error, Kind};
 use crate::model::Row;
 use crate::workload::hub::Hub;

@@ -170,25 +170,29 @@ impl Hub {
         repo.link(&content.commit, file, &content.etag).map_err(store)
     }
 
-    /// The names of the files of the model `id`: those that the Hub lists, or offline those in the cache.
+    /// The names of the files of a repository: those that the Hub lists, or offline those in the cache.
     ///
     /// # Errors
     /// If there is no such list.
-    pub fn files(&self, id: &str) -> Result<Vec<String>, Error> {
-        if let Some(modelscope) = &self.modelscope {
+    pub fn files(&self, holds: Holds, id: &str) -> Result<Vec<String>, Error> {
+        if let Some(modelscope) = self.modelscope.as_ref().filter(|_| holds == Holds::Model) {
             return modelscope.files(self, id);
         }
         let what = format!("no list of the files of {id}");
         let folder = self.folder(&what)?;
         if self.environment.offline.is_some() {
-            let snapshot = Repo::new(folder, Holds::Model, id).snapshot();
+            let snapshot = Repo::new(folder, holds, id).snapshot();
             return snapshot
                 .and_then(|snapshot| list(&snapshot))
                 .ok_or_else(|| Error::new(Kind::Input, what));
         }
         self.may_ask(&self.silence, &what)?;
         let endpoint = &self.environment.endpoint;
-        let url = format!("{endpoint}/api/models/{id}/revision/{}", cache::BRANCH);
+        let kind = match holds {
+            Holds::Model => "models",
+            Holds::Dataset => "datasets",
+        };
+        let url = format!("{endpoint}/api/{kind}/{id}/revision/{}", cache::BRANCH);
         let text = self.fetcher.text(&self.request(&url));
         let listed: Listed = text
             .and_then(|text| {

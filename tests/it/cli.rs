@@ -59,8 +59,8 @@ fn unusable_command_lines_are_refused_by_name_and_rule() {
         (&["--backend", "truss"], &["--backend truss", "--model"]),
         (&["--backend", "trt", "--model", "m", "--disable-stream"], &["--disable-stream", "trt"]),
         (
-            &["--backend", "vllm", "--tokenize-prompt"],
-            &["--tokenize-prompt", "vllm", "--backend sglang"],
+            &["--backend", "vllm-chat", "--tokenize-prompt"],
+            &["--tokenize-prompt", "vllm-chat", "--backend sglang"],
         ),
         (&["--dataset-name", "nope"], &["--dataset-name", "nope", "sharegpt", "random-ids"]),
         (&["--no-such-flag"], &["--no-such-flag"]),
@@ -227,9 +227,9 @@ fn a_table_that_can_not_be_written_is_an_error_and_the_result_is_kept() {
 
 #[test]
 fn errors_have_one_form() {
-    let run = Rbench::new(["serve", "--backend", "vllm", "--tokenize-prompt"]).run().exits(2);
+    let run = Rbench::new(["serve", "--backend", "vllm-chat", "--tokenize-prompt"]).run().exits(2);
     expect![[r#"
-        error: --tokenize-prompt does not apply to --backend vllm
+        error: --tokenize-prompt does not apply to --backend vllm-chat
         hint: use it with --backend sglang, whose endpoint takes token ids
     "#]]
     .assert_eq(&run.stderr);

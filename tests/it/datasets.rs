@@ -257,6 +257,7 @@ fn fingerprint(rows: &[Row]) -> u64 {
     for row in rows {
         match &row.prompt {
             Prompt::Text(text) => take(text.as_bytes()),
+            Prompt::Texts(texts) => texts.iter().for_each(|text| take(text.as_bytes())),
             Prompt::Ids(ids) => ids.iter().for_each(|id| take(&id.to_le_bytes())),
             Prompt::Messages(messages) => {
                 for message in messages {

@@ -61,7 +61,7 @@ fn endpoints_without_images_refuse_them() {
             images(backend, "http://127.0.0.1:1").args(["--model", "m"]).run().exits(2).says(&[
                 "--dataset-name image has images",
                 backend,
-                "use --backend sglang, sglang-native, sglang-oai-chat, vllm-chat, lmdeploy-chat",
+                "use --backend sglang, sglang-native, sglang-oai-chat, vllm-chat,",
             ]);
     }
 }

@@ -82,6 +82,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "dialect", "flags", "mock", "workload::dataset"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
+    ("csv", &["workload::dataset"]),
     ("h2", &["engine::transport"]),
     ("httparse", &["engine::transport"]),
     ("hyper_util", &["engine::transport"]),
@@ -105,6 +106,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("statrs", &["analysis::statistics"]),
     ("tokenizers", &["mock", "workload::tokenizer"]),
     ("tokio", &["app", "control", "engine::transport", "mock", "workload::download"]),
+    ("yaml_rust2", &["dialect::vllm"]),
 ];
 
 /// Files that sleep: letting data gather, and waiting for due times, is what they are for.

@@ -2,6 +2,7 @@
 
 use super::{Probe, Unanswered, answered, read};
 use reqwest::StatusCode;
+use serde_json::{Map, Value};
 
 const PATH: &str = "/metrics";
 
@@ -14,6 +15,31 @@ impl Probe {
         &self,
         names: [&str; N],
     ) -> Result<[Option<f64>; N], Unanswered> {
+        let text = self.metrics().await?;
+        Ok(names.map(|name| sum(&text, name)))
+    }
+
+    /// The counters of `names` by their names, each summed over all of its labels; those with a label `position` also by
+    /// it, under their name and `:position`. What the server lacks is left out.
+    ///
+    /// # Errors
+    /// If there are none to be had; the error says what came instead.
+    pub async fn series(&self, names: &[&str]) -> Result<Map<String, Value>, Unanswered> {
+        let text = self.metrics().await?;
+        let mut all = Map::new();
+        for name in names {
+            let Some(total) = sum(&text, name) else { continue };
+            all.insert((*name).to_owned(), total.into());
+            let positions = positions(&text, name);
+            if !positions.is_empty() {
+                all.insert(format!("{name}:position"), positions.into());
+            }
+        }
+        Ok(all)
+    }
+
+    /// The text of `GET /metrics`.
+    async fn metrics(&self) -> Result<String, Unanswered> {
         let call = format!("GET {PATH}");
         let sent = self.get(PATH).send().await;
         let response = sent.map_err(|error| Unanswered::failed(&call, &error))?;
@@ -24,9 +50,21 @@ impl Probe {
             Err(answered(response).await)
         };
         let text = text.map_err(|what| Unanswered::refused(&call, status, &what))?;
-        let text = String::from_utf8_lossy(&text);
-        Ok(names.map(|name| sum(&text, name)))
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
+}
+
+/// The samples of the counter `name` by their label `position`.
+fn positions(text: &str, name: &str) -> Map<String, Value> {
+    let mut all: Map<String, Value> = Map::new();
+    for rest in text.lines().filter_map(|line| line.trim().strip_prefix(name)) {
+        let position = rest.split_once("position=\"").and_then(|(_, rest)| rest.split_once('"'));
+        if let (Some((position, _)), Some(sample)) = (position, value(rest)) {
+            let before = all.get(position).and_then(Value::as_f64).unwrap_or(0.0);
+            all.insert(position.to_owned(), (before + sample).into());
+        }
+    }
+    all
 }
 
 /// The sum of all samples of the counter `name`.
@@ -63,6 +101,13 @@ fn after_labels(labels: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_by_position() {
+        let text = "a_total{engine=\"0\",position=\"0\"} 3\na_total{engine=\"1\",position=\"0\"} 4\na_total{position=\"1\"} 2\n";
+        let found = positions(text, "a_total");
+        assert_eq!(Value::from(found), serde_json::json!({"0": 7.0, "1": 2.0}));
+    }
 
     #[test]
     fn samples() {

@@ -1,5 +1,6 @@
 //! The command lines of SGLang's clients, which rbench has as its own: `serve`, `offline` and `one-batch`.
 
+mod arrivals;
 mod offline;
 mod one_batch;
 mod serve;

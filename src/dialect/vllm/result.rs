@@ -3,13 +3,15 @@
 use serde_json::{Map, Value};
 
 use super::table::{failed, percentiles};
-use super::{METRICS, selected};
+use super::{METRICS, counters, selected};
 use crate::analysis::measure::{Measure, Statistic};
+use crate::analysis::metric::Figure;
 use crate::analysis::report::{Report, RunMetadata};
 use crate::model::{Outcome, RequestRecord};
 use crate::output::json;
 use crate::output::names::of_percent;
 use crate::output::object::{number, own};
+use crate::workload::arrival::Ramp;
 
 /// Where the value of a key comes from.
 #[derive(Debug, Clone, Copy)]
@@ -24,12 +26,14 @@ enum Key {
     Detail(&'static str, fn(&RequestRecord) -> Value),
     /// The keys of `--metadata`.
     Metadata,
+    /// What the run was, left out where it was not so.
+    Perhaps(&'static str, fn(&Report<'_>) -> Option<Value>),
 }
 
-use Key::{Detail, Each, Fact, Metadata, Stat};
+use Key::{Detail, Each, Fact, Metadata, Perhaps, Stat};
 
-/// The keys in their order, before those of the selected metrics.
-const KEYS: &[Key] = &[
+/// The keys of every run, in their order.
+const RUN: &[Key] = &[
     Fact("date", |report| date(&report.metadata).into()),
     Fact("endpoint_type", |report| backend(&report.metadata).into()),
     Fact("backend", |report| backend(&report.metadata).into()),
@@ -39,11 +43,20 @@ const KEYS: &[Key] = &[
     Fact("num_prompts", |report| report.metadata.config.get("num_prompts").cloned().into()),
     Metadata,
     Fact("request_rate", |report| serde_json::to_value(report.metadata.rate).unwrap_or_default()),
-    Fact("burstiness", |_| 1.0.into()),
+    Fact("burstiness", |report| {
+        report.metadata.config.get("burstiness").cloned().unwrap_or_else(|| 1.0.into())
+    }),
     Fact("max_concurrency", |report| report.metadata.max_concurrency.into()),
+    Perhaps("ramp_up_strategy", |report| of_ramp(report, "ramp_up_strategy")),
+    Perhaps("ramp_up_start_rps", |report| of_ramp(report, "ramp_up_start_rps")),
+    Perhaps("ramp_up_end_rps", |report| of_ramp(report, "ramp_up_end_rps")),
     Stat("duration", Measure::Duration),
     Stat("completed", Measure::Completed),
     Fact("failed", |report| failed(report).into()),
+];
+
+/// The keys of runs that generate tokens, before those of the selected metrics.
+const GENERATION: &[Key] = &[
     Stat("total_input_tokens", Measure::InputTokens),
     Stat("total_output_tokens", Measure::OutputTokens),
     Stat("request_throughput", Measure::RequestThroughput),
@@ -56,16 +69,108 @@ const KEYS: &[Key] = &[
     Detail("itls", |record| record.itl().collect()),
     Each("latencies", |record| of_completed(record, |record| seconds(record.e2e()))),
     Detail("start_times", |record| seconds(record.sent)),
-    Each("queue_times", |record| seconds(Some(record.released.saturating_sub(record.due)))),
+    Each("queue_times", queue_time),
     Detail("generated_texts", |record| {
         if record.completed() { record.text.as_str().into() } else { "".into() }
     }),
     Detail("errors", |record| error(record).into()),
     Stat("max_output_tokens_per_s", Measure::MaxOutputTokens),
     Stat("max_concurrent_requests", Measure::MaxConcurrentRequests),
-    // Requests with audio have one; there are none yet.
-    Fact("rtfx", |_| 0.0.into()),
+    // How much longer sounds are than the run: rbench does not know how long they are.
+    Fact("rtfx", |report| {
+        if report.metadata.dataset_name == "custom_audio" { Value::Null } else { 0.0.into() }
+    }),
 ];
+
+/// The keys of runs that generate nothing.
+const POOLING: &[Key] = &[
+    Fact("total_input_tokens", |report| input_tokens(report).into()),
+    Fact("total_input_sequences", |report| sequences(report).into()),
+    Stat("request_throughput", Measure::RequestThroughput),
+    Fact("input_sequence_throughput", |report| per_second(report, sequences(report) as f64)),
+    Fact("total_token_throughput", |report| per_second(report, input_tokens(report) as f64)),
+    Detail("input_lens", |record| {
+        record.server_prompt_tokens.unwrap_or(record.prompt_len as u64).into()
+    }),
+    Each("latencies", |record| of_completed(record, |record| seconds(record.e2e()))),
+    Each("queue_times", queue_time),
+    Detail("errors", |record| error(record).into()),
+];
+
+/// A value of the ramp, if there is one.
+fn of_ramp(report: &Report<'_>, key: &str) -> Option<Value> {
+    report.metadata.config.get(key).filter(|value| !value.is_null()).cloned()
+}
+
+/// Prompt tokens of completed requests that generate nothing: as the server counted them, where it did.
+pub(super) fn input_tokens(report: &Report<'_>) -> u64 {
+    match report.figure(Measure::ServerInputTokens) {
+        Figure::Count(tokens) if tokens > 0 => tokens,
+        _ => match report.figure(Measure::InputTokens) {
+            Figure::Count(tokens) => tokens,
+            _ => 0,
+        },
+    }
+}
+
+/// Inputs of completed requests: texts that are embedded, documents that are ranked.
+pub(super) fn sequences(report: &Report<'_>) -> u64 {
+    let config = &report.metadata.config;
+    let number = |key, or| config.get(key).and_then(Value::as_u64).unwrap_or(or);
+    let (batch, all) = (number("random_batch_size", 1), number("num_prompts", 0));
+    let flag = |key| config.get(key).and_then(Value::as_bool).unwrap_or(false);
+    // A query that is embedded takes the place of a document.
+    let queries = u64::from(report.metadata.dataset_name == "random-rerank" && flag("no_reranker"));
+    if batch == 1 {
+        return match report.figure(Measure::Completed) {
+            Figure::Count(completed) => completed,
+            _ => 0,
+        };
+    }
+    let of = |record: &RequestRecord| {
+        let before = (record.index as u64).saturating_mul(batch);
+        batch.min(all.saturating_sub(before)).saturating_sub(queries)
+    };
+    report.records.iter().filter(|record| record.completed()).map(of).sum()
+}
+
+/// A total of the run in each second of it.
+pub(super) fn per_second(report: &Report<'_>, total: f64) -> Value {
+    let duration = report.figure(Measure::Duration).number().filter(|seconds| *seconds > 0.0);
+    duration.map_or(Value::Null, |seconds| (total / seconds).into())
+}
+
+fn queue_time(record: &RequestRecord) -> Value {
+    seconds(Some(record.released.saturating_sub(record.due)))
+}
+
+/// When the rate of a ramp reached each whole number of requests per second.
+fn rate_changes(report: &Report<'_>) -> Option<Value> {
+    let config = &report.metadata.config;
+    let number = |key| config.get(key).and_then(Value::as_f64);
+    let strategy = config.get("ramp_up_strategy")?.as_str()?.parse().ok()?;
+    let ramp =
+        Ramp { strategy, from: number("ramp_up_start_rps")?, to: number("ramp_up_end_rps")? };
+    let start: jiff::Zoned = report
+        .metadata
+        .date
+        .parse::<jiff::Timestamp>()
+        .ok()?
+        .to_zoned(jiff::tz::TimeZone::system());
+    let n = report.records.len();
+    let mut reached = ramp.from.floor() - 1.0;
+    let mut events = Vec::new();
+    for (i, record) in report.records.iter().enumerate() {
+        let rate = ramp.rate(i, n).floor();
+        while reached < rate {
+            reached += 1.0;
+            let at = start.checked_add(record.due).ok()?;
+            let timestamp = at.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string();
+            events.push(serde_json::json!({"rps": reached, "timestamp": timestamp}));
+        }
+    }
+    Some(events.into())
+}
 
 /// The statistics of each selected metric, before its percentiles.
 const STATISTICS: [(&str, Statistic); 3] =
@@ -73,9 +178,9 @@ const STATISTICS: [(&str, Statistic); 3] =
 
 /// The measures of the keys.
 pub(super) fn measures() -> impl Iterator<Item = Measure> {
-    let keys = KEYS.iter().filter_map(|key| match *key {
+    let keys = RUN.iter().chain(GENERATION).chain(POOLING).filter_map(|key| match *key {
         Stat(_, measure) => Some(measure),
-        Fact(..) | Each(..) | Detail(..) | Metadata => None,
+        Fact(..) | Each(..) | Detail(..) | Perhaps(..) | Metadata => None,
     });
     let of_series = METRICS.iter().flat_map(|&(_, series, ..)| {
         STATISTICS.iter().map(move |&(_, statistic)| Measure::Of(statistic, series))
@@ -85,13 +190,26 @@ pub(super) fn measures() -> impl Iterator<Item = Measure> {
 
 /// The object, on one line without a line end; `details` adds the arrays of `--save-detailed`.
 pub(super) fn object(report: &Report<'_>, details: bool) -> String {
+    let (mut object, written) = keys(report, details);
+    object.insert("rbench".to_owned(), own(report, &written, details));
+    json::line(&Value::Object(object))
+}
+
+/// The keys of vLLM, and the measures that they show.
+pub(super) fn keys(report: &Report<'_>, details: bool) -> (Map<String, Value>, Vec<Measure>) {
     let mut object = Map::new();
     let mut written = Vec::new();
     let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
     let each = |value: fn(&RequestRecord) -> Value| report.records.iter().map(value).collect();
-    for key in KEYS {
+    let kind = if report.metadata.generates { GENERATION } else { POOLING };
+    for key in RUN.iter().chain(kind) {
         match *key {
             Fact(key, fact) => drop(put(key, fact(report))),
+            Perhaps(key, fact) => {
+                if let Some(value) = fact(report) {
+                    put(key, value);
+                }
+            }
             Stat(key, measure) => {
                 written.push(measure);
                 put(key, number(report.figure(measure)));
@@ -110,6 +228,12 @@ pub(super) fn object(report: &Report<'_>, details: bool) -> String {
             }
         }
     }
+    if let Some(events) = rate_changes(report) {
+        put("rps_change_events", events);
+    }
+    for (key, value) in counters::keys(report) {
+        put(&key, value);
+    }
     for &(name, series, ..) in selected(&report.metadata) {
         let percentiles = percentiles(report).into_iter();
         let percentiles = percentiles.map(|p| (of_percent(p), Statistic::Percentile(p)));
@@ -120,8 +244,7 @@ pub(super) fn object(report: &Report<'_>, details: bool) -> String {
             put(&format!("{what}_{name}_ms"), number(report.figure(measure)));
         }
     }
-    put("rbench", own(report, &written, details));
-    json::line(&Value::Object(object))
+    (object, written)
 }
 
 /// The start of the run as `20250304-050607`.

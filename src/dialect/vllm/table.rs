@@ -1,6 +1,6 @@
 //! The "Serving Benchmark Result" table.
 
-use super::{METRICS, selected};
+use super::{METRICS, Metric, counters, result, selected};
 use crate::analysis::measure::{Measure, Percent, Statistic};
 use crate::analysis::metric::Figure;
 use crate::analysis::report::Report;
@@ -20,9 +20,11 @@ enum Row {
     Real(&'static str, Measure),
     /// What the run was, where that is known.
     Fact(&'static str, fn(&Report<'_>) -> Option<String>),
+    /// The row of a run that generates tokens.
+    Generated(&'static Row),
 }
 
-use Row::{Fact, Maybe, Real, Stat};
+use Row::{Fact, Generated, Maybe, Real, Stat};
 
 /// The rows before the blocks of latencies.
 const ROWS: &[Row] = &[
@@ -36,14 +38,30 @@ const ROWS: &[Row] = &[
         Rate::Unlimited | Rate::Trace => None,
     }),
     Stat("Benchmark duration (s):", Measure::Duration),
-    Stat("Total input tokens:", Measure::InputTokens),
-    Stat("Total generated tokens:", Measure::OutputTokens),
+    Fact("Total input tokens:", |report| {
+        Some(if report.metadata.generates {
+            shown(report.figure(Measure::InputTokens))
+        } else {
+            result::input_tokens(report).to_string()
+        })
+    }),
+    Generated(&Stat("Total generated tokens:", Measure::OutputTokens)),
     Stat("Request throughput (req/s):", Measure::RequestThroughput),
-    Maybe("Request goodput (req/s):", Measure::RequestGoodput),
-    Stat("Output token throughput (tok/s):", Measure::OutputThroughput),
-    Stat("Peak output token throughput (tok/s):", Measure::MaxOutputTokens),
-    Real("Peak concurrent requests:", Measure::MaxConcurrentRequests),
-    Stat("Total token throughput (tok/s):", Measure::TotalThroughput),
+    Fact("Input throughput (inputs/s):", |report| {
+        let inputs = result::sequences(report) as f64;
+        let rate = result::per_second(report, inputs).as_f64();
+        (!report.metadata.generates).then(|| shown_real(rate))
+    }),
+    Generated(&Maybe("Request goodput (req/s):", Measure::RequestGoodput)),
+    Generated(&Stat("Output token throughput (tok/s):", Measure::OutputThroughput)),
+    Generated(&Stat("Peak output token throughput (tok/s):", Measure::MaxOutputTokens)),
+    Generated(&Real("Peak concurrent requests:", Measure::MaxConcurrentRequests)),
+    Generated(&Stat("Total token throughput (tok/s):", Measure::TotalThroughput)),
+    Fact("Total token throughput (tok/s):", |report| {
+        let tokens = result::input_tokens(report) as f64;
+        let rate = result::per_second(report, tokens).as_f64();
+        (!report.metadata.generates).then(|| shown_real(rate))
+    }),
 ];
 
 /// Requests that did not complete.
@@ -56,43 +74,73 @@ pub(super) fn failed(report: &Report<'_>) -> u64 {
 pub(super) fn measures() -> impl Iterator<Item = Measure> {
     let rows = ROWS.iter().filter_map(|row| match *row {
         Stat(_, measure) | Maybe(_, measure) | Real(_, measure) => Some(measure),
-        Fact(..) => None,
+        Generated(Stat(_, measure) | Maybe(_, measure) | Real(_, measure)) => Some(*measure),
+        Fact(..) | Generated(_) => None,
     });
-    let means = METRICS.iter().map(|(_, series, ..)| Measure::Of(Statistic::Mean, *series));
-    let medians = METRICS.iter().map(|(_, series, ..)| Measure::Of(Statistic::MEDIAN, *series));
-    rows.chain(means).chain(medians)
+    let of = |statistic| move |&(_, series, ..): &Metric| Measure::Of(statistic, series);
+    let series = || METRICS.iter();
+    let means = series().map(of(Statistic::Mean));
+    let medians = series().map(of(Statistic::MEDIAN));
+    rows.chain([Measure::InputTokens]).chain(means).chain(medians)
 }
 
 /// The table.
 pub(super) fn render(report: &Report<'_>) -> String {
     let mut out = format!("{:=^WIDTH$}\n", " Serving Benchmark Result ");
-    let mut line = |label: &str, value: String| out += &format!("{label:<40} {value:<10}\n");
     for row in ROWS {
-        match *row {
-            Stat(label, measure) => line(label, shown(report.figure(measure))),
+        let row: &Row = match *row {
+            Generated(_) if !report.metadata.generates => continue,
+            Generated(generated) => generated,
+            _ => row,
+        };
+        let shown = match *row {
+            Stat(label, measure) => Some((label, shown(report.figure(measure)))),
             Maybe(label, measure) => match report.figure(measure) {
-                Figure::Absent => {}
-                figure => line(label, shown(figure)),
+                Figure::Absent => None,
+                figure => Some((label, shown(figure))),
             },
-            Real(label, measure) => line(label, real(report.figure(measure))),
-            Fact(label, fact) => {
-                if let Some(value) = fact(report) {
-                    line(label, value);
-                }
-            }
+            Real(label, measure) => Some((label, real(report.figure(measure)))),
+            Fact(label, fact) => fact(report).map(|value| (label, value)),
+            Generated(_) => None,
+        };
+        if let Some((label, value)) = shown {
+            out += &line(label, &value);
         }
+    }
+    if let Some((title, rows)) = counters::probes(report) {
+        out += &block(title, &rows);
     }
     for &(_, series, name, title) in selected(&report.metadata) {
         let of = |statistic| real(report.figure(Measure::Of(statistic, series)));
-        out += &format!("{title:-^WIDTH$}\n");
-        let mut line = |label: String, value: String| out += &format!("{label:<40} {value:<10}\n");
-        line(format!("Mean {name} (ms):"), of(Statistic::Mean));
-        line(format!("Median {name} (ms):"), of(Statistic::MEDIAN));
-        for percent in percentiles(report) {
-            line(format!("P{percent} {name} (ms):"), of(Statistic::Percentile(percent)));
-        }
+        let mut rows = vec![
+            (format!("Mean {name} (ms):"), of(Statistic::Mean)),
+            (format!("Median {name} (ms):"), of(Statistic::MEDIAN)),
+        ];
+        rows.extend(percentiles(report).into_iter().map(|percent| {
+            (format!("P{percent} {name} (ms):"), of(Statistic::Percentile(percent)))
+        }));
+        out += &block(title, &rows);
+    }
+    if let Some((title, rows)) = counters::block(report) {
+        out += &block(title, &rows);
     }
     out + &"=".repeat(WIDTH) + "\n"
+}
+
+/// A row.
+fn line(label: &str, value: &str) -> String {
+    format!("{label:<40} {value:<10}\n")
+}
+
+/// A block of rows under a title.
+fn block(title: &str, rows: &[(String, String)]) -> String {
+    let rows: String = rows.iter().map(|(label, value)| line(label, value)).collect();
+    format!("{title:-^WIDTH$}\n{rows}")
+}
+
+/// A number with two decimals.
+pub(super) fn shown_real(number: Option<f64>) -> String {
+    number.map_or_else(|| "n/a".to_owned(), |x| format!("{x:.2}"))
 }
 
 /// The percentiles that the run asks for.
@@ -111,5 +159,5 @@ fn shown(figure: Figure) -> String {
 
 /// A figure with two decimals.
 fn real(figure: Figure) -> String {
-    figure.number().map_or_else(|| "n/a".to_owned(), |x| format!("{x:.2}"))
+    shown_real(figure.number())
 }

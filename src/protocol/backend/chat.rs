@@ -40,7 +40,7 @@ impl Protocol for Chat {
         let Request { row, common } = *request;
         let mut body = wire::object([
             ("model", common.model.as_str().into()),
-            ("messages", messages(row)),
+            ("messages", messages(row, common.style.parts)),
             ("max_completion_tokens", row.output_len.into()),
             ("stream", common.stream.into()),
         ]);
@@ -52,7 +52,7 @@ impl Protocol for Chat {
             }
         }
         wire::merge(&mut body, request);
-        wire::adapt(&mut body, row);
+        wire::adapt(&mut body, request);
         wire::bytes(&body)
     }
 
@@ -61,22 +61,29 @@ impl Protocol for Chat {
     }
 }
 
-/// The messages of a row: its own, or one of the user, whose images come before the text.
-fn messages(row: &Row) -> Value {
+/// The messages of a row: its own, or one of the user, whose images come before the text; as `parts` the text comes
+/// first, and is a part also where it is alone.
+pub(super) fn messages(row: &Row, parts: bool) -> Value {
     let content = match &row.prompt {
         Prompt::Messages(_) | Prompt::Rounds(_) => return wire::prompt_value(&row.prompt),
-        prompt if row.images.is_empty() => wire::prompt_value(prompt),
+        prompt if row.images.is_empty() && !parts => wire::prompt_value(prompt),
         prompt => {
             let image = |uri: &Arc<str>| json!({"type": "image_url", "image_url": {"url": **uri}});
             let text = json!({"type": "text", "text": wire::prompt_value(prompt)});
-            row.images.iter().map(image).chain([text]).collect()
+            let images = row.images.iter().map(image);
+            if parts {
+                [text].into_iter().chain(images).collect()
+            } else {
+                images.chain([text]).collect()
+            }
         }
     };
     json!([{"role": "user", "content": content}])
 }
 
+/// Reads chat completions.
 #[derive(Debug)]
-struct Reader;
+pub(super) struct Reader;
 
 objects! {
     struct Chunk<'a> {

@@ -1,5 +1,7 @@
 //! OpenAI's completions: `POST /v1/completions`.
 
+use serde_json::Value;
+
 use super::wire::lenient::{Index, Several, Text, objects};
 use super::wire::told::Finish;
 use super::wire::{self, Sglext, Usage};
@@ -36,13 +38,19 @@ impl Protocol for Completions {
             ("max_tokens", row.output_len.into()),
             ("stream", common.stream.into()),
         ]);
+        if !common.style.greedy {
+            body.shift_remove("best_of");
+        }
+        if common.style.names_logprobs {
+            body.insert("logprobs".into(), Value::Null);
+        }
         wire::add_defaults(&mut body, request);
         if common.sampling.return_logprob && common.sampling.top_logprobs_num > 0 {
             body.insert("logprobs".into(), common.sampling.top_logprobs_num.into());
         }
         wire::drop_best_of(&mut body, request);
         wire::merge(&mut body, request);
-        wire::adapt(&mut body, row);
+        wire::adapt(&mut body, request);
         if !row.images.is_empty() {
             body.insert("image_data".into(), wire::images(row));
         }

@@ -41,7 +41,9 @@ impl Protocol for Generate {
         let sampling = &common.sampling;
         let key = match row.prompt {
             Prompt::Text(_) => "text",
-            Prompt::Ids(_) | Prompt::Messages(_) | Prompt::Rounds(_) => "input_ids",
+            Prompt::Texts(_) | Prompt::Ids(_) | Prompt::Messages(_) | Prompt::Rounds(_) => {
+                "input_ids"
+            }
         };
         let mut body = wire::object([
             (key, wire::prompt_value(&row.prompt)),

@@ -29,6 +29,7 @@ objects! {
     struct Usage {
         prompt_tokens: Count,
         completion_tokens: Count,
+        total_tokens: Count,
         prompt_tokens_details: PromptDetails,
     }
 
@@ -141,6 +142,7 @@ pub(super) fn repairing<'a>(
 pub(super) fn prompt_value(prompt: &Prompt) -> Value {
     match prompt {
         Prompt::Text(text) => Value::from(text.as_str()),
+        Prompt::Texts(texts) => Value::from(texts.as_slice()),
         Prompt::Ids(ids) => Value::from(ids.as_slice()),
         Prompt::Messages(messages) => Value::from(messages.as_slice()),
         Prompt::Rounds(rounds) => {
@@ -157,17 +159,8 @@ pub(super) fn images(row: &Row) -> Value {
 /// Adds the keys of OpenAI's generation endpoints that the user has not set: how tokens are drawn,
 /// the end-of-sequence switch, and a usage report at the end of a stream.
 pub(super) fn add_defaults(body: &mut Map<String, Value>, request: &Request<'_>) {
+    add_drawing(body, request);
     let (common, extra) = (request.common, request.extra());
-    if !extra.contains_key("temperature") {
-        body.insert("temperature".into(), common.sampling.temperature.unwrap_or(0.0).into());
-    }
-    if common.sampling.top_p < 1.0 && !extra.contains_key("top_p") {
-        body.insert("top_p".into(), common.sampling.top_p.into());
-    }
-    // Where it is off it is not sent: that is the default of every server, and some refuse the key.
-    if common.ignore_eos && !extra.contains_key("ignore_eos") {
-        body.insert("ignore_eos".into(), true.into());
-    }
     // Servers reject `stream_options` in a request that does not stream.
     let streams = match extra.get("stream") {
         Some(Value::Null) => false,
@@ -175,6 +168,24 @@ pub(super) fn add_defaults(body: &mut Map<String, Value>, request: &Request<'_>)
     };
     if streams && !extra.contains_key("stream_options") {
         body.insert("stream_options".into(), serde_json::json!({"include_usage": true}));
+    }
+}
+
+/// Adds the keys that the user has not set of how tokens are drawn, and the end-of-sequence switch.
+pub(super) fn add_drawing(body: &mut Map<String, Value>, request: &Request<'_>) {
+    let (common, extra) = (request.common, request.extra());
+    let temperature = common.sampling.temperature.or(common.style.greedy.then_some(0.0));
+    if let Some(temperature) = temperature
+        && !extra.contains_key("temperature")
+    {
+        body.insert("temperature".into(), temperature.into());
+    }
+    if common.sampling.top_p < 1.0 && !extra.contains_key("top_p") {
+        body.insert("top_p".into(), common.sampling.top_p.into());
+    }
+    // Where it is off it is not sent: that is the default of every server, and some refuse the key.
+    if common.ignore_eos && !extra.contains_key("ignore_eos") {
+        body.insert("ignore_eos".into(), true.into());
     }
 }
 
@@ -198,11 +209,13 @@ pub(super) fn merge(body: &mut Map<String, Value>, request: &Request<'_>) {
     }
 }
 
-/// Names the row's LoRA adapter, if it has one, in the two ways that servers look for it.
-pub(super) fn adapt(body: &mut Map<String, Value>, row: &Row) {
-    if let Some(adapter) = row.lora.as_deref() {
+/// Names the row's LoRA adapter, if it has one, in the ways that servers look for it.
+pub(super) fn adapt(body: &mut Map<String, Value>, request: &Request<'_>) {
+    if let Some(adapter) = request.row.lora.as_deref() {
         body.insert("model".into(), adapter.into());
-        body.insert("lora_path".into(), adapter.into());
+        if request.common.style.lora_path {
+            body.insert("lora_path".into(), adapter.into());
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Wire;
 use crate::model::{Asked, Batch, PlannedRequest, Prompt, Row};
-use crate::protocol::backend::{Common, Request, Sampling, merge_keys};
+use crate::protocol::backend::{Common, Request, Sampling, Style, merge_keys};
 
 /// What all requests of a benchmark ask for.
 #[derive(Debug, Clone)]
@@ -71,6 +71,7 @@ fn bounds(ask: &Ask, output_len: usize) -> Asked {
         ignore_eos: ask.ignore_eos,
         extra: ask.extra.clone(),
         sampling: Sampling { return_logprob: ask.logprobs, ..Sampling::default() },
+        style: Style::default(),
     };
     let row = Row::new(Prompt::Ids(Vec::new()), 0, output_len);
     Request { row: &row, common: &common }.asked()

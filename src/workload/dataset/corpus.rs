@@ -18,13 +18,15 @@ const EXPECTED: &str =
 
 /// The first two turns of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct InFlight {
-    pub(super) question: String,
-    pub(super) answer: String,
+pub struct InFlight {
+    /// What is asked.
+    pub question: String,
+    /// What was answered.
+    pub answer: String,
 }
 
 /// Conversations and where they come from.
-pub(super) type Corpus = Records<InFlight>;
+pub type Corpus = Records<InFlight>;
 
 #[derive(Deserialize)]
 struct Item {
@@ -44,7 +46,7 @@ impl Corpus {
     ///
     /// # Errors
     /// If the file cannot be had or is not in the format.
-    pub(super) fn load(context: &Context<'_>, consumer: &str) -> Result<Self, Error> {
+    pub fn load(context: &Context<'_>, consumer: &str) -> Result<Self, Error> {
         let take = |item| exchange(item, false);
         let corpus = match context.path {
             Some(path) if path == Path::new(bundled::NAME) => {

@@ -182,7 +182,7 @@ pub(super) fn copies(rows: &[Row]) -> Option<String> {
         match &row.prompt {
             Prompt::Text(text) => text.hash(&mut hasher),
             Prompt::Ids(ids) => ids.hash(&mut hasher),
-            Prompt::Messages(_) | Prompt::Rounds(_) => return None,
+            Prompt::Texts(_) | Prompt::Messages(_) | Prompt::Rounds(_) => return None,
         }
         Some(hasher.finish())
     };

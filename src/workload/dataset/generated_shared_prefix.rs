@@ -497,7 +497,7 @@ impl<'a> Maker<'a> {
                 let lengths = vec![Length { drawn, made: drawn }];
                 return (Row::new(Prompt::Ids(ids), len, output_len), lengths);
             }
-            Prompt::Messages(_) | Prompt::Rounds(_) => "",
+            Prompt::Texts(_) | Prompt::Messages(_) | Prompt::Rounds(_) => "",
         };
         let system_part = (system_text, system.length.made);
         let (text, prompt_len, made) = self.first(system_part, first, drawn, &mut rng);

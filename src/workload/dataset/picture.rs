@@ -35,7 +35,7 @@ pub struct Size {
 
 impl Size {
     /// Pixels.
-    pub(super) fn area(self) -> u64 {
+    pub fn area(self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
     }
 }
@@ -190,6 +190,35 @@ impl Content {
             }
         }
     }
+}
+
+/// A JPEG image of noise as a data URI.
+///
+/// # Errors
+/// If a side is 0, or the format has no room for so many pixels.
+pub fn noise(size: Size, rng: &mut Stream) -> Result<Arc<str>, Error> {
+    let is_empty = size.width == 0 || size.height == 0;
+    if is_empty || size.width.max(size.height) > LONGEST || size.area() > LARGEST {
+        let message = format!("no image has {size} pixels (height x width)");
+        return Err(Error::new(Kind::Usage, message)
+            .hint(format!("sides may be 1 to {LONGEST}, and pixels up to {LARGEST}")));
+    }
+    data_uri(&Content::Random.pixels(size, rng), size, Format::Jpeg)
+}
+
+/// The file of an image or a sound as a data URI, if it is one by its first bytes.
+pub fn of_file(bytes: &[u8]) -> Option<String> {
+    const TYPES: [(&[u8], &str); 5] = [
+        (b"\xff\xd8\xff", "image/jpeg"),
+        (b"\x89PNG", "image/png"),
+        (b"GIF8", "image/gif"),
+        (b"RIFF", "image/webp"),
+        (b"BM", "image/bmp"),
+    ];
+    let (_, kind) = TYPES.iter().find(|(magic, _)| bytes.starts_with(magic))?;
+    let is_sound = bytes.get(8..12) == Some(b"WAVE");
+    let kind = if is_sound { "audio/wav" } else { kind };
+    Some(format!("data:{kind};base64,{}", STANDARD.encode(bytes)))
 }
 
 /// `pixels` of `size`, three bytes each, as a data URI.

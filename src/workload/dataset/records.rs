@@ -43,11 +43,11 @@ pub struct Records<T> {
     /// What the records became, in the order of the file.
     pub items: Vec<T>,
     /// Where they come from, for messages.
-    pub(super) name: String,
+    pub name: String,
     /// What the user should know.
-    pub(super) note: Option<String>,
+    pub note: Option<String>,
     /// What was left out because it is of no use here, for users who want to know.
-    pub(super) told: Option<String>,
+    pub told: Option<String>,
 }
 
 /// What becomes of a record that is well formed.
@@ -96,11 +96,7 @@ impl LeftOut {
 ///
 /// # Errors
 /// If it was not given.
-pub(super) fn path<'a>(
-    context: &Context<'a>,
-    dataset: &str,
-    expected: &str,
-) -> Result<&'a Path, Error> {
+pub fn path<'a>(context: &Context<'a>, dataset: &str, expected: &str) -> Result<&'a Path, Error> {
     // The bundled file is of another format.
     context.path.filter(|path| *path != Path::new(bundled::NAME)).ok_or_else(|| {
         Error::new(Kind::Usage, format!("--dataset-name {dataset} needs --dataset-path"))
@@ -171,7 +167,8 @@ fn begins_array(input: &mut impl BufRead) -> std::io::Result<bool> {
 
 impl<T> Records<T> {
     /// In an order that the run's seed decides.
-    pub(super) fn shuffled(mut self, context: &Context<'_>, consumer: &str) -> Self {
+    #[must_use]
+    pub fn shuffled(mut self, context: &Context<'_>, consumer: &str) -> Self {
         self.items.shuffle(&mut rng::stream(context.seed, consumer, 0));
         self
     }
@@ -186,6 +183,29 @@ impl<T> Records<T> {
         context: &Context<'_>,
         make: impl Fn(T) -> Result<Result<Row, &'static str>, Error> + Sync,
     ) -> Result<Rows, Error>
+    where
+        T: Send,
+    {
+        let (mut rows, short) = self.some_rows(context, make)?;
+        if let Some(Short { found, name, why }) = short {
+            let usable = rows.rows.len();
+            rows.notes.push(format!(
+                "{usable} of the {found} rows of {name} are usable{why}, fewer than --num-prompts {}: the run has {usable} requests",
+                context.n,
+            ));
+        }
+        Ok(rows)
+    }
+
+    /// The same, with what is missing in the place of the note on it.
+    ///
+    /// # Errors
+    /// If `make` fails, or if no row is left.
+    pub fn some_rows(
+        self,
+        context: &Context<'_>,
+        make: impl Fn(T) -> Result<Result<Row, &'static str>, Error> + Sync,
+    ) -> Result<(Rows, Option<Short>), Error>
     where
         T: Send,
     {
@@ -224,25 +244,31 @@ impl<T> Records<T> {
             )
             .hint(hint));
         }
-        let mut notes: Vec<String> = self.note.into_iter().collect();
+        let notes: Vec<String> = self.note.into_iter().collect();
         let mut told: Vec<String> = self.told.into_iter().collect();
-        if rows.len() < context.n {
+        let short = if rows.len() < context.n {
             let why = match left_out.count() {
                 0 => String::new(),
                 _ => format!(" ({})", left_out.reasons()),
             };
-            notes.push(format!(
-                "{} of the {found} rows of {} are usable{why}, fewer than --num-prompts {}: the run has {} requests",
-                rows.len(),
-                self.name,
-                context.n,
-                rows.len(),
-            ));
+            Some(Short { found, name: self.name, why })
         } else {
             told.extend(filtered);
-        }
-        Ok(Rows { rows, notes, told, ..Rows::default() })
+            None
+        };
+        Ok((Rows { rows, notes, told, ..Rows::default() }, short))
     }
+}
+
+/// Why there are fewer rows than are wanted.
+#[derive(Debug)]
+pub struct Short {
+    /// How many there were.
+    pub found: usize,
+    /// Where they come from.
+    pub name: String,
+    /// How many were left out for which reasons, in parentheses after a space; empty if none was.
+    pub why: String,
 }
 
 /// The flag that rows can be too long for.

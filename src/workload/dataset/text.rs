@@ -12,7 +12,7 @@ const ANSWER: &str = "Assistant:";
 
 /// Makes prompts of texts.
 #[derive(Debug)]
-pub(super) struct Shaper<'a> {
+pub struct Shaper<'a> {
     tokenizer: &'a Tokenizer,
     suffix: &'a str,
     template: Option<ChatTemplate>,
@@ -33,7 +33,7 @@ impl<'a> Shaper<'a> {
     }
 
     /// With this template, or without one.
-    pub(super) fn new(context: &Context<'a>, template: Option<ChatTemplate>) -> Self {
+    pub fn new(context: &Context<'a>, template: Option<ChatTemplate>) -> Self {
         let tokenizer = context.tokenizer;
         let bos = template.as_ref().and_then(|template| tokenizer.bos_again(template));
         Self { tokenizer, suffix: &context.reading.suffix, template, bos }
@@ -43,7 +43,7 @@ impl<'a> Shaper<'a> {
     ///
     /// # Errors
     /// If the template refuses the text.
-    pub(super) fn prompt(&self, text: &str) -> Result<(String, usize), Error> {
+    pub fn prompt(&self, text: &str) -> Result<(String, usize), Error> {
         let prompt = if self.suffix.is_empty() {
             text.to_owned()
         } else {

@@ -89,7 +89,7 @@ fn in_repository(id: &str, hub: &Hub) -> Result<PathBuf, Error> {
         Err(error) => error,
     };
     // No list means no repository, or no right to it, which the first error tells.
-    let Ok(files) = hub.files(id) else { return Err(missing) };
+    let Ok(files) = hub.files(Holds::Model, id) else { return Err(missing) };
     // A GGUF file holds the weights as well, which nobody wants to download for their tokenizer.
     let file = pick(&files, &[TIKTOKEN]).map_err(|what| {
         let mut error = Error::new(Kind::Input, format!("{id} has {what}"));

@@ -25,6 +25,10 @@ pub(super) const OLDER: &str = "
 pub(super) const EXEMPT: &[(&str, &str)] = &[
     ("multi", "makes several runs: `sweep.rs`"),
     ("request-rate-range", "the rates of --multi"),
+    ("burstiness", "changes due times alone: the tests of `workload::arrival`"),
+    ("ramp-up-strategy", "likewise"),
+    ("ramp-up-start-rps", "likewise"),
+    ("ramp-up-end-rps", "likewise"),
     ("launch", "has processes of its own: `launch.rs`"),
     ("launch-log", "likewise"),
     ("launch-grace-sec", "likewise"),

@@ -128,7 +128,6 @@ fn tips_name_the_counterpart_or_a_close_spelling_or_nothing() {
         ("--ignore-eos", Some("unless --disable-ignore-eos is given: leave it out")),
         ("--input-len 5", Some("--random-input-len")),
         ("--save-result", Some("--output-file: leave it out")),
-        ("--burstiness 2", Some("Poisson")),
         ("--num_warmups 2", Some("--warmup-requests")),
         ("--plot-timeline", Some("--plot-throughput")),
         ("--hf-split train", Some("has no counterpart")),
@@ -284,7 +283,9 @@ fn a_null_takes_any_default_key_out_of_any_body() {
     const KEPT: &[&str] = &["text", "prompt", "messages", "input", "text_input", "model", "stream"];
     // One of each endpoint: the others have the same bodies.
     let of_endpoint = |(i, one): &(usize, &Backend)| {
-        one.refused.is_none() && ALL[..*i].iter().all(|other| other.path != one.path)
+        // A form has fields in the place of keys.
+        let is_json = one.protocol.content_type() == "application/json";
+        one.refused.is_none() && is_json && ALL[..*i].iter().all(|other| other.path != one.path)
     };
     for (_, backend) in ALL.iter().enumerate().filter(of_endpoint) {
         let keys: Vec<String> = match body_of(backend.name, &[]) {

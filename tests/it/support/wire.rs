@@ -32,7 +32,7 @@ impl Wire {
             "/generate" => Self::Native,
             "/v2/models/ensemble/generate_stream" => Self::Trt,
             "/v1/models/model:predict" => Self::Truss,
-            "/v1/embeddings" => Self::Embeddings,
+            "/v1/embeddings" | "/embeddings" | "/pooling" => Self::Embeddings,
             other => panic!("no engine has {other}"),
         }
     }
@@ -113,10 +113,33 @@ pub(crate) const WORDS: &[&str] = &["one", " two", " three", " four"];
 
 /// A good answer of any protocol: [`WORDS`], in a stream if the request asks for one.
 pub(crate) fn good(request: &Request) -> Answer {
+    match request.path.as_str() {
+        "/v1/rerank" => {
+            let results = json!([{"index": 0, "relevance_score": 0.5}]);
+            return Answer::json(&json!({"results": results, "usage": {"total_tokens": 8}}));
+        }
+        "/v1/responses" => return response(),
+        _ => {}
+    }
     let wire = Wire::of(&request.path);
     if request.json()["stream"] == true {
         Answer::stream(wire.events(WORDS))
     } else {
         Answer::json(&wire.whole(&WORDS.concat(), Some(WORDS.len() as u64)))
     }
+}
+
+/// A good answer of the Responses API: [`WORDS`] in a stream.
+fn response() -> Answer {
+    let event = |kind: &str, key: &str, value: Value| {
+        format!("event: {kind}\ndata: {}\n\n", json!({"type": kind, key: value}))
+    };
+    let n = WORDS.len();
+    let usage = json!({"input_tokens": 8, "output_tokens": n, "total_tokens": 8 + n});
+    let words =
+        WORDS.iter().map(|word| event("response.output_text.delta", "delta", (*word).into()));
+    let begun = event("response.created", "response", json!({"status": "in_progress"}));
+    let ended = json!({"status": "completed", "usage": usage});
+    let ended = event("response.completed", "response", ended);
+    Answer::stream(std::iter::once(begun).chain(words).chain([ended]))
 }

@@ -90,6 +90,8 @@ struct ArrivalArgs {
     /// Requests per second, arriving as a Poisson process; inf sends all at once
     #[arg(long, value_name = "RATE", default_value = "inf", help_heading = LOAD)]
     request_rate: Rate,
+    #[command(flatten)]
+    arrivals: super::arrivals::ArrivalArgs,
     /// Run once per rate of --request-rate-range, each time on the same rows after a warm-up
     #[arg(long, conflicts_with_all = ["request_rate", "use_trace_timestamps"], help_heading = LOAD)]
     multi: bool,
@@ -113,6 +115,10 @@ impl ArrivalArgs {
         Load {
             duration: self.duration,
             request_rate: self.request_rate,
+            burstiness: self.arrivals.burstiness,
+            ramp_up_strategy: self.arrivals.ramp_up_strategy,
+            ramp_up_start_rps: self.arrivals.ramp_up_start_rps,
+            ramp_up_end_rps: self.arrivals.ramp_up_end_rps,
             multi: self.multi,
             request_rate_range: self.request_rate_range,
             use_trace_timestamps: self.use_trace_timestamps,
