@@ -72,7 +72,7 @@ fn coverage(all: &[Vec<(f64, (f64, f64))>]) -> Vec<f64> {
 }
 
 fn main() {
-    let pairs = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(200_u64);
+    let pairs = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(200_u64);
     let metrics: Vec<Compared> =
         DEFAULT.into_iter().filter(|metric| *metric != Compared::Success).collect();
     for (name, server, runs) in LOADS {

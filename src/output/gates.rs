@@ -1,4 +1,4 @@
-//! What became of objectives: lines for people, Markdown, `JUnit` XML, and the files of services that follow figures.
+//! What became of objectives: lines for people, Markdown, JUnit XML, and the files of services that follow figures.
 
 use serde_json::{Map, Value, json};
 

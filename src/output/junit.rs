@@ -1,4 +1,4 @@
-//! `JUnit` XML: objectives as test cases.
+//! JUnit XML: objectives as test cases.
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 

@@ -99,7 +99,7 @@ fn a_seed_gives_the_same_prompts() {
 #[test]
 fn failures_have_a_file_of_their_own() {
     let answer = |request: &Request| {
-        if request.nth % 2 == 0 {
+        if request.nth.is_multiple_of(2) {
             wire::good(request)
         } else {
             Answer::body("400 Bad", "text/plain", "too long")

@@ -49,7 +49,7 @@ fn bare(mut line: Value) -> Value {
 }
 
 fn lines(lines: impl IntoIterator<Item = Value>) -> String {
-    lines.into_iter().map(|line| format!("{line}\n")).collect()
+    lines.into_iter().fold(String::new(), |all, line| all + &line.to_string() + "\n")
 }
 
 /// The program with two files of lines.

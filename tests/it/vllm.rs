@@ -246,7 +246,7 @@ fn bodies(server: &crate::support::server::Server, path: &str) -> Vec<Value> {
         let id = request.header("x-request-id").unwrap_or_default();
         id.rsplit_once('-').and_then(|(_, number)| number.parse::<usize>().ok())
     });
-    requests.iter().map(|request| request.json()).collect()
+    requests.iter().map(Request::json).collect()
 }
 
 fn keys(body: &Value) -> Vec<&str> {
@@ -548,7 +548,7 @@ fn results_are_appended_and_written_for_the_dashboard_of_pytorch() {
     assert_eq!(first["benchmark"]["extra_info"]["args"]["num_prompts"], 2);
 }
 
-/// What InferenceX makes of a result: times in s, and interactivity.
+/// What `InferenceX` makes of a result: times in s, and interactivity.
 fn processed(result: &Value) -> serde_json::Map<String, Value> {
     let mut row = serde_json::Map::new();
     for (key, value) in result.as_object().unwrap() {

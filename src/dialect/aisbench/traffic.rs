@@ -80,7 +80,8 @@ mod tests {
 
     /// The coefficient of variation of the gaps.
     fn variation(due: &[Duration]) -> f64 {
-        let gaps: Vec<f64> = due.windows(2).map(|w| (w[1] - w[0]).as_secs_f64()).collect();
+        let gaps: Vec<f64> =
+            due.windows(2).map(|w| w[1].saturating_sub(w[0]).as_secs_f64()).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let squares = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>();
         (squares / gaps.len() as f64).sqrt() / mean
@@ -109,7 +110,8 @@ mod tests {
     fn a_ramp_goes_from_its_first_rate_to_its_last() {
         let text = r#"{"traffic_cfg": {"burstiness": 0, "ramp_up_strategy": "linear", "ramp_up_start_rps": 1, "ramp_up_end_rps": 10}}"#;
         let due = due(&model(text), 10, 1).unwrap();
-        let gaps: Vec<f64> = due.windows(2).map(|w| (w[1] - w[0]).as_secs_f64()).collect();
+        let gaps: Vec<f64> =
+            due.windows(2).map(|w| w[1].saturating_sub(w[0]).as_secs_f64()).collect();
         assert!((gaps[0] - 0.5).abs() < 1e-9 && (gaps[8] - 0.1).abs() < 1e-9, "{gaps:?}");
     }
 }

@@ -475,7 +475,11 @@ fn count(text: &str) -> Result<usize, String> {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.trim().parse().ok().filter(|&rate: &f64| rate == -1.0 || rate >= 1e-6);
+    let rate = text
+        .trim()
+        .parse()
+        .ok()
+        .filter(|&rate: &f64| (rate + 1.0).abs() < f64::EPSILON || rate >= 1e-6);
     let rate = rate.filter(|rate| rate.is_finite());
     rate.ok_or_else(|| "must be a number of requests per second above 0, or -1".to_owned())
 }

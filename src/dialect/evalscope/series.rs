@@ -74,7 +74,9 @@ impl Values {
 
     pub(super) fn of(samples: Vec<f64>, method: Method) -> Self {
         let mut distribution = Distribution::new(true);
-        samples.into_iter().for_each(|sample| distribution.add(sample));
+        for sample in samples {
+            distribution.add(sample);
+        }
         Self {
             mean: distribution.mean(),
             min: distribution.min(),
@@ -120,7 +122,7 @@ impl Series {
             Self::Itl => return gaps(record),
             Self::SteadyItl => return gaps(record).split_off(gaps(record).len().min(1)),
             Self::Handoff => gaps(record).first().copied(),
-            Self::Overhead => overhead(gaps(record)),
+            Self::Overhead => overhead(&gaps(record)),
         };
         one.into_iter().collect()
     }
@@ -139,9 +141,11 @@ pub(super) fn tpot(record: &RequestRecord) -> Option<f64> {
 }
 
 /// What the first gap has beyond the median of the others.
-fn overhead(gaps: Vec<f64>) -> Option<f64> {
+fn overhead(gaps: &[f64]) -> Option<f64> {
     let (&first, rest) = gaps.split_first()?;
     let mut rest_of = Distribution::new(true);
-    rest.iter().for_each(|gap| rest_of.add(*gap));
+    for gap in rest {
+        rest_of.add(*gap);
+    }
     Some((first - rest_of.percentile(50.0, Method::Linear)?).max(0.0))
 }

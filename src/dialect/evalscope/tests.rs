@@ -115,9 +115,7 @@ fn the_document_has_the_summary_of_a_sweep() {
     // of the whole times.
     let even = |sum: f64| vec![sum / 1023.0; 1023];
     let mut late: Vec<RequestRecord> = (0..9)
-        .map(|i| {
-            request(i, 16470.0 + f64::from(i as u32) * 14372.5, 79.4, &even(16080.0), 1024, 1024)
-        })
+        .map(|i| request(i, 16470.0 + i as f64 * 14372.5, 79.4, &even(16080.0), 1024, 1024))
         .collect();
     late.push(request(9, 16470.0 + 145_455.0 - 16475.0, 85.0, &even(16390.0), 1024, 1024));
     let mut ten: Vec<RequestRecord> = Vec::new();
@@ -214,7 +212,7 @@ fn nothing_that_succeeds_gives_no_numbers() {
 #[test]
 fn warm_up_requests_are_not_measured() {
     let records: Vec<RequestRecord> =
-        (0..4).map(|i| request(i, f64::from(i as u32) * 500.0, 100.0, &[10.0], 5, 2)).collect();
+        (0..4).map(|i| request(i, i as f64 * 500.0, 100.0, &[10.0], 5, 2)).collect();
     let terms = Terms { warm_up: 2, ..terms(1, 2, Layout::V1_14) };
     let run = Figures::of(&records, &terms);
     assert_eq!((run.total, run.duration), (2, Some(0.61)));

@@ -45,14 +45,14 @@ pub(super) fn rows(of: &Prompts, context: &Context<'_>) -> Result<Rows, Error> {
     let made: Vec<Row> =
         held.into_par_iter().filter_map(|held| shaper.row(of, context, held)).collect();
     let left_out = found - made.len();
-    cycled(of, context, made, left_out)
+    cycled(of, context, &made, left_out)
 }
 
 /// As many of `made` as are wanted, from the offset on.
 fn cycled(
     of: &Prompts,
     context: &Context<'_>,
-    made: Vec<Row>,
+    made: &[Row],
     left_out: usize,
 ) -> Result<Rows, Error> {
     if made.is_empty() {
@@ -172,7 +172,7 @@ fn played(of: &Prompts, context: &Context<'_>, held: Vec<Held>) -> Result<Rows, 
         let len = first.iter().map(|message| text_len(message, context.tokenizer)).sum();
         made.push(Row::new(Prompt::Rounds(rounds), len, 0));
     }
-    cycled(of, context, made, 0)
+    cycled(of, context, &made, 0)
 }
 
 /// Brings texts to their lengths.
@@ -314,7 +314,7 @@ fn pairs(of: &Prompts, path: &Path, context: &Context<'_>) -> Result<Rows, Error
         Ok(Taken::Row(rerank_row(context, query, &documents)))
     };
     let made = records::read(path, context, expected, usize::MAX, taken)?.items;
-    cycled(of, context, made, 0)
+    cycled(of, context, &made, 0)
 }
 
 /// The row of a rerank request, whose documents are a key of its body.
