@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use rbench::cli::{self, Input};
 use rbench::journal;
 use rbench::model::Prompt;
 use rbench::workload::bundled;
@@ -46,11 +45,8 @@ fn readers() -> Vec<Box<dyn Dataset>> {
     let readers = dataset::ALL.iter().filter(|entry| entry.reads.contains(&"dataset-path"));
     readers
         .map(|entry| {
-            let words = ["rbench", "serve", "--dataset-name", entry.name];
-            match cli::parse(words.map(Into::into)) {
-                Ok(Input::Serve(input)) => input.dataset.build().expect("defaults go together"),
-                _ => panic!("{} has no defaults", entry.name),
-            }
+            let spec = dataset::Spec::named(entry.name, []);
+            spec.and_then(|spec| spec.build()).expect("defaults go together")
         })
         .collect()
 }
