@@ -2,7 +2,7 @@
 //!
 //! Requests of one run share batches, queues and caches, so their latencies are not independent. Each estimate is
 //! written as a sum over requests in the order of sending, and the variance of that sum is estimated from overlapping
-//! batches of neighbouring requests ([`batches`]). Several runs of a side have a variance between them too; the larger
+//! batches of neighbouring requests (`batches`). Several runs of a side have a variance between them too; the larger
 //! of the two counts. Distributions come from the crate `statrs`.
 
 mod batches;

@@ -64,7 +64,7 @@ pub struct Values {
     pub min: Option<f64>,
     /// Largest sample.
     pub max: Option<f64>,
-    /// The percentiles of [`PERCENTS`].
+    /// The percentiles of `PERCENTS`.
     pub percentiles: [Option<f64>; 9],
 }
 
