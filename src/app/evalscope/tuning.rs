@@ -93,8 +93,8 @@ fn measure(job: &mut Job, value: usize, varies_rate: bool) -> Result<Vec<Figures
     Ok(runs)
 }
 
-/// The figures of the runs of one load as the file of the search has them: those of the last run, with the averages of
-/// all beside them.
+/// The figures of the runs of one load as the file of the search has them: those of the last run, and the number of
+/// runs.
 fn summary(runs: &[Figures]) -> Value {
     let Some(last) = runs.last() else { return Value::Null };
     let mut metrics = files::summary(last, false, Value::Null);
