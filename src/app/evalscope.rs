@@ -78,7 +78,10 @@ fn sweep(job: &mut Job, loads: &[Load]) -> Result<(), Error> {
         if loads.len() > 1 {
             job.ui.status(&format!("run {} of {}: {}", i + 1, loads.len(), name(load, false)));
         }
-        let folder = job.folder.join(name(load, true));
+        // A load that is listed again has a folder of its own.
+        let before = loads[..i].iter().filter(|earlier| *earlier == load).count();
+        let again = if before > 0 { format!("_{}", before + 1) } else { String::new() };
+        let folder = job.folder.join(name(load, true) + &again);
         runs.push(job.run(load, &folder)?);
         if job.partial.is_some() {
             break;

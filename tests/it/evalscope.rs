@@ -338,3 +338,32 @@ fn a_key_is_sent_and_shown_nowhere() {
     }
     assert!(!all.contains("very-secret") && !all.contains("blue-secret"), "{all}");
 }
+
+#[test]
+fn a_load_that_is_listed_again_has_a_folder_of_its_own() {
+    let server = Script::new(wire::good).start();
+    let run = perf(&server.url(), RANDOM)
+        .args(["--parallel", "2", "2", "--number", "3", "3"])
+        .run()
+        .exits(0);
+    for folder in ["parallel_2_number_3", "parallel_2_number_3_2"] {
+        assert_eq!(read(&run, &format!("{folder}/benchmark_args.json"))["number"], 3);
+        let records = std::fs::read_to_string(run.path(&format!("out/run/{folder}/records.jsonl")));
+        assert_eq!(records.unwrap().lines().filter(|line| line.contains("\"index\"")).count(), 3);
+    }
+}
+
+#[test]
+fn a_schedule_ends_when_its_requests_are_due_at_the_rate() {
+    let server = Script::new(wire::good).start();
+    let run = perf(&server.url(), RANDOM)
+        .args(["--rate", "100", "--number", "50", "--open-loop"])
+        .run()
+        .exits(0);
+    let records =
+        std::fs::read_to_string(run.path("out/run/rate_100.0_number_50/records.jsonl")).unwrap();
+    let due = records.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let last =
+        due.filter_map(|row| row["due"].as_f64().or(row["due_ns"].as_f64())).fold(0.0, f64::max);
+    assert!((last - 0.5).abs() < 1e-3 || (last - 5e8).abs() < 1e6, "{last}: {records:.600}");
+}

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{Flags, Load, Prompts};
 use crate::config::values::{Header, Object};
-use crate::config::{self, Before, Job, Outputs, Requests, RunSpec, Servers, Timeouts};
+use crate::config::{self, Before, Job, Manner, Outputs, Requests, RunSpec, Servers, Timeouts};
 use crate::error::{Error, Kind};
 use crate::protocol::backend::Backend;
 use crate::rng;
@@ -136,7 +136,9 @@ impl Flags {
             ..RunSpec::default()
         };
         let effective = effective(self);
-        Ok(Job { spec, source: Some(source), effective, ..Job::default() })
+        // Its schedules end when the number of requests is due at the rate.
+        let manner = Manner { stretched: true, ..Manner::default() };
+        Ok(Job { spec, source: Some(source), effective, manner, ..Job::default() })
     }
 
     /// The flags as the file of arguments has them, without what may be secret; `model` is the name that is sent.
