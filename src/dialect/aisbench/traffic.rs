@@ -2,26 +2,18 @@
 
 use std::time::Duration;
 
-use rand_distr::{Distribution, Gamma};
-
 use super::scenario::{Model, Traffic};
-use crate::rng;
+use crate::workload::arrival::{Pattern, Ramp, Rate, Strategy, patterned};
 
 /// Below this rate in requests/s nothing is paced.
 const UNPACED: f64 = 1e-3;
-
-/// The rates of the first and of the last request, and whether they rise exponentially.
-struct Ramp {
-    start: f64,
-    end: f64,
-    exponential: bool,
-}
 
 impl Traffic {
     /// The ramp, if there is one.
     fn ramp(&self) -> Option<Ramp> {
         let exponential = self.ramp_up_strategy.as_deref()? == "exponential";
-        Some(Ramp { start: self.ramp_up_start_rps?, end: self.ramp_up_end_rps?, exponential })
+        let strategy = if exponential { Strategy::Exponential } else { Strategy::Linear };
+        Some(Ramp { strategy, from: self.ramp_up_start_rps?, to: self.ramp_up_end_rps? })
     }
 }
 
@@ -38,36 +30,12 @@ pub(super) fn due(model: &Model, n: usize, seed: u64) -> Option<Vec<Duration>> {
     if !is_paced(model) {
         return None;
     }
-    let ramp = model.traffic_cfg.ramp();
     let shape = model.traffic_cfg.burstiness.unwrap_or(1.0);
-    let mut rng = rng::stream(seed, "aisbench/arrival", 0);
-    let gamma = (shape > 0.0).then(|| Gamma::new(shape, 1.0 / shape).ok()).flatten();
-    let rate = |i: usize| match &ramp {
-        None => model.request_rate,
-        Some(ramp) => {
-            let share = if n > 1 { i as f64 / (n - 1) as f64 } else { 0.0 };
-            if ramp.exponential {
-                ramp.start * (ramp.end / ramp.start).powf(share)
-            } else {
-                ramp.start + (ramp.end - ramp.start) * share
-            }
-        }
-    };
-    let mut at = 0.0;
-    let times = (0..n).map(|i| {
-        let gap = gamma.as_ref().map_or(1.0, |gamma| gamma.sample(&mut rng)) / rate(i);
-        at += gap;
-        at
-    });
-    let times: Vec<f64> = times.collect();
-    let last = times.last().copied().unwrap_or(0.0);
-    let scale = match &ramp {
-        None if last > 0.0 => n as f64 / model.request_rate / last,
-        _ => 1.0,
-    };
-    let first = times.first().copied().unwrap_or(0.0);
-    let since = |at: f64| Duration::try_from_secs_f64((at - first) * scale).unwrap_or_default();
-    Some(times.into_iter().map(since).collect())
+    let burstiness = if shape > 0.0 { shape } else { f64::INFINITY };
+    let pattern = Pattern { burstiness, ramp: model.traffic_cfg.ramp(), stretched: true };
+    let (due, _) = patterned(Rate::PerSecond(model.request_rate), &pattern, n, seed);
+    let first = due.first().copied().unwrap_or_default();
+    Some(due.into_iter().map(|at| at.saturating_sub(first)).collect())
 }
 
 #[cfg(test)]
