@@ -9,11 +9,11 @@ mod batching;
 
 use rayon::prelude::*;
 use rbench::analysis::comparison::{
-    Compared, DEFAULT, Pair, Request, Row, Sampled, Terms, Verdict, Whole, compare, estimate, whole,
+    Compared, DEFAULT, Pair, Row, Sampled, Terms, Verdict, Whole, compare, estimate, whole,
 };
 use rbench::analysis::statistics::CONFIDENCE;
 
-use self::batching::{Arrivals, Batching, Simulated};
+use self::batching::{Arrivals, Batching, sampled};
 
 /// The loads: how they are called, the server, and runs a side.
 const LOADS: [(&str, Batching, u64); 6] = {
@@ -29,23 +29,6 @@ const LOADS: [(&str, Batching, u64); 6] = {
         ("3 % between runs, 5 runs a side", server(Arrivals::Closed(32), 1000, 16, 0.03), 5),
     ]
 };
-
-/// A run as comparisons see it.
-fn sampled(requests: Vec<Simulated>) -> Sampled {
-    let request = |Simulated { sent, first, done, gaps }: Simulated| Request {
-        sent_s: sent / 1e3,
-        done_s: done / 1e3,
-        completed: true,
-        output_tokens: gaps.len() as u64 + 1,
-        ttft_ms: Some(first - sent),
-        tpot_ms: Some((done - first) / gaps.len() as f64),
-        e2e_ms: Some(done - sent),
-        itl_ms: gaps,
-    };
-    let mut run = Sampled::default();
-    run.set_requests(requests.into_iter().map(request).collect(), true);
-    run
-}
 
 fn side(server: Batching, seed: u64, runs: u64) -> Vec<Sampled> {
     (0..runs).map(|run| sampled(server.run(seed * 1000 + run))).collect()

@@ -1,25 +1,8 @@
 //! Comparisons of simulated servers that batch: how often they are wrong. `benches/decisions.rs` does the same at length.
 
-use rbench::analysis::comparison::{DEFAULT, Pair, Request, Sampled, Terms, Whole, compare, whole};
+use rbench::analysis::comparison::{DEFAULT, Pair, Terms, Whole, compare, whole};
 
-use crate::support::batching::{Arrivals, Batching, Simulated};
-
-/// What a run was, as comparisons see it.
-fn sampled(requests: Vec<Simulated>) -> Sampled {
-    let request = |Simulated { sent, first, done, gaps }: Simulated| Request {
-        sent_s: sent / 1e3,
-        done_s: done / 1e3,
-        completed: true,
-        output_tokens: gaps.len() as u64 + 1,
-        ttft_ms: Some(first - sent),
-        tpot_ms: Some((done - first) / gaps.len() as f64),
-        e2e_ms: Some(done - sent),
-        itl_ms: gaps,
-    };
-    let mut run = Sampled::default();
-    run.set_requests(requests.into_iter().map(request).collect(), true);
-    run
-}
+use crate::support::batching::{Arrivals, Batching, sampled};
 
 /// Pairs of runs of both servers with verdict `wanted`.
 fn verdicts(base: Batching, new: Batching, pairs: u64, wanted: Whole) -> usize {

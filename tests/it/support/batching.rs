@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, Exp, StandardNormal};
+use rbench::analysis::comparison::{Request, Sampled};
 
 /// How requests come.
 #[derive(Debug, Clone, Copy)]
@@ -110,4 +111,21 @@ impl Batching {
         }
         served
     }
+}
+
+/// A run as comparisons see it.
+pub(crate) fn sampled(requests: Vec<Simulated>) -> Sampled {
+    let request = |Simulated { sent, first, done, gaps }: Simulated| Request {
+        sent_s: sent / 1e3,
+        done_s: done / 1e3,
+        completed: true,
+        output_tokens: gaps.len() as u64 + 1,
+        ttft_ms: Some(first - sent),
+        tpot_ms: Some((done - first) / gaps.len() as f64),
+        e2e_ms: Some(done - sent),
+        itl_ms: gaps,
+    };
+    let mut run = Sampled::default();
+    run.set_requests(requests.into_iter().map(request).collect(), true);
+    run
 }
