@@ -6,15 +6,28 @@ use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Once, OnceLock, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A run that takes longer hangs. Far above what a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Has programs end at SIGHUP also where the tests run under `nohup`, whose deaf ear is inherited: what has a handler
+/// is as at first in a new program.
+fn hangups_are_heard() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        // The handler stays when its stream is gone.
+        drop(signal(SignalKind::hangup()).unwrap());
+    });
+}
 
 /// The result file of [`Rbench::load`].
 pub(crate) const RESULT: &str = "out.jsonl";
@@ -71,6 +84,7 @@ impl Rbench {
     }
 
     fn with(mut command: Command) -> Self {
+        hangups_are_heard();
         let folder = tempfile::tempdir().unwrap();
         command.env_clear().current_dir(folder.path()).stdin(Stdio::null());
         for (name, value) in [
