@@ -152,7 +152,10 @@ fn parsed(
     };
     match subcommand {
         Subcommands::Mock(opts) => Ok(Input::Mock(opts)),
-        Subcommands::Vllm(tool) => Ok(Input::Vllm(tool.flags())),
+        Subcommands::Vllm(tool) => {
+            let matches = matches.subcommand_matches("vllm").unwrap_or(&matches);
+            Ok(Input::Vllm(tool.flags(matches)))
+        }
         Subcommands::Evalscope(tool) => Ok(Input::Evalscope(tool.flags())),
         Subcommands::Aisbench(flags) => Ok(Input::Aisbench(Box::new(flags))),
         Subcommands::Supervise(args) => Ok(Input::Supervise(args)),

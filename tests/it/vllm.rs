@@ -612,3 +612,52 @@ fn the_field_can_read_results() {
         assert!(result[key].is_number(), "{key}");
     }
 }
+
+#[test]
+fn flags_that_decide_nothing_are_named() {
+    let server = Script::new(wire::good).start();
+    let more = ["--sonnet-input-len", "9", "--hf_split", "test", "--tokenizer-mode", "slow"];
+    let run = bench(&server.url(), &more).run().exits(0);
+    for said in [
+        "--sonnet-input-len has no effect with --dataset-name random",
+        "--hf-split has no effect with --dataset-name random",
+        "--tokenizer-mode decides nothing",
+    ] {
+        assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
+    }
+    assert!(!run.stderr.contains("--random-input-len has no effect"), "{}", run.stderr);
+}
+
+#[test]
+fn ids_of_requests_break_no_header() {
+    // It is refused before any server is asked.
+    let run =
+        bench("http://127.0.0.1:9", &["--request-id-prefix", "a\r\nx-evil: 1"]).run().exits(2);
+    assert!(run.stderr.contains("--request-id-prefix"), "{}", run.stderr);
+}
+
+#[test]
+fn a_folder_of_speed_bench_has_a_file_for_each_subset() {
+    let server = Script::new(wire::good).start();
+    let row = |text: &str| {
+        format!(
+            "{{\"messages\":[{{\"role\":\"user\",\"content\":\"{text}\"}}],\"category\":\"c\"}}\n"
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("qualitative.jsonl"), row("one").repeat(2)).unwrap();
+    std::fs::write(folder.path().join("throughput_1k.jsonl"), row("two").repeat(2)).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let more = ["--dataset-name", "speed_bench", "--dataset-path", path, "--skip-chat-template"];
+    for subset in ["qualitative", "throughput_1k"] {
+        let run = bench(&server.url(), &more).args(["--speed-bench-dataset-subset", subset]).run();
+        assert!(
+            run.exits(0).stdout.contains("Successful requests:                     2"),
+            "{subset}"
+        );
+    }
+    let requests = server.requests_to("/v1/completions");
+    let prompts: Vec<Value> = requests.iter().map(|r| r.json()["prompt"].clone()).collect();
+    let count = |word: &str| prompts.iter().filter(|p| p.as_str().unwrap().contains(word)).count();
+    assert!(count("one") >= 2 && count("two") >= 2, "{prompts:?}");
+}

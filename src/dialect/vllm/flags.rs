@@ -7,7 +7,8 @@ pub mod values;
 
 use std::path::PathBuf;
 
-use clap::{Args, Command, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, Subcommand};
 use serde_json::{Map, Value, json};
 
 pub use self::body::{Assignment, Body};
@@ -43,9 +44,16 @@ enum Serve {
 }
 
 impl Tool {
-    /// The flags of the command that was typed.
-    pub fn flags(self) -> Box<Flags> {
-        let Bench::Bench(Serve::Serve(flags)) = self.bench;
+    /// The flags of the command that was typed, of which `matches` knows where each value is from.
+    pub fn flags(self, matches: &ArgMatches) -> Box<Flags> {
+        let Bench::Bench(Serve::Serve(mut flags)) = self.bench;
+        let serve =
+            ["bench", "serve"].iter().try_fold(matches, |m, name| m.subcommand_matches(name));
+        if let Some(serve) = serve {
+            let is_typed = |id: &&str| serve.value_source(id) == Some(ValueSource::CommandLine);
+            let ids = serve.ids().map(clap::Id::as_str).filter(is_typed);
+            flags.typed = ids.map(|id| id.replace('_', "-")).collect();
+        }
         flags
     }
 }
@@ -100,6 +108,9 @@ const OUTPUT: &str = "Output";
 #[derive(Debug, Clone, Args)]
 #[command(args_override_self = true)]
 pub struct Flags {
+    /// The names of the flags that were typed.
+    #[arg(skip)]
+    pub typed: Vec<String>,
     /// Kind of endpoint
     #[arg(long, value_name = "NAME", default_value = "openai", value_parser = backend, help_heading = TARGET)]
     pub backend: &'static Backend,

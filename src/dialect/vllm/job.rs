@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::PYTORCH;
 use super::counters::COUNTERS;
-use super::flags::{Assignment, Flags};
+use super::flags::{Assignment, Flags, data};
 use crate::config::values::Object;
 use crate::config::{
     Before, Connection, Job, Layout, Layouts, Load, LoraDistribution, Manner, Outputs, Profiling,
@@ -42,7 +42,7 @@ impl Flags {
             style: Style::VLLM,
             path: self.path()?,
             stretched: true,
-            request_ids: Some(self.request_ids()),
+            request_ids: Some(self.request_ids()?),
             counters: if generates { COUNTERS } else { &[] },
             tries_first: self.load.ready_check_timeout_sec > 0,
             salts: true,
@@ -50,7 +50,7 @@ impl Flags {
         let header = self.header.iter().map(|header| header.parse()).collect::<Result<_, _>>();
         let header = header
             .map_err(|_| usage("--header takes arguments of the form KEY=VALUE".to_owned()))?;
-        let (load, body, data) = (&self.load, &self.body, &self.data);
+        let (load, body, chosen) = (&self.load, &self.body, &self.data);
         let spec = RunSpec {
             servers: Servers {
                 backend: backend.name.to_owned(),
@@ -76,8 +76,8 @@ impl Flags {
                 ..Load::default()
             },
             prompts: Prompts {
-                dataset_name: data.dataset_name.clone(),
-                dataset_path: data.dataset_path.clone(),
+                dataset_name: chosen.dataset_name.clone(),
+                dataset_path: chosen.file(),
                 tokenize_prompt: source.ids,
                 ..Prompts::default()
             },
@@ -111,20 +111,44 @@ impl Flags {
         };
         let notes = [
             (self.trust_remote_code, "--trust-remote-code is not needed: no code of models is run"),
-            (data.no_stream, "--no-stream is not needed: files of the Hub are downloaded whole"),
+            (
+                self.tokenizer_mode != "auto",
+                "--tokenizer-mode decides nothing: the kind of tokenizer is found out from its files",
+            ),
+            (chosen.no_stream, "--no-stream is not needed: files of the Hub are downloaded whole"),
         ];
         let notes = notes.into_iter().filter(|(is_typed, _)| *is_typed);
-        let notes = notes.map(|(_, note)| note.to_owned()).collect();
+        let notes = notes.map(|(_, note)| note.to_owned());
+        let notes = notes.chain(self.unused()).collect();
         Ok(Job { spec, source: Some(source.dataset), effective, notes, manner, ..Job::default() })
     }
 
     /// What stands before the number of each request in its id.
-    fn request_ids(&self) -> String {
-        self.request_id_prefix.clone().unwrap_or_else(|| {
+    ///
+    /// # Errors
+    /// If it cannot stand in a header.
+    fn request_ids(&self) -> Result<String, Error> {
+        let Some(prefix) = &self.request_id_prefix else {
             // Unlike all that is drawn, ids are to differ from run to run.
             let now = jiff::Timestamp::now().as_microsecond().cast_unsigned();
-            format!("bench-{:08x}-", rng::stream(now, "vllm/request-id", 0).next_u32())
-        })
+            return Ok(format!("bench-{:08x}-", rng::stream(now, "vllm/request-id", 0).next_u32()));
+        };
+        if prefix.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+            return Ok(prefix.clone());
+        }
+        let message =
+            "--request-id-prefix takes visible ASCII characters, as it stands in a header";
+        Err(usage(message.to_owned()))
+    }
+
+    /// A note for each flag of a dataset that is not the chosen one.
+    fn unused(&self) -> impl Iterator<Item = String> + '_ {
+        let chosen = self.data.dataset_name.as_str();
+        let is_of_another = move |name: &&String| {
+            data::readers(name).is_some_and(|readers| !readers.contains(&chosen))
+        };
+        let others = self.typed.iter().filter(is_of_another);
+        others.map(move |name| format!("--{name} has no effect with --dataset-name {chosen}"))
     }
 
     /// The path of the endpoint, if it is not that of the backend.

@@ -190,3 +190,52 @@ fn share(text: &str) -> Result<f64, String> {
     let ratio = text.trim().parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
     ratio.ok_or_else(|| "must be a number from 0 to 1".to_owned())
 }
+
+/// The datasets that read a flag, by the beginning of its name; `None` if all do.
+pub fn readers(flag: &str) -> Option<&'static [&'static str]> {
+    const CUSTOM: &[&str] = &["custom", "custom_image", "custom_mm", "custom_audio"];
+    const OUTPUT: &[&str] = &[
+        "random",
+        "random-mm",
+        "prefix_repetition",
+        "sharegpt",
+        "custom",
+        "custom_image",
+        "custom_mm",
+        "custom_audio",
+        "sonnet",
+        "hf",
+        "spec_bench",
+    ];
+    const READERS: [(&str, &[&str]); 16] = [
+        ("output-len", OUTPUT),
+        ("input-len", &["random", "random-mm", "random-rerank", "sonnet"]),
+        ("random-input-len", &["random", "random-mm", "random-rerank"]),
+        ("random-output-len", &["random", "random-mm"]),
+        ("random-prefix-len", &["random", "random-mm"]),
+        ("random-range-ratio", &["random", "random-mm", "random-rerank"]),
+        ("random-mm-", &["random-mm"]),
+        ("prefix-repetition-", &["prefix_repetition"]),
+        ("sharegpt-output-len", &["sharegpt"]),
+        ("custom-output-len", CUSTOM),
+        ("custom-ensure-client-side-data", &["custom_image", "custom_mm"]),
+        ("spec-bench-", &["spec_bench"]),
+        ("speed-bench-", &["speed_bench"]),
+        ("sonnet-", &["sonnet"]),
+        ("timed-trace-", &["timed_trace"]),
+        ("hf-", &["hf"]),
+    ];
+    let of = READERS.iter().find(|(beginning, _)| flag.starts_with(beginning));
+    of.map(|(_, readers)| *readers)
+}
+
+impl Data {
+    /// The file of the dataset: of a folder of `speed_bench`, that of the subset.
+    pub fn file(&self) -> Option<PathBuf> {
+        let path = self.dataset_path.as_ref()?;
+        if self.dataset_name == "speed_bench" && path.is_dir() {
+            return Some(path.join(format!("{}.jsonl", self.speed_bench_dataset_subset)));
+        }
+        Some(path.clone())
+    }
+}
