@@ -71,13 +71,6 @@ const SILENT: &[&str] = &[
     "strict",
     "goodput",
     "ready_check_timeout_sec",
-    "slo",
-    "slo_on",
-    "junit",
-    "summary",
-    "bmf",
-    "benchmark_action",
-    "launch_log",
 ];
 
 /// A run with the flags of `config`: those that are named in `load` decide what is sent.
