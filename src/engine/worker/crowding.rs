@@ -48,7 +48,7 @@ impl Crowd {
     }
 
     /// Notes that the request over `links[key]` is about to end, and judges by that whether the first is passed over.
-    pub(super) fn ended(&mut self, key: usize, links: &Slab<Box<Link>>) {
+    pub(super) fn ended(&mut self, key: usize, links: &Slab<Link>) {
         let Some(link) = links.get(key) else { return };
         let Some(sent) = link.in_flight.as_ref().and_then(|in_flight| in_flight.sent) else {
             return;

@@ -66,9 +66,7 @@ struct PerServer {
 /// The connections of a worker.
 #[derive(Debug)]
 pub(super) struct Pool {
-    /// Boxed: the table of them is small enough to stay near, so that the place of a connection is known without a look
-    /// into its memory, and that can be prefetched.
-    pub(super) links: Slab<Box<Link>>,
+    pub(super) links: Slab<Link>,
     servers: Vec<PerServer>,
     /// Connections with more to read than one turn takes, which no event of the queue names.
     unread: Vec<usize>,
@@ -171,8 +169,8 @@ impl Pool {
 
     /// The connections with a request.
     pub(super) fn busy(&self) -> Vec<usize> {
-        let busy = self.links.iter().filter(|(_, link)| link.in_flight.is_some());
-        busy.map(|(key, _)| key).collect()
+        let busy = |(key, link): (usize, &Link)| link.in_flight.is_some().then_some(key);
+        self.links.iter().filter_map(busy).collect()
     }
 
     /// Notes that a connection may have more to read, and whether the other end has `closed`.
@@ -244,7 +242,7 @@ mod tests {
             let registry = self.poll.registry();
             let connection =
                 Connection::open(address, &self.endpoint, false, registry, Token(key)).unwrap();
-            entry.insert(Box::new(Link::new(connection, sent.map(in_flight), server, 0)));
+            entry.insert(Link::new(connection, sent.map(in_flight), server, 0));
             key
         }
     }

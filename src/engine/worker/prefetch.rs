@@ -25,7 +25,7 @@ pub(super) struct Prefetch<'a> {
 
 impl<'a> Prefetch<'a> {
     /// Begins with the first of `events`, which are about `links`.
-    pub(super) fn begin(events: &'a Events, links: &Slab<Box<Link>>) -> Self {
+    pub(super) fn begin(events: &'a Events, links: &Slab<Link>) -> Self {
         let mut ahead =
             Self { links: events.iter(), requests: events.iter(), streams: events.iter() };
         for _ in 0..2 {
@@ -36,7 +36,7 @@ impl<'a> Prefetch<'a> {
     }
 
     /// Goes one read further; to be called before each.
-    pub(super) fn step(&mut self, links: &Slab<Box<Link>>) {
+    pub(super) fn step(&mut self, links: &Slab<Link>) {
         self.prefetch_link(links);
         self.prefetch_request(links);
         if let Some(in_flight) = in_flight(&mut self.streams, links) {
@@ -44,13 +44,13 @@ impl<'a> Prefetch<'a> {
         }
     }
 
-    fn prefetch_link(&mut self, links: &Slab<Box<Link>>) {
+    fn prefetch_link(&mut self, links: &Slab<Link>) {
         if let Some(link) = link(&mut self.links, links) {
             sys::prefetch(link);
         }
     }
 
-    fn prefetch_request(&mut self, links: &Slab<Box<Link>>) {
+    fn prefetch_request(&mut self, links: &Slab<Link>) {
         if let Some(in_flight) = in_flight(&mut self.requests, links) {
             in_flight.prefetch();
         }
@@ -58,11 +58,11 @@ impl<'a> Prefetch<'a> {
 }
 
 /// The connection that the next event is about, if it is still there.
-fn link<'l>(events: &mut Iter<'_>, links: &'l Slab<Box<Link>>) -> Option<&'l Link> {
-    links.get(events.next()?.token().0).map(AsRef::as_ref)
+fn link<'l>(events: &mut Iter<'_>, links: &'l Slab<Link>) -> Option<&'l Link> {
+    links.get(events.next()?.token().0)
 }
 
 /// The request on it, if there is one.
-fn in_flight<'l>(events: &mut Iter<'_>, links: &'l Slab<Box<Link>>) -> Option<&'l InFlight> {
+fn in_flight<'l>(events: &mut Iter<'_>, links: &'l Slab<Link>) -> Option<&'l InFlight> {
     link(events, links)?.in_flight.as_deref()
 }

@@ -109,7 +109,7 @@ impl Worker {
         self.recorder.read(bytes.len());
         let Some(link) = self.pool.links.get_mut(key) else { return };
         let at = if let Some(stamp) = stamp {
-            let Link { arriving, connection, .. } = &mut **link;
+            let Link { arriving, connection, .. } = link;
             let at = self.arrivals.arrival(arriving, stamp, now, || connection.disorder());
             self.recorder.stamped(now, at);
             at

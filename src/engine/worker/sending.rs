@@ -56,7 +56,7 @@ impl Worker {
             let registry = self.poll.registry();
             match Connection::open(to, &endpoint, stamps, registry, token) {
                 Ok(connection) => {
-                    entry.insert(Box::new(Link::new(connection, in_flight, at, address)));
+                    entry.insert(Link::new(connection, in_flight, at, address));
                     self.recorder.connects();
                     return Ok(());
                 }

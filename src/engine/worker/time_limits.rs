@@ -61,7 +61,7 @@ impl TimeLimits {
 
     /// The connections that have passed a limit at `now`, and the failures of the requests on them.
     pub(super) fn passed(&self, pool: &Pool, now: Duration) -> Vec<(usize, Option<Failure>)> {
-        let passed = |key: usize, link: &Link| {
+        let passed = |(key, link): (usize, &Link)| {
             if let Some(in_flight) = &link.in_flight {
                 let failure = self.limits.passed(in_flight.waiting(), now)?;
                 return Some((key, Some(in_flight.locate(failure))));
@@ -70,7 +70,7 @@ impl TimeLimits {
             let late = self.limits.connect.is_some_and(|limit| link.connection.age() > limit);
             (late && !link.connection.is_open()).then_some((key, None))
         };
-        pool.links.iter().filter_map(|(key, link)| passed(key, link)).collect()
+        pool.links.iter().filter_map(passed).collect()
     }
 
     /// Waits, from `now`, for the end of the body on the connection `key` to the server `endpoint`, whose answer is whole.
