@@ -18,7 +18,7 @@ pub use self::release::Version;
 pub use self::sglang::one_batch;
 use crate::analysis::measure::Measure;
 use crate::analysis::metric::SteadyState;
-use crate::analysis::report::{Report, RunMetadata};
+use crate::analysis::{Analysis, RunMetadata};
 use crate::config::Layout;
 
 /// Every dialect; the first is the default.
@@ -31,15 +31,6 @@ pub enum Section {
     Goodput,
     /// What `--cache-report` asks for.
     Cache,
-}
-
-/// What was found out of one run.
-#[derive(Debug, Clone, Copy)]
-pub struct Analysed<'a> {
-    /// The run as a whole.
-    pub report: &'a Report<'a>,
-    /// Its steady state, if that is asked for and there is one.
-    pub steady: Option<&'a SteadyState>,
 }
 
 /// The files that are asked for.
@@ -87,19 +78,19 @@ pub trait Dialect: Sync + fmt::Debug {
     fn measures(&self, version: Version) -> Vec<Measure>;
 
     /// The table for people as `version` prints it, with a line end after each line.
-    fn table(&self, report: &Report<'_>, version: Version) -> String;
+    fn table(&self, report: &Analysis<'_>, version: Version) -> String;
 
     /// Whether the table of `version` has a part.
     fn has(&self, section: Section, version: Version) -> bool;
 
     /// The result as one line of JSON with the keys of `version`, and its line end;
     /// `details` adds arrays with one entry per request.
-    fn line(&self, report: &Report<'_>, version: Version, details: bool) -> String;
+    fn line(&self, report: &Analysis<'_>, version: Version, details: bool) -> String;
 
     /// The files that hold `analyses` with the keys of `version`, of those that are `wanted`.
     fn files(
         &self,
-        analyses: &[Analysed<'_>],
+        analyses: &[&Analysis<'_>],
         version: Version,
         wanted: &Wanted<'_>,
     ) -> Vec<ResultFile>;
@@ -112,13 +103,13 @@ pub trait Dialect: Sync + fmt::Debug {
 
     /// The table of a run that is after throughput alone;
     /// `last` is the throughput that the server measured last, in tokens/s.
-    fn offline_table(&self, report: &Report<'_>, last: Option<f64>) -> String {
+    fn offline_table(&self, report: &Analysis<'_>, last: Option<f64>) -> String {
         let _ = last;
         self.versions().last().map(|&version| self.table(report, version)).unwrap_or_default()
     }
 
     /// The result of such a run as one line of JSON, with its line end.
-    fn offline_line(&self, report: &Report<'_>, last: Option<f64>) -> String {
+    fn offline_line(&self, report: &Analysis<'_>, last: Option<f64>) -> String {
         let _ = last;
         let newest = self.versions().last();
         newest.map(|&version| self.line(report, version, false)).unwrap_or_default()
@@ -164,7 +155,7 @@ impl Choice {
     }
 
     /// The table; see [`Dialect::table`].
-    pub fn table(&self, report: &Report<'_>) -> String {
+    pub fn table(&self, report: &Analysis<'_>) -> String {
         self.dialect.table(report, self.version)
     }
 
@@ -174,7 +165,7 @@ impl Choice {
     }
 
     /// The line of JSON; see [`Dialect::line`].
-    pub fn line(&self, report: &Report<'_>, details: bool) -> String {
+    pub fn line(&self, report: &Analysis<'_>, details: bool) -> String {
         self.dialect.line(report, self.version, details)
     }
 
@@ -184,17 +175,17 @@ impl Choice {
     }
 
     /// The files of results; see [`Dialect::files`].
-    pub fn files(&self, analyses: &[Analysed<'_>], wanted: &Wanted<'_>) -> Vec<ResultFile> {
+    pub fn files(&self, analyses: &[&Analysis<'_>], wanted: &Wanted<'_>) -> Vec<ResultFile> {
         self.dialect.files(analyses, self.version, wanted)
     }
 
     /// The table of throughput; see [`Dialect::offline_table`].
-    pub fn offline_table(&self, report: &Report<'_>, last: Option<f64>) -> String {
+    pub fn offline_table(&self, report: &Analysis<'_>, last: Option<f64>) -> String {
         self.dialect.offline_table(report, last)
     }
 
     /// The line of throughput; see [`Dialect::offline_line`].
-    pub fn offline_line(&self, report: &Report<'_>, last: Option<f64>) -> String {
+    pub fn offline_line(&self, report: &Analysis<'_>, last: Option<f64>) -> String {
         self.dialect.offline_line(report, last)
     }
 
@@ -246,8 +237,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::analysis::metric::testing::{ended, record};
-    use crate::analysis::metric::{Close, Slo, Terms, compute};
+    use crate::analysis::aggregate::compute;
+    use crate::analysis::metric::{Close, Slo, Terms};
+    use crate::analysis::testing::{ended, record};
 
     /// The measures that an analysis gives of a run in which everything happened that has one.
     fn given() -> HashSet<Measure> {
@@ -258,8 +250,9 @@ mod tests {
         eventful.resent = Some(Duration::from_millis(1));
         let slos: [Slo; 3] = ["ttft:1", "tpot:1", "e2el:1"].map(|slo| slo.parse().unwrap());
         let terms = Terms { slos: &slos, cache_report: true, ..Terms::default() };
-        let stats = compute(&ended(std::slice::from_ref(&eventful)), &terms, Close::default());
-        stats.into_iter().map(|stat| stat.measure).collect()
+        let requests = ended(std::slice::from_ref(&eventful));
+        let measures = compute(&requests, &terms, &Close::default());
+        measures.stats.into_iter().map(|stat| stat.measure).collect()
     }
 
     #[test]

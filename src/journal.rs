@@ -22,8 +22,8 @@ use serde_json::Value;
 
 pub use self::reader::{Asked, Recorded, is_records, read};
 pub use self::writer::{Files, Journal, Lost, Refusal, check};
+use crate::analysis::RunMetadata;
 use crate::analysis::ceiling::Ceiling;
-use crate::analysis::report::RunMetadata;
 use crate::engine::system::Spent;
 use crate::health::{ClockSource, Health};
 use crate::model::VisionSource;

@@ -493,6 +493,11 @@ impl RequestRecord {
         Some(self.first_sent.unwrap_or(begun.saturating_sub(self.resent.unwrap_or_default())))
     }
 
+    /// From when it could have been sent until the client took it up; `None` if it never was.
+    pub fn lateness(&self) -> Option<Duration> {
+        Some(self.taken_up()?.saturating_sub(self.released))
+    }
+
     /// Time from send to first output.
     pub fn ttft(&self) -> Option<Duration> {
         Some(self.first_token()?.saturating_sub(self.sent?))
@@ -520,18 +525,7 @@ impl RequestRecord {
         })
     }
 
-    /// Tokens of a completion after its first, in the mean over the completions of the request:
-    /// the divisor of the time per output token. `None` if that is 0 or less, and where no token was seen to arrive:
-    /// the one event of an answer of special tokens alone is its end.
-    pub fn steps(&self) -> Option<f64> {
-        if self.events.len() == 1 && self.texts().all(str::is_empty) {
-            return None;
-        }
-        let steps = self.output_count() as f64 / self.completions() as f64 - 1.0;
-        (steps > 0.0).then_some(steps)
-    }
-
-    /// Output tokens, 0 where none are known.
+    /// Output tokens by the server or by events, 0 where neither gives them.
     pub fn output_count(&self) -> u64 {
         self.output_tokens.map_or(0, |tokens| tokens.count)
     }

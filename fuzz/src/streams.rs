@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rbench::analysis::metric::{self, Close, Ended, Figure, Terms};
+use rbench::analysis::aggregate::compute;
+use rbench::analysis::metric::{Close, Ended, Figure, Origins, Terms};
 use rbench::engine::transport::http1;
 use rbench::engine::transport::message::{self, Malformed, Part};
 use rbench::engine::transport::proxy;
@@ -206,12 +207,12 @@ pub(crate) fn figures(records: &[RequestRecord]) {
     for keeps in [true, false] {
         let terms = Terms {
             keeps,
-            origin: metric::first_send(records),
+            origins: Origins::of(records),
             cache_report: true,
             ..Terms::default()
         };
-        let requests = records.iter().map(|record| Ended { record, retokenized: 1, pieces: None });
-        for stat in metric::compute(&requests, &terms, Close::default()) {
+        let requests = records.iter().map(Ended::of);
+        for stat in compute(&requests, &terms, &Close::default()).stats {
             assert!(!matches!(stat.value, Figure::Real(value) if !value.is_finite()), "{stat:?}");
         }
     }
@@ -239,7 +240,7 @@ pub fn batch(data: &[u8]) {
         return;
     }
     let n = usize::from(n);
-    let Some(answer) = batch::answer(&whole, wire, n) else { return };
+    let Some(answer) = batch::answer(&whole, whole.output_tokens, wire, n) else { return };
     let case = batch::Case {
         shape: batch::Shape { batch_size: n, input_len: 8, output_len: 16 },
         input_tokens: 8,

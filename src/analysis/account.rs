@@ -1,13 +1,15 @@
-//! What a report tells of requests beside their metrics, gathered from one request after the other.
+//! What a report says about requests beside their metrics, gathered from one request after the other.
 
 use std::collections::BTreeMap;
 
-use crate::analysis::audit::Evidence;
-use crate::analysis::ceiling::Arrivals;
-use crate::analysis::metric::Endpoints;
-use crate::analysis::report::Failures;
-use crate::analysis::vision::Settling;
-use crate::model::{RequestRecord, TokenSource, VisionSource};
+use super::audit::Evidence;
+use super::ceiling::Arrivals;
+use super::counts::Ended;
+use super::endpoints::Endpoints;
+use super::failures::Failures;
+use super::gather::Terms;
+use super::vision::Settling;
+use crate::model::{TokenSource, VisionSource};
 
 /// What was found out so far.
 #[derive(Debug)]
@@ -30,36 +32,13 @@ pub struct Account {
 }
 
 impl Account {
-    /// Of no request yet, where samples are not kept, and the load is spread over the servers called `endpoints`.
-    pub fn new(endpoints: &[String], vision: Option<VisionSource>) -> Self {
-        Self::gathering(false, Arrivals::from(0), endpoints, vision)
-    }
-
-    /// That of `records`, before anything was settled from all of them.
-    pub fn of(
-        records: &[RequestRecord],
-        endpoints: &[String],
-        vision: Option<VisionSource>,
-    ) -> Self {
-        let arrivals = Arrivals::from(Arrivals::first(records));
-        let mut account = Self::gathering(true, arrivals, endpoints, vision);
-        for record in records {
-            account.add(record);
-        }
-        account
-    }
-
-    fn gathering(
-        keeps: bool,
-        arrivals: Arrivals,
-        endpoints: &[String],
-        vision: Option<VisionSource>,
-    ) -> Self {
+    /// Of no request yet, where the load is spread over the servers called `endpoints`.
+    pub fn new(terms: &Terms<'_>, endpoints: &[String], vision: Option<VisionSource>) -> Self {
         Self {
-            evidence: Evidence::new(keeps),
-            arrivals,
+            evidence: Evidence::new(terms.keeps),
+            arrivals: Arrivals::from(terms.origins.event),
             failures: Failures::default(),
-            endpoints: Endpoints::new(endpoints, keeps),
+            endpoints: Endpoints::new(endpoints, terms.keeps),
             vision: vision.map(Settling::new),
             storage_backend: None,
             tells_cache: false,
@@ -67,21 +46,22 @@ impl Account {
         }
     }
 
-    /// Adds `record`, which has its events and texts.
-    pub fn add(&mut self, record: &RequestRecord) {
-        self.evidence.add(record);
+    /// Adds `request`, whose record has its events and texts.
+    pub fn add(&mut self, request: &Ended<'_>) {
+        let record = request.record;
+        self.evidence.add(request);
         self.arrivals.add(record);
-        self.endpoints.add(record);
+        self.endpoints.add(request);
         if let Some(failure) = record.failure() {
             self.failures.add(&failure);
         }
         if let Some(settling) = &mut self.vision {
-            settling.add(record);
+            settling.add(request);
         }
         if !record.completed() {
             return;
         }
-        if let Some(tokens) = record.output_tokens {
+        if let Some(tokens) = request.counts.output {
             *self.token_sources.entry(tokens.source).or_insert(0) += 1;
         }
         if let Some(cached) = &record.cached {
@@ -89,6 +69,23 @@ impl Account {
             if let Some(tiers) = cached.tiers.as_ref().filter(|tiers| tiers.storage > 0) {
                 self.storage_backend.clone_from(&tiers.storage_backend);
             }
+        }
+    }
+
+    /// Adds the requests of `other`, which come after these.
+    pub fn merge(&mut self, other: Self) {
+        self.evidence.merge(other.evidence);
+        self.arrivals.merge(&other.arrivals);
+        self.failures.merge(other.failures);
+        self.endpoints.merge(other.endpoints);
+        match (&mut self.vision, other.vision) {
+            (Some(settling), Some(more)) => settling.merge(more),
+            (settling, more) => *settling = settling.or(more),
+        }
+        self.storage_backend = other.storage_backend.or(self.storage_backend.take());
+        self.tells_cache |= other.tells_cache;
+        for (source, n) in other.token_sources {
+            *self.token_sources.entry(source).or_insert(0) += n;
         }
     }
 

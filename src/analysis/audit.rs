@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use self::answers::Answers;
 pub use self::answers::{Asked, Lengths};
-use crate::analysis::metric::{lateness, ms};
+use crate::analysis::counts::Ended;
+use crate::analysis::measures::ms;
 use crate::analysis::stats::Distribution;
 use crate::health::Health;
 use crate::model::{Impossible, Outcome, RequestRecord, TokenSource};
@@ -52,6 +53,20 @@ impl Ledger {
         }
         self.sent += u64::from(record.sent.is_some());
         self.resent += u64::from(record.resent.is_some());
+    }
+
+    /// Adds the requests of `other`.
+    fn merge(&mut self, other: &Self) {
+        let Self { scheduled, sent, never_sent, completed, failed, cancelled, resent, unfinished } =
+            other;
+        self.scheduled += scheduled;
+        self.sent += sent;
+        self.never_sent += never_sent;
+        self.completed += completed;
+        self.failed += failed;
+        self.cancelled += cancelled;
+        self.resent += resent;
+        self.unfinished += unfinished;
     }
 
     /// Requests that something is known of.
@@ -168,8 +183,9 @@ impl Evidence {
         }
     }
 
-    /// Adds that of `record`, which has its events and texts.
-    pub fn add(&mut self, record: &RequestRecord) {
+    /// Adds that of `request`, whose record has its events and texts.
+    pub fn add(&mut self, request: &Ended<'_>) {
+        let record = request.record;
         self.records += 1;
         self.ledger.add(record);
         if record.round == 0 {
@@ -183,12 +199,12 @@ impl Evidence {
                 samples.add(ms(time));
             }
         };
-        add(&mut self.late, lateness(record));
+        add(&mut self.late, record.lateness());
         add(&mut self.ttft, record.ttft());
         if record.completed() && record.events.is_empty() {
             add(&mut self.whole, record.e2e());
         }
-        self.answers.add(record);
+        self.answers.add(request);
         let events = record.events.len() as u64;
         self.events += events;
         self.single += u64::from(events == 1);
@@ -196,10 +212,35 @@ impl Evidence {
         self.disordered += u64::from(!ordered(record));
         if let Some(doubt) = doubt(record) {
             self.doubtful += 1;
-            let place = (record.index, record.round);
-            if self.doubt.as_ref().is_none_or(|(first, _)| place < *first) {
-                self.doubt = Some((place, doubt));
-            }
+            self.add_doubt((record.index, record.round), doubt);
+        }
+    }
+
+    fn add_doubt(&mut self, place: (usize, usize), doubt: String) {
+        if self.doubt.as_ref().is_none_or(|(first, _)| place < *first) {
+            self.doubt = Some((place, doubt));
+        }
+    }
+
+    /// Adds that of the requests of `other`.
+    pub fn merge(&mut self, other: Self) {
+        self.records += other.records;
+        self.ledger.merge(&other.ledger);
+        self.due.merge(other.due);
+        self.sent.merge(other.sent);
+        self.spent += other.spent;
+        self.followers += other.followers;
+        self.late.merge(other.late);
+        self.ttft.merge(other.ttft);
+        self.whole.merge(other.whole);
+        self.answers.merge(&other.answers);
+        self.events += other.events;
+        self.single += other.single;
+        self.text += other.text;
+        self.disordered += other.disordered;
+        self.doubtful += other.doubtful;
+        if let Some((place, doubt)) = other.doubt {
+            self.add_doubt(place, doubt);
         }
     }
 
@@ -248,6 +289,13 @@ impl Span {
         self.n += 1;
         let (first, last) = self.ends.unwrap_or((at, at));
         self.ends = Some((first.min(at), last.max(at)));
+    }
+
+    fn merge(&mut self, other: Self) {
+        let Some((first, last)) = other.ends else { return };
+        self.n += other.n;
+        let (ours, till) = self.ends.unwrap_or((first, last));
+        self.ends = Some((first.min(ours), last.max(till)));
     }
 
     /// Per second: their number without the first, over the time from the first to the last.

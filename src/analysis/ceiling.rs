@@ -1,6 +1,7 @@
 //! What this host can read at most, as `rbench selftest` last found, and how far below that a run stayed.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,15 +95,10 @@ pub struct Arrivals {
 const SECOND: u64 = 1_000_000_000;
 
 impl Arrivals {
-    /// None yet; seconds are counted from `origin`, in ns since the start of the run.
-    pub fn from(origin: u64) -> Self {
+    /// None yet; seconds are counted from `origin`, since the start of the run.
+    pub fn from(origin: Duration) -> Self {
+        let origin = u64::try_from(origin.as_nanos()).unwrap_or(u64::MAX);
         Self { origin, seconds: BySecond::default(), events: 0, ends: None }
-    }
-
-    /// When the first event of `records` came, in ns since the start of the run; 0 without events.
-    pub fn first(records: &[RequestRecord]) -> u64 {
-        let all = records.iter().flat_map(|record| record.events.at_ns.iter().copied());
-        all.min().unwrap_or(0)
     }
 
     /// Adds those of `record`.
@@ -113,6 +109,16 @@ impl Arrivals {
             self.seconds.add(at.saturating_sub(self.origin) / SECOND, 1);
         }
         self.events += record.events.len() as u64;
+    }
+
+    /// Adds those of `other`, whose seconds begin at the same instant.
+    pub fn merge(&mut self, other: &Self) {
+        self.seconds.merge(&other.seconds);
+        self.events += other.events;
+        if let Some((first, last)) = other.ends {
+            let (ours, till) = self.ends.unwrap_or((first, last));
+            self.ends = Some((first.min(ours), last.max(till)));
+        }
     }
 
     /// Events in the fullest second; where all took less than a second, their number over that time.
@@ -170,6 +176,7 @@ pub fn write(path: &Path, ceiling: &Ceiling) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::gather::Origins;
     use crate::model::PlannedRequest;
 
     fn ceiling() -> Ceiling {
@@ -187,7 +194,7 @@ mod tests {
     fn record(at_ms: &[u64]) -> RequestRecord {
         let mut record = RequestRecord::unsent(&PlannedRequest {
             index: 0,
-            due: std::time::Duration::ZERO,
+            due: Duration::ZERO,
             body: bytes::Bytes::new(),
             prompt_len: 1,
             vision_len: 0,
@@ -214,7 +221,7 @@ mod tests {
             (&[&[500, 1600], &[1000, 1499, 2600]], Some(3.0)),
         ] {
             let records: Vec<RequestRecord> = records.iter().map(|at| record(at)).collect();
-            let mut arrivals = Arrivals::from(Arrivals::first(&records));
+            let mut arrivals = Arrivals::from(Origins::of(&records).event);
             for record in &records {
                 arrivals.add(record);
             }

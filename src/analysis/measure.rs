@@ -2,8 +2,6 @@
 //!
 //! Outputs and dialects name measures by these; labels and keys are theirs.
 
-use crate::analysis::metric::Latency;
-
 /// A measure of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Measure {
@@ -119,6 +117,31 @@ pub enum Series {
     E2eWithRetries,
     /// What lost connections cost.
     ResendCost,
+}
+
+/// A latency that an objective can be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Latency {
+    /// Time to first token.
+    Ttft,
+    /// Time per output token after the first.
+    Tpot,
+    /// End-to-end latency.
+    E2el,
+}
+
+impl Latency {
+    /// Every latency.
+    pub const ALL: [Self; 3] = [Self::Ttft, Self::Tpot, Self::E2el];
+
+    /// The latency as users and results spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ttft => "ttft",
+            Self::Tpot => "tpot",
+            Self::E2el => "e2el",
+        }
+    }
 }
 
 /// A number that stands for samples.

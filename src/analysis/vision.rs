@@ -2,6 +2,7 @@
 //!
 //! Where the model's files tell no rule, only the server knows, and its count is there only after the run.
 
+use crate::analysis::counts::{Counts, Ended};
 use crate::model::{RequestRecord, Row, VisionSource};
 
 /// Where the image tokens of `rows` come from as far as is known before the run; `None` if no row has an image.
@@ -34,15 +35,21 @@ impl Settling {
         Self { planned, completed: 0, all_told: true, tokens: 0 }
     }
 
-    /// Adds `record`.
-    pub fn add(&mut self, record: &RequestRecord) {
-        if record.completed() {
-            self.completed += 1;
-            match told(record) {
-                Some(told) => self.tokens += (told - record.prompt_len) as u64,
-                None => self.all_told = false,
-            }
+    /// Adds `request`.
+    pub fn add(&mut self, request: &Ended<'_>) {
+        let Some(record) = request.completed() else { return };
+        self.completed += 1;
+        match told(record, request.counts.prompt) {
+            Some(told) => self.tokens += (told - request.counts.prompt) as u64,
+            None => self.all_told = false,
         }
+    }
+
+    /// Adds the requests of `other`.
+    pub fn merge(&mut self, other: Self) {
+        self.completed += other.completed;
+        self.all_told &= other.all_told;
+        self.tokens += other.tokens;
     }
 
     /// Where the image tokens come from, and how many of them only the server has told.
@@ -55,31 +62,25 @@ impl Settling {
             (VisionSource::Unknown, 0)
         }
     }
-}
 
-/// The server's count of the prompt, if it is one that can be.
-fn told(record: &RequestRecord) -> Option<usize> {
-    let told = usize::try_from(record.server_prompt_tokens?).ok()?;
-    (told >= record.prompt_len).then_some(told)
-}
-
-/// Sets the image tokens of `records` that no rule gave: the server's count of the prompt without the tokens of the
-/// text, if [`Settling`] finds it told.
-pub fn settle(records: &mut [RequestRecord], planned: VisionSource) -> VisionSource {
-    let mut settling = Settling::new(planned);
-    for record in records.iter() {
-        settling.add(record);
-    }
-    let (source, _) = settling.settle();
-    if planned == VisionSource::Unknown && source == VisionSource::Server {
-        for record in records {
-            if let Some(told) = told(record) {
-                record.vision_len = told - record.prompt_len;
-                record.prompt_len = told;
+    /// The counts of each of `records` with the image tokens that only the server told: its count of the prompt
+    /// without the tokens of the text.
+    pub fn settle_counts(self, records: &[RequestRecord], counts: &mut [Counts]) {
+        if self.planned != VisionSource::Unknown || self.settle().0 != VisionSource::Server {
+            return;
+        }
+        for (record, counts) in records.iter().zip(counts) {
+            if let Some(told) = told(record, counts.prompt) {
+                (counts.vision, counts.prompt) = (told - counts.prompt, told);
             }
         }
     }
-    source
+}
+
+/// The server's count of the prompt, if it is one that can be for a text of `text` tokens.
+fn told(record: &RequestRecord, text: usize) -> Option<usize> {
+    let told = usize::try_from(record.server_prompt_tokens?).ok()?;
+    (told >= text).then_some(told)
 }
 
 #[cfg(test)]
@@ -106,8 +107,19 @@ mod tests {
         RequestRecord { outcome, server_prompt_tokens: told, ..RequestRecord::unsent(&request) }
     }
 
-    fn lengths(records: &[RequestRecord]) -> Vec<(usize, usize)> {
-        records.iter().map(|record| (record.prompt_len, record.vision_len)).collect()
+    /// Where the image tokens of `records` come from, and the prompt and image tokens of each.
+    fn settle(
+        records: &[RequestRecord],
+        planned: VisionSource,
+    ) -> (VisionSource, Vec<(usize, usize)>) {
+        let mut settling = Settling::new(planned);
+        for record in records {
+            settling.add(&Ended::of(record));
+        }
+        let mut counts: Vec<Counts> = records.iter().map(Counts::of).collect();
+        settling.settle_counts(records, &mut counts);
+        let lengths = counts.iter().map(|counts| (counts.prompt, counts.vision)).collect();
+        (settling.settle().0, lengths)
     }
 
     #[test]
@@ -122,28 +134,26 @@ mod tests {
 
     #[test]
     fn the_server_tells_what_no_rule_gave() {
-        let mut records = [record(true, Some(75)), record(false, None), record(true, Some(10))];
-        assert_eq!(settle(&mut records, VisionSource::Unknown), VisionSource::Server);
-        assert_eq!(lengths(&records), [(75, 65), (10, 0), (10, 0)]);
+        let records = [record(true, Some(75)), record(false, None), record(true, Some(10))];
+        let want = vec![(75, 65), (10, 0), (10, 0)];
+        assert_eq!(settle(&records, VisionSource::Unknown), (VisionSource::Server, want));
     }
 
     #[test]
     fn a_server_that_tells_not_all_tells_nothing() {
         for other in [record(true, None), record(true, Some(9))] {
-            let mut records = [record(true, Some(75)), other];
-            assert_eq!(settle(&mut records, VisionSource::Unknown), VisionSource::Unknown);
-            assert_eq!(lengths(&records), [(10, 0), (10, 0)]);
+            let records = [record(true, Some(75)), other];
+            let want = (VisionSource::Unknown, vec![(10, 0), (10, 0)]);
+            assert_eq!(settle(&records, VisionSource::Unknown), want);
         }
-        assert_eq!(
-            settle(&mut [record(false, None)], VisionSource::Unknown),
-            VisionSource::Unknown
-        );
+        let none = [record(false, None)];
+        assert_eq!(settle(&none, VisionSource::Unknown).0, VisionSource::Unknown);
     }
 
     #[test]
     fn a_rule_stands() {
-        let mut records = [record(true, Some(75))];
-        assert_eq!(settle(&mut records, VisionSource::PatchRule), VisionSource::PatchRule);
-        assert_eq!(lengths(&records), [(10, 0)]);
+        let records = [record(true, Some(75))];
+        let want = (VisionSource::PatchRule, vec![(10, 0)]);
+        assert_eq!(settle(&records, VisionSource::PatchRule), want);
     }
 }

@@ -1,18 +1,13 @@
-//! From requests to a report: what the end of a run and `rbench report` have in common.
-
-use std::time::Duration;
+//! From the outcome of a run to its analysis: what the end of a run and `rbench report` have in common.
 
 use rayon::prelude::*;
 use serde_json::Value;
 
 use super::run::Measured;
-use crate::analysis::account::Account;
-use crate::analysis::aggregate::{self, Sums};
-use crate::analysis::audit::{Asked, Audit, Lengths};
-use crate::analysis::ceiling::Headroom;
-use crate::analysis::metric::{self, Close, Ended, Shares, Stat, SteadyState, Terms, steady_state};
-use crate::analysis::report::{Report, RunMetadata};
-use crate::analysis::vision;
+use crate::analysis::audit::{Asked, Lengths};
+use crate::analysis::counts::{Counter, Ended, Shares};
+use crate::analysis::gather::{Close, Origins, Terms};
+use crate::analysis::{Analysis, Requests, RunOutcome, analyse};
 use crate::control::probe::{self, State};
 use crate::health::Health;
 use crate::journal::{End, Header};
@@ -22,41 +17,37 @@ use crate::protocol::backend::{Backend, CacheTelling};
 use crate::workload::conversation;
 use crate::workload::tokenizer::Tokenizer;
 
-/// What is told of a run.
-pub(super) struct Figures<'a> {
-    pub(super) report: Report<'a>,
-    /// Its steady state, if that is asked for and there is one.
-    pub(super) steady: Option<SteadyState>,
-}
-
-/// The figures of a run whose `records` are as it left them.
+/// The analysis of a run that left `records`.
 pub(super) fn of_run<'a>(
     ran: Measured,
-    records: &'a mut [RequestRecord],
+    records: &'a [RequestRecord],
     tokenizer: &Tokenizer,
     ui: Ui,
-) -> Figures<'a> {
+) -> Analysis<'a> {
     let Measured { header, end, aggregate, plan, most_in_flight } = ran;
     let asked = |record: &RequestRecord| conversation::asked(&plan, record);
-    match aggregate {
-        Some(sums) => of_sums(&header, end, sums, most_in_flight, ui),
-        None => of_records(&header, Ok(end), records, asked, tokenizer, ui),
-    }
+    let Some(aggregate) = aggregate else {
+        return of_records(&header, Ok(end), records, asked, tokenizer, ui);
+    };
+    let close = close(&header, &end, most_in_flight);
+    let requests = Requests::Aggregate(Box::new(aggregate));
+    let analysis = analyse(outcome(&header, end, 0, close, requests), &terms(&header, false));
+    warn_of(&analysis, &header, ui);
+    analysis
 }
 
-/// The figures of `records`, which are in the order of the plan and as the run left them.
+/// The analysis of `records`, which are in the order of the plan and as the run left them.
 ///
 /// `end` is what only the end of a run tells; without it what has no record did not end, and the error says why.
 /// `asked` gives the texts that the round of a record added to its conversation, if it is part of one.
 pub(super) fn of_records<'a, 'b>(
     header: &Header,
     end: Result<End, String>,
-    records: &'a mut [RequestRecord],
+    records: &'a [RequestRecord],
     asked: impl Fn(&RequestRecord) -> Option<Vec<&'b str>> + Sync,
     tokenizer: &Tokenizer,
     ui: Ui,
-) -> Figures<'a> {
-    let Header { backend, vision: planned, .. } = header;
+) -> Analysis<'a> {
     let (end, unfinished) = end.map_or_else(
         |why| {
             let health = Health { clock: header.clock, ..Health::default() };
@@ -66,64 +57,32 @@ pub(super) fn of_records<'a, 'b>(
         },
         |end| (end, 0),
     );
-    conversation::set_prompt_lengths(records, tokenizer, asked);
-    let generates = backend.protocol.generates();
-    let retokenized: Vec<u64> = records
-        .par_iter_mut()
-        .map(|record| aggregate::retokenize(record, tokenizer, generates))
-        .collect();
+    let counter = Counter { tokenizer, generates: header.backend.protocol.generates() };
+    let counts = counter.count_all(records, asked);
     if let Some(why) = tokenizer.trouble() {
         ui.warn(&format!(
             "the server did not count all answers again, and those counts are too low: {why}"
         ));
     }
-    let account = Account::of(records, &header.endpoints, *planned);
-    if let Some(planned) = *planned {
-        vision::settle(records, planned);
-    }
-    let records = &*records;
-    let accept_length = accept_length(backend, &end);
-    let shares = Shares::of(backend.splits_itl, accept_length);
-    let pieces: Vec<Option<Vec<u32>>> =
-        records.par_iter().map(|record| aggregate::pieces(record, shares, tokenizer)).collect();
-    let requests =
-        records.iter().zip(&retokenized).zip(&pieces).map(|((record, &retokenized), pieces)| {
-            Ended { record, retokenized, pieces: pieces.as_deref() }
-        });
-    let origin = metric::first_send(records);
-    let terms = Terms { origin, shares, ..terms(header, true) };
-    let stats = metric::compute(&requests, &terms, close(header, &end, accept_length));
-    let steady = header.steady_state.and_then(|ratio| steady_state(records, &retokenized, ratio));
-    if header.steady_state.is_some() && steady.is_none() {
-        ui.warn("there is no steady state to report: no request completed");
-    }
-    Figures { report: report(header, end, unfinished, stats, account, records, ui), steady }
-}
-
-/// The figures of requests that were added to sums.
-pub(super) fn of_sums(
-    header: &Header,
-    end: End,
-    sums: Sums,
-    peak_in_flight: u64,
-    ui: Ui,
-) -> Figures<'static> {
-    let Sums { metrics, account, unsent: _ } = sums;
-    let settled = account.vision.map(vision::Settling::settle);
-    let accept_length = accept_length(header.backend, &end);
-    let stats = metrics.stats(Close {
-        peak_in_flight,
-        vision_tokens: settled.map_or(0, |(_, tokens)| tokens),
-        ..close(header, &end, accept_length)
-    });
-    Figures { report: report(header, end, 0, stats, account, &[], ui), steady: None }
+    let close = close(header, &end, 0);
+    let shares = Shares::of(header.backend.splits_itl, close.accept_length);
+    let pieces = records
+        .par_iter()
+        .zip(&counts)
+        .map(|(record, &counts)| counter.pieces(&Ended { record, counts, pieces: None }, shares))
+        .collect();
+    let terms = Terms { origins: Origins::of(records), shares, ..terms(header, true) };
+    let requests = Requests::Records { records, counts, pieces };
+    let analysis = analyse(outcome(header, end, unfinished, close, requests), &terms);
+    warn_of(&analysis, header, ui);
+    analysis
 }
 
 /// What metrics are to gather of a run; `keeps` says whether they keep their samples.
 pub(super) fn terms(header: &Header, keeps: bool) -> Terms<'_> {
     Terms {
         keeps,
-        origin: Duration::ZERO,
+        origins: Origins::default(),
         shares: if header.backend.splits_itl { Shares::Perhaps } else { Shares::Never },
         stall_threshold: header.stall_threshold,
         slos: &header.metadata.slos,
@@ -131,11 +90,11 @@ pub(super) fn terms(header: &Header, keeps: bool) -> Terms<'_> {
     }
 }
 
-fn close(header: &Header, end: &End, accept_length: Option<f64>) -> Close {
+fn close(header: &Header, end: &End, peak_in_flight: u64) -> Close {
     Close {
-        accept_length,
+        accept_length: accept_length(header.backend, end),
         vision_tokens: 0,
-        peak_in_flight: 0,
+        peak_in_flight,
         last_gap: header.last_gap,
         server_info_time: end.server_info_time,
         percentiles: header.metadata.percentiles(),
@@ -150,46 +109,48 @@ fn accept_length(backend: &Backend, end: &End) -> Option<f64> {
         .and_then(|info| probe::accept_length(info, State::First))
 }
 
-/// The report of a run, of whose requests `unfinished` have no record because the program died.
-fn report<'a>(
+/// What a run left, of whose requests `unfinished` have no record because the program died.
+fn outcome<'a>(
     header: &Header,
     end: End,
     unfinished: u64,
-    stats: Vec<Stat>,
-    account: Account,
-    records: &'a [RequestRecord],
-    ui: Ui,
-) -> Report<'a> {
-    let Header { metadata, backend, requests, .. } = header;
+    close: Close,
+    requests: Requests<'a>,
+) -> RunOutcome<'a> {
     let End { health, server_info, server_info_time: _, failed_calls, partial, memory } = end;
-    let token_sources = account.token_sources();
-    let Account { evidence, arrivals, failures, endpoints, vision, .. } = account;
-    let vision_source = vision.map(|settling| settling.settle().0);
-    if vision_source == Some(VisionSource::Unknown) {
-        ui.warn("the tokens of the images are not known: the model's files have no rule that rbench knows, and the server did not count the prompts");
-    }
-    if metadata.cache_report && !account.tells_cache {
-        warn_of_silent_cache(backend, ui);
-    }
-    if let Some(note) = token_note(&token_sources) {
-        ui.warn(&note);
-    }
-    let scheduled = requests.unwrap_or_else(|| evidence.records());
-    Report {
-        metadata: RunMetadata { vision_source, ..metadata.clone() },
-        stats,
-        failures: failures.groups(),
-        token_sources,
+    RunOutcome {
+        metadata: header.metadata.clone(),
+        requests,
+        scheduled: header.requests,
+        unfinished,
+        endpoints: header.endpoints.clone(),
+        vision: header.vision,
+        asked: asked(header),
+        steady_state: header.steady_state,
+        ceiling: header.ceiling.clone(),
+        close,
+        health,
         server_info,
         failed_calls,
-        audit: Audit::new(evidence, asked(header), scheduled, unfinished, &health),
-        health,
-        headroom: Headroom::of(&arrivals, header.ceiling.clone()),
         partial,
         memory,
-        endpoints: endpoints.figures(),
-        storage_backend: account.storage_backend,
-        records,
+    }
+}
+
+/// Warns of what a reader of the figures has to know.
+fn warn_of(analysis: &Analysis<'_>, header: &Header, ui: Ui) {
+    let is_kept = !analysis.records.is_empty();
+    if header.steady_state.is_some() && analysis.steady.is_none() && is_kept {
+        ui.warn("there is no steady state to report: no request completed");
+    }
+    if analysis.metadata.vision_source == Some(VisionSource::Unknown) {
+        ui.warn("the tokens of the images are not known: the model's files have no rule that rbench knows, and the server did not count the prompts");
+    }
+    if analysis.metadata.cache_report && !analysis.tells_cache {
+        warn_of_silent_cache(header.backend, ui);
+    }
+    if let Some(note) = token_note(&analysis.token_sources) {
+        ui.warn(&note);
     }
 }
 
@@ -285,17 +246,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::analysis::aggregate::{Aggregator, Rules};
+    use crate::analysis::aggregate::Aggregate;
+    use crate::analysis::counts::Counts;
+    use crate::analysis::intake::{Intake, Rules};
     use crate::analysis::measure::{Measure, Statistic};
     use crate::analysis::metric::{Figure, PerEndpoint, Stat};
-    use crate::analysis::report::PERCENTILES;
     use crate::analysis::stats::Tally;
+    use crate::analysis::{PERCENTILES, RunMetadata};
     use crate::health::ClockSource;
     use crate::journal::Command;
     use crate::model::{
         CacheTiers, CachedTokens, Failure, FailureKind, Outcome, OutputTokens, Phase,
     };
-    use crate::secrets::Secrets;
     use crate::workload::arrival::Rate;
     use crate::workload::bundled;
     use crate::workload::hub::Hub;
@@ -341,7 +303,7 @@ mod tests {
     /// The first request is sent at 0, has its first event then, and completes: seconds are counted from there in both ways.
     fn record(index: usize, (sent, events, end): &Seed) -> RequestRecord {
         let sent_ns = if index == 0 { 0 } else { sent * 1_000_000 };
-        let mut record = crate::analysis::metric::testing::record(sent_ns / 1_000_000, &[], &[]);
+        let mut record = crate::analysis::testing::record(sent_ns / 1_000_000, &[], &[]);
         (record.index, record.endpoint) = (index, index % 2);
         let mut at = sent_ns;
         let mut texts = vec![String::new(); 3];
@@ -422,6 +384,50 @@ mod tests {
         exact == *a && latencies(a).into_iter().zip(latencies(b)).all(close)
     }
 
+    /// Whether analysis `b` is analysis `a`: to the last digit, or within the bounds of counted samples.
+    fn agree(a: &Analysis<'_>, b: &Analysis<'_>, is_exact: bool) -> Result<(), TestCaseError> {
+        prop_assert_eq!(a.measures.stats.len(), b.measures.stats.len());
+        for (a, b) in a.measures.stats.iter().zip(&b.measures.stats) {
+            prop_assert_eq!(a.measure, b.measure);
+            prop_assert!(if is_exact { a == b } else { same(a, b) }, "{:?} {:?}", a, b);
+        }
+        prop_assert_eq!(&a.failures, &b.failures);
+        prop_assert_eq!(&a.token_sources, &b.token_sources);
+        prop_assert_eq!(a.endpoints.len(), b.endpoints.len());
+        for (a, b) in a.endpoints.iter().zip(&b.endpoints) {
+            prop_assert!(if is_exact { a == b } else { near(a, b) }, "{:?} {:?}", a, b);
+        }
+        // Sums of floats depend on the order to the last digit, which a detail does not show.
+        prop_assert_eq!(&a.audit.checks, &b.audit.checks);
+        prop_assert_eq!(a.audit.ledger, b.audit.ledger);
+        prop_assert_eq!(&a.audit.notes, &b.audit.notes);
+        prop_assert_eq!(a.headroom.events_per_s, b.headroom.events_per_s);
+        prop_assert_eq!(a.audit.offered_rate, b.audit.offered_rate);
+        prop_assert_eq!(a.audit.achieved_rate, b.audit.achieved_rate);
+        prop_assert_eq!(a.metadata.vision_source, b.metadata.vision_source);
+        prop_assert_eq!(&a.storage_backend, &b.storage_backend);
+        prop_assert_eq!(a.tells_cache, b.tells_cache);
+        Ok(())
+    }
+
+    fn records(seeds: &[Seed]) -> Vec<RequestRecord> {
+        seeds.iter().enumerate().map(|(i, seed)| record(i, seed)).collect()
+    }
+
+    /// The end of a run of `records`.
+    fn end(records: &[RequestRecord]) -> End {
+        let worker = crate::health::WorkerHealth {
+            events: records.iter().map(|record| record.events.len() as u64).sum(),
+            bytes: 1_000_000,
+            ..Default::default()
+        };
+        End {
+            server_info: Some(json!({"internal_states": [{"avg_spec_accept_length": 2.5}]})),
+            health: Health { workers: vec![worker], ..Health::default() },
+            ..End::default()
+        }
+    }
+
     fn seeds() -> impl Strategy<Value = Vec<Seed>> {
         let piece = prop_oneof![Just(""), Just(" a"), Just(" some words of text"), Just("漢字")];
         let event = (1_u64..800_000, piece.prop_map(str::to_owned), 0_u16..3);
@@ -431,64 +437,69 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
-        /// Forall records: the report of sums is that of records, percentiles of events within the stated bound.
+        /// Forall records: the analysis of what was counted while they came is that of the records, percentiles of
+        /// events within the stated bound.
         #[test]
-        fn sums_tell_what_records_tell(seeds in seeds(), splits: bool, images: bool) {
+        fn counted_and_kept_agree(seeds in seeds(), splits: bool, images: bool) {
             let tokenizer =
                 Tokenizer::load(&[bundled::NAME.to_owned()], &Hub::from_env(false)).unwrap();
             let backend = Backend::find(if splits { "sglang-oai" } else { "vllm" }).unwrap();
             prop_assert_eq!(backend.splits_itl, splits);
-            let mut records: Vec<RequestRecord> =
-                seeds.iter().enumerate().map(|(i, seed)| record(i, seed)).collect();
+            let records = records(&seeds);
             let vision = images.then_some(VisionSource::Unknown);
             let header = Header { vision, ..header(backend, records.len()) };
-            let info = json!({"internal_states": [{"avg_spec_accept_length": 2.5}]});
-            let worker = crate::health::WorkerHealth {
-                events: records.iter().map(|record| record.events.len() as u64).sum(),
-                bytes: 1_000_000,
-                ..Default::default()
-            };
-            let end = || End {
-                server_info: Some(info.clone()),
-                health: Health { workers: vec![worker.clone()], ..Health::default() },
-                ..End::default()
-            };
-            let secrets = Secrets::default();
-            let mut aggregate = Aggregator::new(Rules {
+            let mut intake = Intake::new(Rules {
                 plan: &[],
-                tokenizer: &tokenizer,
-                secrets: &secrets,
-                generates: true,
+                counter: Counter { tokenizer: &tokenizer, generates: true },
                 terms: terms(&header, false),
                 endpoints: &header.endpoints,
                 vision: header.vision,
             });
-            for record in &records { aggregate.take(record.clone()); }
-            let sums = aggregate.finish();
-            prop_assert!(sums.unsent.is_empty());
+            records.iter().for_each(|record| intake.take(record));
+            let taken = intake.finish();
+            prop_assert!(taken.unsent.is_empty());
             let none = |_: &RequestRecord| None;
-            let whole =
-                of_records(&header, Ok(end()), &mut records, none, &tokenizer, Ui::new()).report;
-            let Figure::Count(peak) = whole.figure(Measure::MaxConcurrentRequests) else { panic!() };
-            let aggregated = of_sums(&header, end(), sums, peak, Ui::new()).report;
-            prop_assert_eq!(whole.stats.len(), aggregated.stats.len());
-            for (a, b) in whole.stats.iter().zip(&aggregated.stats) {
-                prop_assert_eq!(a.measure, b.measure);
-                prop_assert!(same(a, b), "{:?} {:?}", a, b);
+            let ui = Ui::new();
+            let whole = of_records(&header, Ok(end(&records)), &records, none, &tokenizer, ui);
+            let Figure::Count(most_in_flight) = whole.figure(Measure::MaxConcurrentRequests) else { panic!() };
+            let ran = Measured {
+                header: header.clone(),
+                end: end(&records),
+                aggregate: Some(taken.aggregate),
+                plan: [].into(),
+                most_in_flight,
+            };
+            agree(&whole, &of_run(ran, &[], &tokenizer, ui), false)?;
+        }
+
+        /// Forall records and cuts: the merged aggregates of two parts are the aggregate of the whole; kept samples
+        /// give every figure to the last digit, counted ones within the stated bound.
+        #[test]
+        fn merged_parts_are_the_whole(seeds in seeds(), cut in 0.0..=1.0_f64, images: bool) {
+            let records = records(&seeds);
+            let vision = images.then_some(VisionSource::Unknown);
+            let header = Header { vision, ..header(Backend::find("vllm").unwrap(), records.len()) };
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place")]
+            let cut = (records.len() as f64 * cut) as usize;
+            for keeps in [true, false] {
+                let terms = Terms { origins: Origins::of(&records), ..terms(&header, keeps) };
+                let of = |records: &[RequestRecord]| {
+                    let mut aggregate = Aggregate::new(&terms, &header.endpoints, vision);
+                    for record in records {
+                        let counts = Counts { retokenized: 3, ..Counts::of(record) };
+                        aggregate.add(&Ended { counts, ..Ended::of(record) });
+                    }
+                    aggregate
+                };
+                let analysis = |aggregate| {
+                    let (end, requests) = (end(&records), Requests::Aggregate(Box::new(aggregate)));
+                    let close = close(&header, &end, 1);
+                    analyse(outcome(&header, end, 0, close, requests), &terms)
+                };
+                let mut merged = of(&records[..cut]);
+                merged.merge(of(&records[cut..]));
+                agree(&analysis(of(&records)), &analysis(merged), keeps)?;
             }
-            prop_assert_eq!(whole.failures, aggregated.failures);
-            prop_assert_eq!(whole.token_sources, aggregated.token_sources);
-            prop_assert_eq!(whole.endpoints.len(), aggregated.endpoints.len());
-            for (a, b) in whole.endpoints.iter().zip(&aggregated.endpoints) {
-                prop_assert!(near(a, b), "{:?} {:?}", a, b);
-            }
-            prop_assert_eq!(whole.audit.checks, aggregated.audit.checks);
-            prop_assert_eq!(whole.audit.ledger, aggregated.audit.ledger);
-            prop_assert_eq!(whole.headroom.events_per_s, aggregated.headroom.events_per_s);
-            prop_assert_eq!(whole.audit.offered_rate, aggregated.audit.offered_rate);
-            prop_assert_eq!(whole.audit.achieved_rate, aggregated.audit.achieved_rate);
-            prop_assert_eq!(whole.metadata.vision_source, aggregated.metadata.vision_source);
-            prop_assert_eq!(whole.storage_backend, aggregated.storage_backend);
         }
     }
 }

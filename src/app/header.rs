@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::prepare::Prepared;
 use super::session::Session;
+use crate::analysis::RunMetadata;
 use crate::analysis::ceiling::{self, Ceiling, Host};
-use crate::analysis::report::RunMetadata;
 use crate::config::Serve;
 use crate::engine::transport::Endpoint;
 use crate::engine::{self, Options};

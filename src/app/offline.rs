@@ -10,7 +10,7 @@ use super::save;
 use super::serve::{Looks, begin, check_recording};
 use super::session::Session;
 use super::warm_up::WarmUp;
-use crate::analysis::report::Report;
+use crate::analysis::Analysis;
 use crate::config::Serve;
 use crate::control::probe::{self, State};
 use crate::dialect::Choice;
@@ -48,9 +48,9 @@ fn run(
     let ui = session.ui;
     let reporters = Reporters::of(spec, None, ui);
     let outcome = execute(session, spec, Command::Offline, warm_up, reporters)?;
-    let Outcome { ran, mut records, closing } = outcome;
-    let figures = figures::of_run(ran, &mut records, &session.tokenizer, ui);
-    publish_throughput(&figures.report, looks.table, looks.jsonl, file, ui).and(closing.close())
+    let Outcome { ran, records, closing } = outcome;
+    let analysis = figures::of_run(ran, &records, &session.tokenizer, ui);
+    publish_throughput(&analysis, looks.table, looks.jsonl, file, ui).and(closing.close())
 }
 
 /// Prints the table of throughput, lists failures, and appends the line to `file`.
@@ -58,7 +58,7 @@ fn run(
 /// # Errors
 /// If something could not be written, or no request succeeded.
 pub(super) fn publish_throughput(
-    report: &Report<'_>,
+    report: &Analysis<'_>,
     table: Choice,
     jsonl: Choice,
     file: Option<&Path>,

@@ -18,7 +18,7 @@ use super::server::server_info;
 use super::session::Session;
 use super::signals;
 use super::tokenizing;
-use crate::analysis::report::Report;
+use crate::analysis::Analysis;
 use crate::config::Keys;
 use crate::config::one_batch::{Batches, OneBatch, Planned, resolve_batches, wire_of};
 use crate::control::probe::{self, State};
@@ -476,7 +476,7 @@ fn failed(batch: &Batch, reason: &str) -> Error {
 /// If the batch failed, its records do not say what it asked for, or something cannot be written.
 pub(super) fn publish_again(
     header: &Header,
-    report: &Report<'_>,
+    report: &Analysis<'_>,
     file: Option<&Path>,
     ui: Ui,
 ) -> Result<(), Error> {
@@ -491,11 +491,13 @@ pub(super) fn publish_again(
         input_len: length("input_len")?,
         output_len: length("output_len")?,
     };
-    let record = report.records.first();
+    let request = report.requests().next();
+    let record = request.map(|request| request.record);
     let wire = wire_of(header.metadata.backend);
-    let done = record.filter(|record| record.completed()).and_then(|record| {
-        let answer = answer(record, wire, shape.batch_size)?;
-        Some((record.prompt_len as u64, answer))
+    let done = request.and_then(|request| {
+        let tokens = request.counts.output;
+        let answer = answer(request.completed()?, tokens, wire, shape.batch_size)?;
+        Some((request.counts.prompt as u64, answer))
     });
     let Some((input_tokens, answer)) = done else {
         let why = record.and_then(RequestRecord::failure);

@@ -3,11 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::figures::Figures;
 use super::save;
-use crate::analysis::metric::over_time;
-use crate::analysis::report::{self, Report};
-use crate::dialect::{Analysed, Choice, Mode, ResultFile, Wanted};
+use crate::analysis::{self, Analysis};
+use crate::dialect::{Choice, Mode, ResultFile, Wanted};
 use crate::error::{Error, Kind};
 use crate::output;
 use crate::output::plot;
@@ -41,22 +39,21 @@ pub(super) struct Outputs {
 ///
 /// # Errors
 /// If something could not be written, or no request succeeded.
-pub(super) fn publish(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
-    let Figures { report, steady } = figures;
+pub(super) fn publish(report: &Analysis<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
     // What is compatible ends the output: scripts take its last lines.
     let mut tables = partial_mark(report);
     if !outputs.quiet {
         tables += &output::extras::block(report);
     }
     tables += &outputs.table.table(report);
-    if let Some(steady) = steady {
+    if let Some(steady) = &report.steady {
         let table = outputs.table.steady_state_table(steady);
         if table.is_empty() {
             ui.warn(&format!("the table of {} has no rows for the steady state", outputs.table));
         }
         tables += &table;
     }
-    let stored = store(figures, outputs, ui);
+    let stored = store(report, outputs, ui);
     let printed = ui
         .data(&tables)
         .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error));
@@ -75,14 +72,13 @@ pub(super) fn publish(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Resul
 }
 
 /// Writes the files, and removes the records beside the result, which they make superfluous.
-fn store(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
-    let Figures { report, steady } = figures;
+fn store(report: &Analysis<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
     let wanted = Wanted {
         file: outputs.file.as_deref(),
         steady: outputs.steady_file.as_deref(),
         details: outputs.details,
     };
-    let files = outputs.jsonl.files(&[Analysed { report, steady: steady.as_ref() }], &wanted);
+    let files = outputs.jsonl.files(&[report], &wanted);
     let beside = outputs.beside.as_deref();
     files.iter().try_for_each(|file| write(file, beside, ui))?;
     if let Some(beside) = beside
@@ -95,7 +91,7 @@ fn store(figures: &Figures<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> 
 }
 
 /// An error if no request completed.
-pub(super) fn none_completed(report: &Report<'_>) -> Result<(), Error> {
+pub(super) fn none_completed(report: &Analysis<'_>) -> Result<(), Error> {
     let ledger = &report.audit.ledger;
     if ledger.completed > 0 {
         return Ok(());
@@ -138,14 +134,14 @@ fn write(file: &ResultFile, beside: Option<&Path>, ui: Ui) -> Result<(), Error> 
 }
 
 /// The line before a table whose run did not do all of its plan.
-pub(super) fn partial_mark(report: &Report<'_>) -> String {
+pub(super) fn partial_mark(report: &Analysis<'_>) -> String {
     report.partial.as_ref().map(|why| format!("PARTIAL RESULT: {why}\n")).unwrap_or_default()
 }
 
 /// Tells which requests failed, and why.
-pub(super) fn tell_failures(report: &Report<'_>, ui: Ui) {
+pub(super) fn tell_failures(report: &Analysis<'_>, ui: Ui) {
     if !report.failures.is_empty() {
-        for line in report::failure_lines(&report.failures, report.audit.ledger.known()) {
+        for line in analysis::failure_lines(&report.failures, report.audit.ledger.known()) {
             ui.status(&line);
         }
         let mut said = report.failures.iter().filter_map(|group| group.excerpt.as_deref());
@@ -156,8 +152,8 @@ pub(super) fn tell_failures(report: &Report<'_>, ui: Ui) {
 }
 
 /// Draws the run over time on stderr.
-fn plots(report: &Report<'_>, ui: Ui) {
-    let Some(over) = over_time(report.records, plot::POINTS) else {
+fn plots(report: &Analysis<'_>, ui: Ui) {
+    let Some(over) = report.over_time(plot::POINTS) else {
         ui.warn("there is nothing to plot: no request was sent");
         return;
     };

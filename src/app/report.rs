@@ -10,7 +10,7 @@ use super::offline::publish_throughput;
 use super::one_batch;
 use super::publish::{Outputs, publish};
 use super::save;
-use crate::analysis::report::RunMetadata;
+use crate::analysis::RunMetadata;
 use crate::cli::report::ReportArgs;
 use crate::config;
 use crate::dialect::Choice;
@@ -54,7 +54,7 @@ fn one(mut run: Recorded, args: &ReportArgs, ui: Ui) -> Result<(), Error> {
     }
     header.steady_state = args.steady_state_concurrency_ratio.or(header.steady_state);
     let outputs = outputs(&header.metadata, args)?;
-    let Recorded { header, mut records, end, asked, .. } = run;
+    let Recorded { header, records, end, asked, .. } = run;
     let end = end.ok_or_else(|| {
         let of = header.requests.map(|n| format!(" of {n}")).unwrap_or_default();
         format!("the run did not end; {}{of} requests have a record", records.len())
@@ -66,15 +66,15 @@ fn one(mut run: Recorded, args: &ReportArgs, ui: Ui) -> Result<(), Error> {
         append_failed(path, &records, &header.metadata.date, ui)?;
     }
     let asked = |record: &RequestRecord| asked.of(record);
-    let figures = figures::of_records(&header, end, &mut records, asked, &tokenizer, ui);
+    let analysis = figures::of_records(&header, end, &records, asked, &tokenizer, ui);
     match header.command {
-        Command::Serve => publish(&figures, &outputs, ui),
+        Command::Serve => publish(&analysis, &outputs, ui),
         Command::OneBatch => {
-            one_batch::publish_again(&header, &figures.report, outputs.file.as_deref(), ui)
+            one_batch::publish_again(&header, &analysis, outputs.file.as_deref(), ui)
         }
         Command::Offline => {
             let Outputs { table, jsonl, file, .. } = outputs;
-            publish_throughput(&figures.report, table, jsonl, file.as_deref(), ui)
+            publish_throughput(&analysis, table, jsonl, file.as_deref(), ui)
         }
     }
 }

@@ -13,7 +13,8 @@ use super::printer::Printer;
 use super::recording::{self, Recording};
 use super::save;
 use super::signals;
-use crate::analysis::aggregate::{Rules, Sums};
+use crate::analysis::counts::Counter;
+use crate::analysis::intake::{Rules, Taken};
 use crate::config::Serve;
 use crate::dialect::Choice;
 use crate::engine::progress::{Bar, Progress, Towards};
@@ -48,7 +49,7 @@ pub(super) struct Begun<'a> {
 /// A run that was followed to its end.
 pub(super) struct Followed {
     pub(super) ran: Ran,
-    pub(super) aggregate: Option<Sums>,
+    pub(super) taken: Option<Taken>,
     /// The files of the run, which lack their end.
     pub(super) recording: Option<Recording>,
     /// The result file.
@@ -89,12 +90,13 @@ impl Reporters {
         let live = self.start(begun, options).map_err(failed)?;
         let recording = self.record(begun, &result, options)?;
         let rules = self.aggregate.then(|| rules(begun));
-        let ran = aggregating::run(rules, options, load).map_err(failed);
+        let secrets = &begun.spec.target.secrets;
+        let ran = aggregating::run(rules, secrets, options, load).map_err(failed);
         // The printer ends with the last log, and what is recorded with the last who sends records.
         (options.log, options.records) = (None, None);
         drop(live);
-        let (ran, aggregate) = ran?;
-        Ok(Followed { ran, aggregate, recording, result })
+        let (ran, taken) = ran?;
+        Ok(Followed { ran, taken, recording, result })
     }
 
     /// The result file, which can be written to.
@@ -149,9 +151,7 @@ fn rules<'a>(begun: &Begun<'a>) -> Rules<'a> {
     Rules {
         // What goes around has no last request, and no conversations.
         plan: if spec.duration.is_some() { &[] } else { plan },
-        tokenizer,
-        secrets: &spec.target.secrets,
-        generates: spec.backend.protocol.generates(),
+        counter: Counter { tokenizer, generates: spec.backend.protocol.generates() },
         terms: figures::terms(header, false),
         endpoints: &header.endpoints,
         vision: header.vision,

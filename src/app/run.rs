@@ -22,7 +22,8 @@ use super::session::Session;
 use super::signals;
 use super::tokenizing;
 use super::warm_up::{self, WarmUp};
-use crate::analysis::aggregate::Sums;
+use crate::analysis::aggregate::Aggregate;
+use crate::analysis::intake::Taken;
 use crate::config::Serve;
 use crate::engine::progress::Progress;
 use crate::engine::schedule::Schedule;
@@ -51,7 +52,7 @@ pub(super) struct Measured {
     /// Client health, the server's account, and how the run ended.
     pub(super) end: End,
     /// The aggregate of `--low-memory`, in place of records.
-    pub(super) aggregate: Option<Sums>,
+    pub(super) aggregate: Option<Aggregate>,
     /// What was planned; of a run with an end in time, its first round.
     pub(super) plan: Arc<[PlannedRequest]>,
     /// Requests in flight at most.
@@ -122,7 +123,7 @@ pub(super) fn execute(
     let reporting = running.reporting();
     let ended = Instant::now();
     let failed_calls = profiling.stop();
-    let Followed { ran, aggregate, recording, result } = followed?;
+    let Followed { ran, taken, recording, result } = followed?;
 
     let mut account = Account::ask(session, spec, ended, failed_calls);
     if let Some(growth) = counted.and_then(|before| counting::growth(session, spec, &before)) {
@@ -134,14 +135,15 @@ pub(super) fn execute(
     if !secrets.is_empty() {
         records.par_iter_mut().for_each(|record| secrets.take_out_of_record(record));
     }
-    let partial = ended_early.clone().filter(|_| is_cut(spec, aggregate.as_ref(), &records));
+    let partial = ended_early.clone().filter(|_| is_cut(spec, taken.as_ref(), &records));
     let Account { server_info, server_info_time, failed_calls } = account.without(secrets);
     let memory = budget.spent();
     let end = End { health, server_info, server_info_time, failed_calls, partial, memory };
-    let unsent = aggregate.as_ref().map_or(&records, |aggregate| &aggregate.unsent);
+    let unsent = taken.as_ref().map_or(&records, |taken| &taken.unsent);
     let files = Files::close(result, recording, unsent, &end);
     let most_in_flight = progress.most_in_flight();
     let plan = plan.clone();
+    let aggregate = taken.map(|taken| taken.aggregate);
     Ok(Outcome {
         ran: Measured { header, end, aggregate, plan, most_in_flight },
         records,
@@ -194,9 +196,9 @@ fn epoch_s(date: &jiff::Zoned) -> f64 {
 }
 
 /// Whether a run that was ended early has left something undone: of a time something always is.
-fn is_cut(spec: &Serve, aggregate: Option<&Sums>, records: &[RequestRecord]) -> bool {
-    let is_left = match aggregate {
-        Some(aggregate) => aggregate.account.evidence.unfinished() > 0,
+fn is_cut(spec: &Serve, taken: Option<&Taken>, records: &[RequestRecord]) -> bool {
+    let is_left = match taken {
+        Some(taken) => taken.aggregate.account().evidence.unfinished() > 0,
         None => records.iter().any(RequestRecord::unfinished),
     };
     spec.duration.is_some() || is_left

@@ -119,11 +119,11 @@ fn runs(session: &Session, spec: &mut Serve, looks: Looks, ui: Ui) -> Result<(),
 fn run(session: &Session, spec: &Serve, looks: Looks, ui: Ui) -> Result<(), Error> {
     let reporters = Reporters::of(spec, Some(looks.jsonl), ui);
     let outcome = execute(session, spec, Command::Serve, &WarmUp::FirstRow, reporters)?;
-    let Outcome { ran, mut records, closing } = outcome;
-    let figures = figures::of_run(ran, &mut records, &session.tokenizer, ui);
-    let published = publish(&figures, &outputs(spec, looks, &closing.files), ui);
+    let Outcome { ran, records, closing } = outcome;
+    let figures = figures::of_run(ran, &records, &session.tokenizer, ui);
+    let published = publish(&analysis, &outputs(spec, looks, &closing.files), ui);
     // The files are for whoever asks about a run that failed as well.
-    let judged = gates::judge(&spec.gates, &figures.report, spec.client.strict, ui);
+    let judged = gates::judge(&spec.gates, &analysis, spec.client.strict, ui);
     published.and(closing.close()).and(judged)
 }
 

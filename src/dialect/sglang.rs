@@ -16,10 +16,10 @@ use serde_json::Value;
 pub use self::flags::{OfflineArgs, OneBatchArgs, ServeArgs, Throughput, shape, with_datasets};
 pub use self::reference::{BATCH, COMMANDS, REFERENCE, RENAMED};
 use super::release::Version;
-use super::{Analysed, Dialect, Mode, ResultFile, Section, Wanted};
+use super::{Dialect, Mode, ResultFile, Section, Wanted};
 use crate::analysis::measure::Measure;
 use crate::analysis::metric::{Latency, SteadyState};
-use crate::analysis::report::{Report, RunMetadata};
+use crate::analysis::{Analysis, RunMetadata};
 
 const V0_2_15: Version = Version::new(0, 2, 15);
 const V0_4_1: Version = Version::new(0, 4, 1);
@@ -53,7 +53,7 @@ impl Dialect for Sglang {
         measures
     }
 
-    fn table(&self, report: &Report<'_>, version: Version) -> String {
+    fn table(&self, report: &Analysis<'_>, version: Version) -> String {
         table::render(report, version)
     }
 
@@ -61,7 +61,7 @@ impl Dialect for Sglang {
         table::has(section, version)
     }
 
-    fn line(&self, report: &Report<'_>, version: Version, details: bool) -> String {
+    fn line(&self, report: &Analysis<'_>, version: Version, details: bool) -> String {
         line::render(report, version, details)
     }
 
@@ -71,7 +71,7 @@ impl Dialect for Sglang {
 
     fn files(
         &self,
-        analyses: &[Analysed<'_>],
+        analyses: &[&Analysis<'_>],
         version: Version,
         wanted: &Wanted<'_>,
     ) -> Vec<ResultFile> {
@@ -79,11 +79,11 @@ impl Dialect for Sglang {
             let path = path.to_owned();
             ResultFile { what, path, text, mode: Mode::Append }
         };
-        let of_one = |one: &Analysed<'_>| {
-            let result = wanted.file.map(|path| {
-                append("result", path, line::render(one.report, version, wanted.details))
-            });
-            let steady = one.steady.zip(wanted.steady);
+        let of_one = |one: &&Analysis<'_>| {
+            let result = wanted
+                .file
+                .map(|path| append("result", path, line::render(one, version, wanted.details)));
+            let steady = one.steady.as_ref().zip(wanted.steady);
             let steady = steady
                 .map(|(steady, path)| append("steady state", path, steady_state::line(steady)));
             result.into_iter().chain(steady)
@@ -91,11 +91,11 @@ impl Dialect for Sglang {
         analyses.iter().flat_map(of_one).collect()
     }
 
-    fn offline_table(&self, report: &Report<'_>, last: Option<f64>) -> String {
+    fn offline_table(&self, report: &Analysis<'_>, last: Option<f64>) -> String {
         offline::table(report, last)
     }
 
-    fn offline_line(&self, report: &Report<'_>, last: Option<f64>) -> String {
+    fn offline_line(&self, report: &Analysis<'_>, last: Option<f64>) -> String {
         offline::line(report, last)
     }
 

@@ -18,9 +18,9 @@ use serde_json::Value;
 
 pub use self::flags::{Flags, Tool, spellings};
 use super::release::Version;
-use super::{Analysed, Dialect, Mode, ResultFile, Section, Wanted};
+use super::{Dialect, Mode, ResultFile, Section, Wanted};
 use crate::analysis::measure::{Measure, Series};
-use crate::analysis::report::{Report, RunMetadata};
+use crate::analysis::{Analysis, RunMetadata};
 use crate::workload::arrival::Rate;
 
 /// The dialect.
@@ -51,7 +51,7 @@ impl Dialect for Vllm {
         table::measures().chain(result::measures()).collect()
     }
 
-    fn table(&self, report: &Report<'_>, _: Version) -> String {
+    fn table(&self, report: &Analysis<'_>, _: Version) -> String {
         table::render(report)
     }
 
@@ -59,24 +59,29 @@ impl Dialect for Vllm {
         section == Section::Goodput
     }
 
-    fn line(&self, report: &Report<'_>, _: Version, details: bool) -> String {
+    fn line(&self, report: &Analysis<'_>, _: Version, details: bool) -> String {
         result::object(report, details) + "\n"
     }
 
-    fn files(&self, analyses: &[Analysed<'_>], _: Version, wanted: &Wanted<'_>) -> Vec<ResultFile> {
-        let of_one = |one: &Analysed<'_>| {
-            let flag = |key| one.report.metadata.config.get(key).and_then(Value::as_bool);
+    fn files(
+        &self,
+        analyses: &[&Analysis<'_>],
+        _: Version,
+        wanted: &Wanted<'_>,
+    ) -> Vec<ResultFile> {
+        let of_one = |one: &&Analysis<'_>| {
+            let flag = |key| one.metadata.config.get(key).and_then(Value::as_bool);
             // A run of another command line has no such flag, and asks for the file by naming it.
             let path = wanted.file.filter(|_| flag("save_result") != Some(false))?;
             let mode =
                 if flag("append_result") == Some(true) { Mode::Append } else { Mode::Replace };
-            let text = result::object(one.report, wanted.details);
+            let text = result::object(one, wanted.details);
             let result = ResultFile { what: "result", path: path.to_owned(), text, mode };
             let pytorch = flag(PYTORCH) == Some(true);
             let more = pytorch.then(|| ResultFile {
                 what: "result for PyTorch's dashboard",
                 path: path.with_extension("pytorch.json"),
-                text: pytorch::records(one.report),
+                text: pytorch::records(one),
                 mode: Mode::Replace,
             });
             Some(std::iter::once(result).chain(more))

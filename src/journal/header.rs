@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 
 use super::line::Ns;
 use super::{Command, Header, VERSION};
+use crate::analysis::RunMetadata;
 use crate::analysis::ceiling::Ceiling;
 use crate::analysis::metric::Slo;
-use crate::analysis::report::RunMetadata;
 use crate::health::ClockSource;
 use crate::model::VisionSource;
 use crate::protocol::backend::Backend;

@@ -10,7 +10,7 @@ use serde_json::{Map, json};
 use super::end::EndLine;
 use super::row::Row;
 use super::*;
-use crate::analysis::metric::testing::record;
+use crate::analysis::testing::record;
 use crate::engine::system::Spent;
 use crate::health::{Machine, WorkerHealth};
 use crate::model::{

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::analysis::Analysis;
 use crate::analysis::audit::Finding;
 use crate::analysis::measure::{Measure, Series, Statistic};
 use crate::analysis::metric::{Figure, PerEndpoint};
-use crate::analysis::report::Report;
 use crate::engine::system::Spent;
 use crate::model::TokenSource;
 
@@ -20,7 +20,7 @@ const MEAN_P50_P99: [Statistic; 3] = [Statistic::Mean, Statistic::MEDIAN, Statis
 const P50_P99_MAX: [Statistic; 3] = [Statistic::MEDIAN, Statistic::P99, Statistic::Max];
 
 /// The block, with a line end after each line.
-pub fn block(report: &Report<'_>) -> String {
+pub fn block(report: &Analysis<'_>) -> String {
     let audit = &report.audit;
     let ledger = &audit.ledger;
     let mut text = String::new();
@@ -148,7 +148,7 @@ pub fn block(report: &Report<'_>) -> String {
 }
 
 /// The objects of the JSONL line, by their keys.
-pub fn keys(report: &Report<'_>) -> Map<String, Value> {
+pub fn keys(report: &Analysis<'_>) -> Map<String, Value> {
     let audit = &report.audit;
     let ledger = &audit.ledger;
     let checks = audit

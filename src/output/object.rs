@@ -6,16 +6,16 @@ use serde_json::{Map, Value, json};
 
 use super::extras;
 use super::names::{Name, name};
+use crate::analysis::Analysis;
 use crate::analysis::ceiling::Headroom;
 use crate::analysis::measure::Measure;
 use crate::analysis::metric::Figure;
-use crate::analysis::report::Report;
 use crate::health::{Health, LagSecond, Machine, Times, WorkerHealth};
 use crate::model::RequestRecord;
 
 /// The object `rbench` of a result, without the measures that are `written` already;
 /// `details` adds arrays with one entry per request.
-pub fn own(report: &Report<'_>, written: &[Measure], details: bool) -> Value {
+pub fn own(report: &Analysis<'_>, written: &[Measure], details: bool) -> Value {
     let metadata = &report.metadata;
     let failures: Vec<Value> = report
         .failures
@@ -55,7 +55,7 @@ pub fn own(report: &Report<'_>, written: &[Measure], details: bool) -> Value {
         put("vision_token_source", source.name().into());
     }
     let mut reference = Map::new();
-    for stat in &report.stats {
+    for stat in &report.measures.stats {
         match name(stat.measure) {
             Some(Name::Reference(key)) => {
                 reference.insert(key.to_owned(), number(stat.value));
@@ -73,7 +73,7 @@ pub fn own(report: &Report<'_>, written: &[Measure], details: bool) -> Value {
             let each = report.records.iter().map(|r| at(r).map(|t| t.as_secs_f64()));
             each.collect::<Vec<_>>().into()
         };
-        let sources = report.records.iter().map(|r| r.output_tokens.map(|t| t.source.name()));
+        let sources = report.requests().map(|r| r.counts.output.map(|t| t.source.name()));
         if report.audit.ledger.unfinished > 0 {
             // The place in the arrays is not that in the plan.
             put("index", report.records.iter().map(|r| Value::from(r.index)).collect());

@@ -2,44 +2,26 @@
 //!
 //! The later rounds of a conversation are made from the answers, so their lengths are known only after the run.
 
-use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::model::{PlannedRequest, RequestRecord};
 use crate::workload::tokenizer::{ChatTemplate, Tokenizer};
-
-/// Sets the prompt length of each round: what the server counted, or else the tokens of all that was said
-/// until then, by the local tokenizer and without a chat template.
-///
-/// `asked` gives the texts that the round of a record adds to its conversation; `None` if it is part of none.
-/// `records` are in the order of the plan, the rounds of a request next to each other and none missing before another.
-pub fn set_prompt_lengths<'a>(
-    records: &mut [RequestRecord],
-    tokenizer: &Tokenizer,
-    asked: impl Fn(&RequestRecord) -> Option<Vec<&'a str>> + Sync,
-) {
-    records.par_chunk_by_mut(|a, b| a.index == b.index).for_each(|rounds| {
-        let mut said = Said::default();
-        for record in rounds {
-            let Some(new) = asked(record) else { return };
-            said.round(record, &new, tokenizer);
-        }
-    });
-}
 
 /// Tokens of all that was said so far in a conversation, by the local tokenizer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Said(usize);
 
 impl Said {
-    /// Goes on by the round of `record`, which added the texts `new`, and sets its prompt length.
-    pub fn round(&mut self, record: &mut RequestRecord, new: &[&str], tokenizer: &Tokenizer) {
+    /// Goes on by the round of `record`, which added the texts `new`, and returns its prompt length: what the server
+    /// counted, or else the tokens of all that was said until then, without a chat template.
+    pub fn round(&mut self, record: &RequestRecord, new: &[&str], tokenizer: &Tokenizer) -> usize {
         self.0 += new.iter().map(|text| tokenizer.count(text)).sum::<usize>();
         let told = record.server_prompt_tokens.and_then(|n| usize::try_from(n).ok());
-        record.prompt_len = told.unwrap_or(self.0);
+        let prompt = told.unwrap_or(self.0);
         if record.completed() {
             self.0 += tokenizer.count(&record.text);
         }
+        prompt
     }
 }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use expect_test::expect_file;
-use rbench::analysis::account::Account;
-use rbench::analysis::audit::{Asked, Audit};
+use rbench::analysis::aggregate::compute;
+use rbench::analysis::audit::Asked;
 use rbench::analysis::ceiling::Headroom;
+use rbench::analysis::counts::Counts;
 use rbench::analysis::measure::Measure;
-use rbench::analysis::metric::{self, Close, Ended, Figure, Shares, Slo, Stat, Terms};
-use rbench::analysis::report::{Report, RunMetadata};
+use rbench::analysis::metric::{Close, Ended, Figure, Origins, Shares, Slo, Stat, Terms};
+use rbench::analysis::{Analysis, Requests, RunMetadata, RunOutcome, analyse};
 use rbench::dialect::Choice;
 use rbench::health::Health;
 use rbench::model::{
@@ -280,12 +281,33 @@ fn words(text: &str) -> usize {
 
 impl Case {
     fn stats(&self) -> Vec<Stat> {
-        let retokenized: Vec<u64> = self.records.iter().map(|r| words(&r.text) as u64).collect();
+        self.report().measures.stats
+    }
+
+    fn report(&self) -> Analysis<'_> {
+        let mut config = Map::new();
+        config.insert("num_prompts".into(), self.records.len().into());
+        config.insert("request_rate".into(), serde_json::to_value(self.rate).unwrap());
+        config.insert("random_input_len".into(), 1024.into());
+        config.insert("random_output_len".into(), 128.into());
+        config.insert("random_range_ratio".into(), 0.5.into());
+        config.insert("sharegpt_output_len".into(), Value::Null);
+        let server_info = self
+            .accept_length
+            .map(|length| json!({"internal_states": [{"avg_spec_accept_length": length}]}));
+        let retokenized = |record: &RequestRecord| Counts {
+            retokenized: words(&record.text) as u64,
+            ..Counts::of(record)
+        };
         let count = |piece: &str| u32::try_from(words(piece)).unwrap();
-        let of_pieces = |r: &RequestRecord| r.pieces().map(count).collect();
-        let pieces: Vec<Vec<u32>> = self.records.iter().map(of_pieces).collect();
+        let of_pieces = |r: &RequestRecord| Some(r.pieces().map(count).collect());
+        let requests = Requests::Records {
+            records: &self.records,
+            counts: self.records.iter().map(retokenized).collect(),
+            pieces: self.records.iter().map(of_pieces).collect(),
+        };
         let terms = Terms {
-            origin: metric::first_send(&self.records),
+            origins: Origins::of(&self.records),
             shares: Shares::of(self.splits, self.accept_length),
             slos: &self.slos,
             cache_report: self.cache_report,
@@ -297,25 +319,7 @@ impl Case {
             server_info_time: ms(25),
             ..Close::default()
         };
-        let requests = self.records.iter().zip(&retokenized).zip(&pieces).map(
-            |((record, &retokenized), pieces)| Ended { record, retokenized, pieces: Some(pieces) },
-        );
-        metric::compute(&requests, &terms, close)
-    }
-
-    fn report(&self) -> Report<'_> {
-        let mut config = Map::new();
-        config.insert("num_prompts".into(), self.records.len().into());
-        config.insert("request_rate".into(), serde_json::to_value(self.rate).unwrap());
-        config.insert("random_input_len".into(), 1024.into());
-        config.insert("random_output_len".into(), 128.into());
-        config.insert("random_range_ratio".into(), 0.5.into());
-        config.insert("sharegpt_output_len".into(), Value::Null);
-        let server_info = self
-            .accept_length
-            .map(|length| json!({"internal_states": [{"avg_spec_accept_length": length}]}));
-        let account = Account::of(&self.records, &[], None);
-        Report {
+        let outcome = RunOutcome {
             metadata: RunMetadata {
                 backend: self.backend,
                 generates: self.generates,
@@ -332,26 +336,22 @@ impl Case {
                 date: "2025-03-04T05:06:07+00:00".to_owned(),
                 config,
             },
-            stats: self.stats(),
-            failures: account.failures.clone().groups(),
-            token_sources: account.token_sources(),
+            requests,
+            scheduled: None,
+            unfinished: 0,
+            endpoints: Vec::new(),
+            vision: None,
+            asked: Asked::default(),
+            steady_state: None,
+            ceiling: None,
+            close,
+            health: Health::default(),
             server_info,
             failed_calls: Vec::new(),
             partial: None,
             memory: None,
-            endpoints: Vec::new(),
-            storage_backend: account.storage_backend.clone(),
-            audit: Audit::new(
-                account.evidence,
-                Asked::default(),
-                self.records.len() as u64,
-                0,
-                &Health::default(),
-            ),
-            health: Health::default(),
-            headroom: Headroom::default(),
-            records: &self.records,
-        }
+        };
+        Analysis { headroom: Headroom::default(), ..analyse(outcome, &terms) }
     }
 
     fn table(&self) -> String {
@@ -1093,9 +1093,9 @@ fn the_deviation_is_that_of_a_population() {
 #[test]
 fn the_gap_after_the_last_arrival_is_no_part_of_the_duration() {
     let records = [streamed(0, 0, &[(13, "x")])];
-    let requests = records.iter().map(|record| Ended { record, retokenized: 1, pieces: None });
+    let requests = records.iter().map(Ended::of);
     let close = Close { last_gap: ms(1840), server_info_time: ms(2), ..Close::default() };
-    let stats = metric::compute(&requests, &Terms::default(), close);
+    let stats = compute(&requests, &Terms::default(), &close).stats;
     assert!((figure(&stats, "duration") - 0.013).abs() < 1e-12);
     assert!((figure(&stats, "reference_duration") - 1.842).abs() < 1e-12);
     assert!((figure(&stats, "request_throughput") - 1.0 / 0.013).abs() < 1e-9);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use rbench::analysis::metric::{self, Close, Ended, Stat, Terms};
+use rbench::analysis::aggregate::compute;
+use rbench::analysis::metric::{Close, Ended, Stat, Terms};
 use rbench::analysis::stats::{Sorted, peak_overlap};
 use rbench::model::{
     CacheTiers, CachedTokens, FailureKind, Outcome, OutputTokens, Phase, PlannedRequest,
@@ -404,8 +405,8 @@ fn near(got: f64, want: f64) -> bool {
 
 /// A figure of a run that has one record.
 fn figure(record: &RequestRecord, key: &str) -> f64 {
-    let request = Ended { record, retokenized: 0, pieces: None };
-    let stats = metric::compute(&[request].into_iter(), &Terms::default(), Close::default());
+    let request = [Ended::of(record)];
+    let stats = compute(&request.into_iter(), &Terms::default(), &Close::default()).stats;
     let name_of = |stat: &&Stat| name(stat.measure) == Some(Name::Own(key.to_owned()));
     stats.iter().find(name_of).and_then(|stat| stat.value.number()).unwrap()
 }

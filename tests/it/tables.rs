@@ -5,7 +5,7 @@ use rbench::analysis::audit::Audit;
 use rbench::analysis::ceiling::Headroom;
 use rbench::analysis::measure::{Measure, Series, Statistic};
 use rbench::analysis::metric::{Figure, Stat};
-use rbench::analysis::report::{Report, RunMetadata};
+use rbench::analysis::{Analysis, RunMetadata};
 use rbench::dialect::Choice;
 use rbench::health::Health;
 use rbench::workload::arrival::Rate;
@@ -30,7 +30,7 @@ const LABELS: &[(&str, Measure)] = &[
 ];
 
 /// A report with the figures that a printed table shows.
-fn report_of(table: &str, dataset: &str) -> Report<'static> {
+fn report_of(table: &str, dataset: &str) -> Analysis<'static> {
     let mut metadata = RunMetadata {
         backend: "sglang",
         generates: true,
@@ -75,9 +75,9 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
             }
         }
     }
-    Report {
+    Analysis {
         metadata,
-        stats,
+        measures: stats.into(),
         failures: Vec::new(),
         token_sources: Vec::new(),
         server_info: None,
@@ -89,7 +89,10 @@ fn report_of(table: &str, dataset: &str) -> Report<'static> {
         health: Health::default(),
         headroom: Headroom::default(),
         storage_backend: None,
+        tells_cache: false,
+        steady: None,
         records: &[],
+        counts: Vec::new(),
     }
 }
 
@@ -163,14 +166,15 @@ const VERSIONS: &[&str] =
     &["0.2.15", "0.4.1", "0.4.6", "0.5.1", "0.5.6", "0.5.8", "0.5.10", "0.5.15", "0.5.23"];
 
 /// A report in which every figure is there.
-fn full_report() -> Report<'static> {
+fn full_report() -> Analysis<'static> {
     let mut report = report_of("", "random");
     let latencies = SERIES.iter().flat_map(|(_, series)| {
         STATISTICS.iter().map(|(_, statistic)| Measure::Of(*statistic, *series))
     });
     let measures = LABELS.iter().map(|(_, measure)| *measure).chain(latencies);
     let real = |(i, measure)| Stat { measure, value: Figure::Real(i as f64 + 0.25) };
-    report.stats = measures.chain([Measure::AcceptLength]).enumerate().map(real).collect();
+    let stats: Vec<Stat> = measures.chain([Measure::AcceptLength]).enumerate().map(real).collect();
+    report.measures = stats.into();
     report
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Finding;
 use super::limits::LAG;
+use crate::analysis::counts::Ended;
 use crate::health::Health;
 use crate::model::{RequestRecord, TokenSource};
 
@@ -69,6 +70,11 @@ impl Missed {
         self.requests += u64::from(tokens > 0);
         self.tokens += tokens;
     }
+
+    fn merge(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.tokens += other.tokens;
+    }
 }
 
 /// What is found out of answers, one after the other.
@@ -93,17 +99,15 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Adds that of `record`.
-    pub(super) fn add(&mut self, record: &RequestRecord) {
-        if !record.completed() {
-            return;
-        }
+    /// Adds that of `request`.
+    pub(super) fn add(&mut self, request: &Ended<'_>) {
+        let Some(record) = request.completed() else { return };
         if let Some(theirs) = record.server_prompt_tokens {
             self.prompts += 1;
-            self.ours += record.prompt_len as u64;
+            self.ours += request.counts.prompt as u64;
             self.theirs += theirs;
         }
-        let Some(tokens) = record.output_tokens else { return };
+        let Some(tokens) = request.counts.output else { return };
         let asked = (record.output_len * record.completions()) as u64;
         // Events may hold several tokens, and text need not encode to what it was made of.
         if asked > 0 && tokens.source != TokenSource::Retokenized {
@@ -120,6 +124,21 @@ impl Answers {
             self.single += u64::from(record.events.len() == 1);
             self.together += u64::from(came_together(record, tokens.count));
         }
+    }
+
+    /// Adds that of the requests of `other`.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.counted += other.counted;
+        self.asked += other.asked;
+        self.came += other.came;
+        self.shorter.merge(other.shorter);
+        self.longer.merge(other.longer);
+        self.prompts += other.prompts;
+        self.ours += other.ours;
+        self.theirs += other.theirs;
+        self.long += other.long;
+        self.single += other.single;
+        self.together += other.together;
     }
 
     /// What of that a reader has to know, where this was `asked`; `health` says whether the client may be the reason.

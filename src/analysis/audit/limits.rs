@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Evidence, Finding};
-use crate::analysis::metric::ms;
+use crate::analysis::measures::ms;
 use crate::analysis::stats::Method;
 use crate::health::{ClockSource, Health, Machine, WorkerHealth};
 

@@ -1,7 +1,7 @@
 //! Runs that are sound, and runs that are not.
 
 use super::*;
-use crate::analysis::metric::testing::record;
+use crate::analysis::testing::record;
 use crate::health::{Lag, WorkerHealth};
 use crate::model::{Failure, FailureKind, Phase};
 
@@ -50,7 +50,7 @@ fn failed(mut record: RequestRecord) -> RequestRecord {
 fn evidence(records: &[RequestRecord]) -> Evidence {
     let mut evidence = Evidence::new(true);
     for record in records {
-        evidence.add(record);
+        evidence.add(&Ended::of(record));
     }
     evidence
 }

@@ -8,13 +8,13 @@
 //! - `device_cached_tokens`, `host_cached_tokens`, `storage_cached_tokens`: where they lay, absent if no request tells.
 //! - `cache_reported_requests`: completed requests for which the server told its cached tokens.
 
-use super::{Ended, Gather, Metric, Run, Stat, count, real};
+use crate::analysis::counts::Ended;
+use crate::analysis::gather::{Gather, Metric, Run};
 use crate::analysis::measure::Measure;
+use crate::analysis::measures::Measures;
 
-pub(super) const METRIC: Metric = Metric {
-    name: "cache",
-    gather: |terms| Box::new(Cache { is_wanted: terms.cache_report, ..Cache::default() }),
-};
+pub(super) const METRIC: Metric =
+    |terms| Box::new(Cache { is_wanted: terms.cache_report, ..Cache::default() });
 
 /// Sums over completed requests, in tokens.
 #[derive(Debug, Default)]
@@ -27,49 +27,63 @@ struct Cache {
     reported: u64,
 }
 
+impl Cache {
+    fn add_tiers(&mut self, tiers: [u64; 3]) {
+        let sums = self.tiers.get_or_insert_default();
+        for (sum, tokens) in sums.iter_mut().zip(tiers) {
+            *sum += tokens;
+        }
+    }
+}
+
 impl Gather for Cache {
     fn add(&mut self, request: &Ended<'_>) {
         let Some(record) = request.completed() else { return };
-        self.prompt += record.server_prompt_tokens.unwrap_or(record.prompt_len as u64);
+        self.prompt += record.server_prompt_tokens.unwrap_or(request.counts.prompt as u64);
         let Some(cached) = &record.cached else { return };
         self.reported += 1;
         self.cached += cached.total;
         if let Some(tiers) = &cached.tiers {
-            let sums = self.tiers.get_or_insert_default();
-            for (sum, tokens) in sums.iter_mut().zip([tiers.device, tiers.host, tiers.storage]) {
-                *sum += tokens;
-            }
+            self.add_tiers([tiers.device, tiers.host, tiers.storage]);
         }
     }
 
-    fn stats(self: Box<Self>, _: &Run) -> Vec<Stat> {
-        let Self { is_wanted, prompt, cached, tiers, reported } = *self;
+    fn merge(&mut self, other: Self) {
+        self.prompt += other.prompt;
+        self.cached += other.cached;
+        self.reported += other.reported;
+        if let Some(tiers) = other.tiers {
+            self.add_tiers(tiers);
+        }
+    }
+
+    fn finish(self, _: &Run, measures: &mut Measures) {
+        let Self { is_wanted, prompt, cached, tiers, reported } = self;
         if !is_wanted {
-            return Vec::new();
+            return;
         }
         let rate = if prompt > 0 { cached as f64 / prompt as f64 * 1e2 } else { 0.0 };
-        let tier = |measure, i: usize| match tiers {
-            None => real(measure, None),
-            Some(sums) => count(measure, sums[i]),
-        };
-        vec![
-            count(Measure::CachePromptTokens, prompt),
-            count(Measure::CachedTokens, cached),
-            real(Measure::CacheHitRate, Some(rate)),
-            tier(Measure::DeviceCachedTokens, 0),
-            tier(Measure::HostCachedTokens, 1),
-            tier(Measure::StorageCachedTokens, 2),
-            count(Measure::CacheReportedRequests, reported),
-        ]
+        measures.count(Measure::CachePromptTokens, prompt);
+        measures.count(Measure::CachedTokens, cached);
+        measures.real(Measure::CacheHitRate, Some(rate));
+        let of_tiers =
+            [Measure::DeviceCachedTokens, Measure::HostCachedTokens, Measure::StorageCachedTokens];
+        for (i, measure) in of_tiers.into_iter().enumerate() {
+            match tiers {
+                None => measures.real(measure, None),
+                Some(sums) => measures.count(measure, sums[i]),
+            }
+        }
+        measures.count(Measure::CacheReportedRequests, reported);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::metric::Figure::{self, Absent, Count, Real};
-    use crate::analysis::metric::testing::{ended, record, stats, stats_of};
-    use crate::analysis::metric::{Close, Terms};
+    use crate::analysis::gather::{Close, Terms};
+    use crate::analysis::measures::Figure::{self, Absent, Count, Real};
+    use crate::analysis::testing::{ended, record, stats, stats_of};
     use crate::model::{CacheTiers, CachedTokens, Outcome, RequestRecord};
 
     fn cached(total: u64, tiers: Option<CacheTiers>, prompt: Option<u64>) -> RequestRecord {

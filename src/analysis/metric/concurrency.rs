@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use super::{Ended, Gather, Metric, Run, Stat, real};
+use crate::analysis::counts::Ended;
+use crate::analysis::gather::{Gather, Metric, Run};
 use crate::analysis::measure::Measure;
+use crate::analysis::measures::Measures;
 use crate::model::RequestRecord;
 
-pub(super) const METRIC: Metric =
-    Metric { name: "concurrency", gather: |_| Box::new(Concurrency::default()) };
+pub(super) const METRIC: Metric = |_| Box::new(Concurrency::default());
 
 #[derive(Debug, Default)]
 struct Concurrency {
@@ -21,11 +22,14 @@ impl Gather for Concurrency {
         self.busy += request.completed().and_then(RequestRecord::e2e).unwrap_or_default();
     }
 
-    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+    fn merge(&mut self, other: Self) {
+        self.busy += other.busy;
+    }
+
+    fn finish(self, run: &Run, measures: &mut Measures) {
         let seconds = run.duration.as_secs_f64();
-        vec![
-            real(Measure::Concurrency, (seconds > 0.0).then(|| self.busy.as_secs_f64() / seconds)),
-            real(Measure::AcceptLength, run.close.accept_length),
-        ]
+        let mean = (seconds > 0.0).then(|| self.busy.as_secs_f64() / seconds);
+        measures.real(Measure::Concurrency, mean);
+        measures.real(Measure::AcceptLength, run.close.accept_length);
     }
 }

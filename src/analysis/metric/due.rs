@@ -6,23 +6,27 @@
 //! Both over completed requests. Beside TTFT and E2E latency they contain the time under the cap on requests in flight,
 //! the client's own lateness, and the opening of connections: nothing of the load is left out because it was late.
 
-use super::latencies::Latencies;
-use super::{Ended, Gather, Metric, Run, Stat, Terms, ms};
+use crate::analysis::counts::Ended;
+use crate::analysis::gather::{Gather, Metric, Run, Terms};
+use crate::analysis::latencies::Latencies;
 use crate::analysis::measure::Series;
-use crate::model::RequestRecord;
+use crate::analysis::measures::{Measures, ms};
 
-pub(super) const METRIC: Metric = Metric { name: "due", gather: |terms| Box::new(Due::new(terms)) };
+pub(super) const METRIC: Metric = |terms| Box::new(Due::new(terms));
 
 #[derive(Debug)]
 struct Due(Latencies, Latencies);
 
 impl Due {
     fn new(terms: &Terms<'_>) -> Self {
-        let ttft = |r: &RequestRecord| Some(ms(r.first_token()?.saturating_sub(r.due)));
-        let e2e = |r: &RequestRecord| Some(ms(r.done?.saturating_sub(r.due)));
         Self(
-            Latencies::new(terms, Series::TtftFromDue, ttft),
-            Latencies::new(terms, Series::E2eFromDue, e2e),
+            Latencies::new(terms, Series::TtftFromDue, |request| {
+                let record = request.record;
+                Some(ms(record.first_token()?.saturating_sub(record.due)))
+            }),
+            Latencies::new(terms, Series::E2eFromDue, |request| {
+                Some(ms(request.record.done?.saturating_sub(request.record.due)))
+            }),
         )
     }
 }
@@ -33,11 +37,17 @@ impl Gather for Due {
         self.1.add(request);
     }
 
-    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
-        let Self(ttft, e2e) = *self;
+    fn merge(&mut self, other: Self) {
+        self.0.merge(other.0);
+        self.1.merge(other.1);
+    }
+
+    fn finish(self, run: &Run, measures: &mut Measures) {
+        let Self(ttft, e2e) = self;
         // What other clients do not print needs no 0 in the place of what does not exist.
         let nobody = Run { completed: 0, ..run.clone() };
-        [ttft.into_stats(&nobody), e2e.into_stats(&nobody)].concat()
+        ttft.finish(&nobody, measures);
+        e2e.finish(&nobody, measures);
     }
 }
 
@@ -47,8 +57,8 @@ mod tests {
 
     use super::*;
     use crate::analysis::measure::{Measure, Statistic};
-    use crate::analysis::metric::Figure;
-    use crate::analysis::metric::testing::{figure, record, stats_of};
+    use crate::analysis::measures::Figure;
+    use crate::analysis::testing::{figure, record, stats_of};
 
     #[test]
     fn waiting_counts() {

@@ -3,12 +3,13 @@
 //!
 //! Where one event is one token it agrees with the ITL of the table and with `token_itl`.
 
-use super::{Ended, Gather, Metric, Run, Stat, distribution, ms};
+use crate::analysis::counts::Ended;
+use crate::analysis::gather::{Gather, Metric, Run};
 use crate::analysis::measure::Series;
+use crate::analysis::measures::{Measures, ms};
 use crate::analysis::stats::Distribution;
 
-pub(super) const METRIC: Metric =
-    Metric { name: "event_itl", gather: |terms| Box::new(EventItl(terms.samples())) };
+pub(super) const METRIC: Metric = |terms| Box::new(EventItl(terms.samples()));
 
 /// In ms.
 #[derive(Debug)]
@@ -20,7 +21,11 @@ impl Gather for EventItl {
         gaps.for_each(|gap| self.0.add(ms(gap.length())));
     }
 
-    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
-        distribution(run, Series::EventItl, self.0)
+    fn merge(&mut self, other: Self) {
+        self.0.merge(other.0);
+    }
+
+    fn finish(self, run: &Run, measures: &mut Measures) {
+        measures.latencies(run, Series::EventItl, self.0);
     }
 }

@@ -4,11 +4,13 @@
 //! On other endpoints an event is one gap, however many tokens it holds, unless the server reports an accept length
 //! to a backend that asks for it: then each gap is shared among the tokens that retokenizing finds in its piece.
 
-use super::{Ended, Gather, Metric, Run, Shares, Stat, Terms, distribution};
+use crate::analysis::counts::{Ended, Shares};
+use crate::analysis::gather::{Gather, Metric, Run, Terms};
 use crate::analysis::measure::Series;
+use crate::analysis::measures::Measures;
 use crate::analysis::stats::Distribution;
 
-pub(super) const METRIC: Metric = Metric { name: "itl", gather: |terms| Box::new(Itl::new(terms)) };
+pub(super) const METRIC: Metric = |terms| Box::new(Itl::new(terms));
 
 /// In ms.
 #[derive(Debug)]
@@ -47,21 +49,31 @@ impl Gather for Itl {
         }
     }
 
-    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+    fn merge(&mut self, other: Self) {
+        for (ours, theirs) in [(&mut self.plain, other.plain), (&mut self.shared, other.shared)] {
+            if let Some((ours, theirs)) = ours.as_mut().zip(theirs) {
+                ours.merge(theirs);
+            }
+        }
+    }
+
+    fn finish(self, run: &Run, measures: &mut Measures) {
         let shares = Shares::of(true, run.close.accept_length) == Shares::Always;
         let samples = match (self.plain, self.shared) {
             (Some(plain), Some(shared)) => Some(if shares { shared } else { plain }),
             (plain, shared) => plain.or(shared),
         };
-        samples.map(|samples| distribution(run, Series::Itl, samples)).unwrap_or_default()
+        if let Some(samples) = samples {
+            measures.latencies(run, Series::Itl, samples);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::metric::testing::{ended, record, stats};
-    use crate::analysis::metric::{Close, Terms};
+    use crate::analysis::gather::{Close, Terms};
+    use crate::analysis::testing::{ended, record, stats};
     use crate::model::RequestRecord;
 
     fn words(piece: &str) -> u32 {

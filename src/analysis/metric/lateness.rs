@@ -6,15 +6,13 @@
 //! - `send_lateness`: from `released` until the client took the request up; the client's own fault.
 //! - `connect_time`: the wait for a connection to be opened, over the requests that had to wait for one.
 
-use std::time::Duration;
+use crate::analysis::counts::Ended;
+use crate::analysis::gather::{Gather, Metric, Run, Terms};
+use crate::analysis::measure::{Measure, Series};
+use crate::analysis::measures::{Measures, ms};
+use crate::analysis::stats::Distribution;
 
-use super::{Ended, Gather, Metric, Run, Stat, Terms, count, ms, real};
-use crate::analysis::measure::{Measure, Series, Statistic};
-use crate::analysis::stats::{Distribution, Method};
-use crate::model::RequestRecord;
-
-pub(super) const METRIC: Metric =
-    Metric { name: "lateness", gather: |terms| Box::new(Waits::new(terms)) };
+pub(super) const METRIC: Metric = |terms| Box::new(Waits::new(terms));
 
 /// In ms.
 #[derive(Debug)]
@@ -36,7 +34,7 @@ impl Waits {
 impl Gather for Waits {
     fn add(&mut self, request: &Ended<'_>) {
         let record = request.record;
-        let Some(late) = lateness(record) else { return };
+        let Some(late) = record.lateness() else { return };
         let queued = record.released.saturating_sub(record.due);
         self.is_capped |= !queued.is_zero();
         self.late.add(ms(late));
@@ -46,39 +44,33 @@ impl Gather for Waits {
         }
     }
 
-    fn stats(self: Box<Self>, _: &Run) -> Vec<Stat> {
-        let mut stats = waits(Series::SendLateness, self.late);
+    fn merge(&mut self, other: Self) {
+        self.late.merge(other.late);
+        self.queued.merge(other.queued);
+        self.connects.merge(other.connects);
+        self.is_capped |= other.is_capped;
+    }
+
+    fn finish(self, _: &Run, measures: &mut Measures) {
+        measures.waits(Series::SendLateness, self.late);
         if self.is_capped {
-            stats.extend(waits(Series::QueueTime, self.queued));
+            measures.waits(Series::QueueTime, self.queued);
         }
         if !self.connects.is_empty() {
-            stats.push(count(Measure::WaitedForConnection, self.connects.len()));
-            stats.extend(waits(Series::ConnectTime, self.connects));
+            measures.count(Measure::WaitedForConnection, self.connects.len());
+            measures.waits(Series::ConnectTime, self.connects);
         }
-        stats
     }
-}
-
-/// From when `record` could have been sent until the client took it up; `None` if it never was.
-pub fn lateness(record: &RequestRecord) -> Option<Duration> {
-    Some(record.taken_up()?.saturating_sub(record.released))
-}
-
-/// Median, 99th percentile and maximum of `ms`.
-fn waits(series: Series, mut ms: Distribution) -> Vec<Stat> {
-    let [median, p99, max] = ms.percentiles([50.0, 99.0, 100.0], Method::Linear);
-    vec![
-        real(Measure::Of(Statistic::MEDIAN, series), median),
-        real(Measure::Of(Statistic::P99, series), p99),
-        real(Measure::Of(Statistic::Max, series), max),
-    ]
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::analysis::metric::Figure;
-    use crate::analysis::metric::testing::{figure, record, stats_of};
+    use crate::analysis::measure::Statistic;
+    use crate::analysis::measures::Figure;
+    use crate::analysis::testing::{figure, record, stats_of};
 
     #[test]
     fn three_waits_make_the_delay() {

@@ -9,13 +9,14 @@
 
 use std::time::Duration;
 
-use super::{Ended, Gather, Metric, Run, Stat, Terms, count, real};
+use crate::analysis::counts::Ended;
+use crate::analysis::gather::{Gather, Metric, Run, Terms};
 use crate::analysis::measure::{Measure, Reference};
+use crate::analysis::measures::Measures;
 use crate::analysis::stats::{BySecond, Touching, peak_overlap};
-use crate::model::RequestRecord;
+use crate::analysis::token_times::{nanos, token_times};
 
-pub(super) const METRIC: Metric =
-    Metric { name: "peak", gather: |terms| Box::new(Peaks::new(terms)) };
+pub(super) const METRIC: Metric = |terms| Box::new(Peaks::new(terms));
 
 #[derive(Debug)]
 struct Peaks {
@@ -29,7 +30,7 @@ struct Peaks {
 impl Peaks {
     fn new(terms: &Terms<'_>) -> Self {
         Self {
-            origin: terms.origin,
+            origin: terms.origins.sent,
             tokens: BySecond::default(),
             touching: Touching::default(),
             in_flight: terms.keeps.then(Vec::new),
@@ -58,39 +59,31 @@ impl Gather for Peaks {
         }
     }
 
-    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
-        let in_flight = self.in_flight.map(|spans| peak_overlap(&spans) as u64);
-        vec![
-            real(Measure::MaxOutputTokens, Some(self.tokens.most() as f64)),
-            count(Measure::MaxConcurrentRequests, in_flight.unwrap_or(run.close.peak_in_flight)),
-            count(Measure::Reference(Reference::MaxConcurrentRequests), self.touching.most()),
-        ]
+    fn merge(&mut self, other: Self) {
+        self.tokens.merge(&other.tokens);
+        self.touching.merge(&other.touching);
+        // What one part has not kept is known of neither.
+        self.in_flight = self.in_flight.take().zip(other.in_flight).map(|(mut ours, theirs)| {
+            ours.extend(theirs);
+            ours
+        });
     }
-}
 
-/// When the tokens of `record` came, in s from the start of the run, in no order.
-///
-/// Taken from the arrivals and not from sums of gaps, so that the last token of an event is at the event's own instant.
-pub(super) fn token_times(record: &RequestRecord) -> impl Iterator<Item = f64> + '_ {
-    let seconds = |ns: u64| Duration::from_nanos(ns).as_secs_f64();
-    let later = record.events.gaps().flat_map(move |gap| {
-        let (from, to, k) = (seconds(gap.from_ns), seconds(gap.to_ns), gap.tokens);
-        let spread = move |j| from + gap.length().as_secs_f64() * f64::from(j) / f64::from(k);
-        (1..=k).map(move |j| if j == k { to } else { spread(j) })
-    });
-    record.events.firsts().map(seconds).chain(later)
-}
-
-/// `t` in ns.
-pub(super) fn nanos(t: Duration) -> u64 {
-    u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)
+    fn finish(self, run: &Run, measures: &mut Measures) {
+        let in_flight = self.in_flight.map(|spans| peak_overlap(&spans) as u64);
+        measures.real(Measure::MaxOutputTokens, Some(self.tokens.most() as f64));
+        let in_flight = in_flight.unwrap_or(run.close.peak_in_flight);
+        measures.count(Measure::MaxConcurrentRequests, in_flight);
+        let touching = self.touching.most();
+        measures.count(Measure::Reference(Reference::MaxConcurrentRequests), touching);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::metric::Figure;
-    use crate::analysis::metric::testing::{record, stats_of};
+    use crate::analysis::measures::Figure;
+    use crate::analysis::testing::{record, stats_of};
 
     #[test]
     fn touching_a_second_is_not_being_in_flight() {

@@ -5,12 +5,13 @@
 //!
 //! Latencies begin with the last send, those from the due time apart. Left out where nothing was lost.
 
-use super::{Ended, Gather, Metric, Run, Stat, count, ms, real};
-use crate::analysis::measure::{Measure, Series, Statistic};
-use crate::analysis::stats::{Distribution, Method};
+use crate::analysis::counts::Ended;
+use crate::analysis::gather::{Gather, Metric, Run};
+use crate::analysis::measure::{Measure, Series};
+use crate::analysis::measures::{Measures, ms};
+use crate::analysis::stats::Distribution;
 
-pub(super) const METRIC: Metric =
-    Metric { name: "resent", gather: |terms| Box::new(Resent(terms.samples())) };
+pub(super) const METRIC: Metric = |terms| Box::new(Resent(terms.samples()));
 
 /// What each request lost, in ms.
 #[derive(Debug)]
@@ -23,18 +24,15 @@ impl Gather for Resent {
         }
     }
 
-    fn stats(mut self: Box<Self>, _: &Run) -> Vec<Stat> {
-        if self.0.is_empty() {
-            return Vec::new();
+    fn merge(&mut self, other: Self) {
+        self.0.merge(other.0);
+    }
+
+    fn finish(self, _: &Run, measures: &mut Measures) {
+        if !self.0.is_empty() {
+            measures.count(Measure::ResentRequests, self.0.len());
+            measures.waits(Series::ResendCost, self.0);
         }
-        let resent = self.0.len();
-        let [median, p99, max] = self.0.percentiles([50.0, 99.0, 100.0], Method::Linear);
-        vec![
-            count(Measure::ResentRequests, resent),
-            real(Measure::Of(Statistic::MEDIAN, Series::ResendCost), median),
-            real(Measure::Of(Statistic::P99, Series::ResendCost), p99),
-            real(Measure::Of(Statistic::Max, Series::ResendCost), max),
-        ]
     }
 }
 
@@ -43,8 +41,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::analysis::metric::Figure;
-    use crate::analysis::metric::testing::{figure, record, stats_of};
+    use crate::analysis::measure::Statistic;
+    use crate::analysis::measures::Figure;
+    use crate::analysis::testing::{figure, record, stats_of};
 
     #[test]
     fn what_was_lost_is_counted_where_there_is_any() {

@@ -8,13 +8,14 @@
 //! The last two are what a user waits. Where nothing was sent again they equal E2E latency and TTFT,
 //! which begin with the last attempt, and are left out.
 
-use super::latencies::Latencies;
-use super::{Ended, Gather, Metric, Run, Stat, Terms, count, ms};
+use crate::analysis::counts::Ended;
+use crate::analysis::gather::{Gather, Metric, Run, Terms};
+use crate::analysis::latencies::Latencies;
 use crate::analysis::measure::{Measure, Series};
+use crate::analysis::measures::{Measures, ms};
 use crate::model::RequestRecord;
 
-pub(super) const METRIC: Metric =
-    Metric { name: "retries", gather: |terms| Box::new(Retries::new(terms)) };
+pub(super) const METRIC: Metric = |terms| Box::new(Retries::new(terms));
 
 #[derive(Debug)]
 struct Retries {
@@ -26,13 +27,17 @@ struct Retries {
 
 impl Retries {
     fn new(terms: &Terms<'_>) -> Self {
-        let ttft = |r: &RequestRecord| Some(ms(r.first_token()?.saturating_sub(begun(r)?)));
-        let e2e = |r: &RequestRecord| Some(ms(r.done?.saturating_sub(begun(r)?)));
         Self {
             retried: 0,
             attempts: 0,
-            ttft: Latencies::new(terms, Series::TtftWithRetries, ttft),
-            e2e: Latencies::new(terms, Series::E2eWithRetries, e2e),
+            ttft: Latencies::new(terms, Series::TtftWithRetries, |request| {
+                let record = request.record;
+                Some(ms(record.first_token()?.saturating_sub(begun(record)?)))
+            }),
+            e2e: Latencies::new(terms, Series::E2eWithRetries, |request| {
+                let record = request.record;
+                Some(ms(record.done?.saturating_sub(begun(record)?)))
+            }),
         }
     }
 }
@@ -51,16 +56,20 @@ impl Gather for Retries {
         self.e2e.add(request);
     }
 
-    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
-        let mut stats = vec![
-            count(Measure::RetriedRequests, self.retried),
-            count(Measure::RetryAttempts, self.attempts),
-        ];
+    fn merge(&mut self, other: Self) {
+        self.retried += other.retried;
+        self.attempts += other.attempts;
+        self.ttft.merge(other.ttft);
+        self.e2e.merge(other.e2e);
+    }
+
+    fn finish(self, run: &Run, measures: &mut Measures) {
+        measures.count(Measure::RetriedRequests, self.retried);
+        measures.count(Measure::RetryAttempts, self.attempts);
         if self.retried > 0 {
-            stats.extend(self.ttft.into_stats(run));
-            stats.extend(self.e2e.into_stats(run));
+            self.ttft.finish(run, measures);
+            self.e2e.finish(run, measures);
         }
-        stats
     }
 }
 
@@ -70,8 +79,8 @@ mod tests {
 
     use super::*;
     use crate::analysis::measure::Statistic;
-    use crate::analysis::metric::Figure;
-    use crate::analysis::metric::testing::{figure, record, stats_of};
+    use crate::analysis::measures::Figure;
+    use crate::analysis::testing::{figure, record, stats_of};
 
     #[test]
     fn users_wait_from_the_first_attempt() {

@@ -5,16 +5,15 @@
 
 use std::time::Duration;
 
-use super::{Ended, Gather, Metric, Run, Stat, distribution, ms, real};
+use crate::analysis::counts::Ended;
+use crate::analysis::gather::{Gather, Metric, Run};
 use crate::analysis::measure::{Measure, Series};
+use crate::analysis::measures::{Measures, ms};
 use crate::analysis::stats::Distribution;
 
-pub(super) const METRIC: Metric = Metric {
-    name: "stall",
-    gather: |terms| {
-        let threshold = terms.stall_threshold;
-        Box::new(Stalls { threshold, worst_ms: terms.samples(), stalled: 0 })
-    },
+pub(super) const METRIC: Metric = |terms| {
+    let threshold = terms.stall_threshold;
+    Box::new(Stalls { threshold, worst_ms: terms.samples(), stalled: 0 })
 };
 
 #[derive(Debug)]
@@ -33,11 +32,15 @@ impl Gather for Stalls {
         }
     }
 
-    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
-        let mut stats = distribution(run, Series::WorstGap, self.worst_ms);
+    fn merge(&mut self, other: Self) {
+        self.worst_ms.merge(other.worst_ms);
+        self.stalled += other.stalled;
+    }
+
+    fn finish(self, run: &Run, measures: &mut Measures) {
+        measures.latencies(run, Series::WorstGap, self.worst_ms);
         let share = (run.completed > 0).then(|| self.stalled as f64 / run.completed as f64);
-        stats.push(real(Measure::StalledShare, share));
-        stats
+        measures.real(Measure::StalledShare, share);
     }
 }
 
@@ -45,8 +48,8 @@ impl Gather for Stalls {
 mod tests {
     use super::*;
     use crate::analysis::measure::Statistic;
-    use crate::analysis::metric::Figure;
-    use crate::analysis::metric::testing::{figure, record, stats_of};
+    use crate::analysis::measures::Figure;
+    use crate::analysis::testing::{figure, record, stats_of};
 
     #[test]
     fn the_longest_gap_of_each_request() {

@@ -10,17 +10,16 @@
 
 use std::time::Duration;
 
-use super::{Ended, Gather, Metric, Run, Stat, distribution, real};
+use crate::analysis::counts::Ended;
+use crate::analysis::gather::{Gather, Metric, Run};
 use crate::analysis::measure::{Measure, Series};
+use crate::analysis::measures::Measures;
 use crate::analysis::stats::{BySecond, Distribution};
 use crate::model::{PerCompletion, RequestRecord};
 
-pub(super) const METRIC: Metric = Metric {
-    name: "token_itl",
-    gather: |terms| {
-        let (origin, seconds) = (terms.origin, BySecond::default());
-        Box::new(TokenItl { origin, ms: terms.samples(), seconds })
-    },
+pub(super) const METRIC: Metric = |terms| {
+    let (origin, seconds) = (terms.origins.sent, BySecond::default());
+    Box::new(TokenItl { origin, ms: terms.samples(), seconds })
 };
 
 #[derive(Debug)]
@@ -33,8 +32,8 @@ struct TokenItl {
 impl Gather for TokenItl {
     fn add(&mut self, request: &Ended<'_>) {
         let Some(record) = request.completed() else { return };
-        let shares = request.pieces.filter(|_| asks_pieces(record));
-        let shares = shares.map(|pieces| shared(pieces, record.output_count()));
+        let shares = request.pieces.filter(|_| request.asks_pieces());
+        let shares = shares.map(|pieces| shared(pieces, request.output()));
         let tokens_of = shares.as_deref().unwrap_or_else(|| told(record));
         // Gaps of each completion that no token has ended yet.
         let mut left: PerCompletion<f64> = PerCompletion::default();
@@ -57,11 +56,15 @@ impl Gather for TokenItl {
         }
     }
 
-    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
-        let mut stats = distribution(run, Series::TokenItl, self.ms);
+    fn merge(&mut self, other: Self) {
+        self.ms.merge(other.ms);
+        self.seconds.merge(&other.seconds);
+    }
+
+    fn finish(self, run: &Run, measures: &mut Measures) {
+        measures.latencies(run, Series::TokenItl, self.ms);
         let peak = (run.completed > 0).then(|| self.seconds.most() as f64);
-        stats.push(real(Measure::PeakOutputTokens, peak));
-        stats
+        measures.real(Measure::PeakOutputTokens, peak);
     }
 }
 
@@ -89,24 +92,13 @@ fn shared(pieces: &[u32], count: u64) -> Vec<u32> {
     pieces.iter().map(share).collect()
 }
 
-/// Whether only the tokens of its pieces of text tell how many came with each event of `record`: the server did not
-/// tell them with the events, and each being one does not agree with its count.
-pub fn asks_pieces(record: &RequestRecord) -> bool {
-    let events = record.events.len();
-    let told: u64 = record.events.tokens.iter().map(|&k| u64::from(k)).sum();
-    record.completed()
-        && record.events.text_ends.len() == events
-        && record.events.counted.is_empty()
-        && told == events as u64
-        && record.output_count() != told
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::gather::{Close, Terms};
     use crate::analysis::measure::Statistic;
-    use crate::analysis::metric::testing::{ended, figure, record, stats};
-    use crate::analysis::metric::{Close, Figure, Terms};
+    use crate::analysis::measures::Figure;
+    use crate::analysis::testing::{ended, figure, record, stats};
     use crate::model::{OutputTokens, TokenSource};
 
     /// The mean `token_itl` of `record` in ms, whose pieces have `pieces` tokens, and the peak.
@@ -125,10 +117,10 @@ mod tests {
     #[test]
     fn gaps_are_shared_where_events_hold_several_tokens() {
         let mut several = record(0, &[100, 400, 1000], &["a", " b c d", " e f"]);
-        assert!(!asks_pieces(&several), "as many tokens as events");
+        assert!(!Ended::of(&several).asks_pieces(), "as many tokens as events");
         assert_eq!(figures(several.clone(), &[1, 3, 2]), (450.0, Figure::Real(2.0)));
         several.output_tokens = Some(counted(6));
-        assert!(asks_pieces(&several));
+        assert!(Ended::of(&several).asks_pieces());
         assert_eq!(figures(several, &[1, 3, 2]), (180.0, Figure::Real(4.0)));
     }
 
@@ -155,7 +147,7 @@ mod tests {
         let mut running = record(0, &[100, 400, 1000], &["a", " b c d", " e f"]);
         running.output_tokens = Some(counted(9));
         running.events.counted = vec![2, 0, 6];
-        assert!(!asks_pieces(&running), "not to be counted once more");
+        assert!(!Ended::of(&running).asks_pieces(), "not to be counted once more");
         assert_eq!(running.itl().collect::<Vec<_>>(), [0.3, 0.6], "an entry for each event");
         assert_eq!(figures(running, &[1, 3, 2]), (100.0, Figure::Real(6.0)));
     }
@@ -165,7 +157,7 @@ mod tests {
         let mut told = record(0, &[100, 400], &["a", "b c d"]);
         told.events.tokens = vec![1, 3];
         told.events.text_ends = Vec::new();
-        assert!(!asks_pieces(&told));
+        assert!(!Ended::of(&told).asks_pieces());
         assert_eq!(figures(told, &[]), (100.0, Figure::Real(4.0)));
     }
 }

@@ -7,11 +7,12 @@
 
 use std::time::Duration;
 
-use super::{Ended, Gather, Metric, Run, Stat, count, real};
+use crate::analysis::counts::Ended;
+use crate::analysis::gather::{Gather, Metric, Run};
 use crate::analysis::measure::{Measure, Reference};
+use crate::analysis::measures::Measures;
 
-pub(super) const METRIC: Metric =
-    Metric { name: "totals", gather: |_| Box::new(Totals::default()) };
+pub(super) const METRIC: Metric = |_| Box::new(Totals::default());
 
 #[derive(Debug, Default)]
 struct Totals {
@@ -23,15 +24,15 @@ impl Gather for Totals {
         self.last_due = self.last_due.max(request.record.due);
     }
 
-    fn stats(self: Box<Self>, run: &Run) -> Vec<Stat> {
+    fn merge(&mut self, other: Self) {
+        self.last_due = self.last_due.max(other.last_due);
+    }
+
+    fn finish(self, run: &Run, measures: &mut Measures) {
         let waited = run.duration.max(self.last_due + run.close.last_gap);
-        vec![
-            count(Measure::Completed, run.completed),
-            real(Measure::Duration, Some(run.duration.as_secs_f64())),
-            real(
-                Measure::Reference(Reference::Duration),
-                Some((waited + run.close.server_info_time).as_secs_f64()),
-            ),
-        ]
+        let reference = (waited + run.close.server_info_time).as_secs_f64();
+        measures.count(Measure::Completed, run.completed);
+        measures.real(Measure::Duration, Some(run.duration.as_secs_f64()));
+        measures.real(Measure::Reference(Reference::Duration), Some(reference));
     }
 }

@@ -1,10 +1,9 @@
 //! TTFT: from the send of a request to its first event with output, over completed requests.
 
-use super::latencies::Latencies;
-use super::{Metric, ms};
+use crate::analysis::gather::Metric;
+use crate::analysis::latencies::Latencies;
 use crate::analysis::measure::Series;
+use crate::analysis::measures::ms;
 
-pub(super) const METRIC: Metric = Metric {
-    name: "ttft",
-    gather: |terms| Latencies::boxed(terms, Series::Ttft, |record| record.ttft().map(ms)),
-};
+pub(super) const METRIC: Metric =
+    |terms| Box::new(Latencies::new(terms, Series::Ttft, |request| request.record.ttft().map(ms)));

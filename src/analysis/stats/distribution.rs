@@ -105,6 +105,13 @@ impl Distribution {
         }
     }
 
+    /// The same samples, counted and no longer kept.
+    pub fn counted(self) -> Self {
+        let mut counted = Self::new(false);
+        counted.merge(self);
+        counted
+    }
+
     /// Number of samples.
     pub fn len(&self) -> u64 {
         match &self.0 {

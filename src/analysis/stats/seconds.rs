@@ -12,6 +12,14 @@ impl BySecond {
         }
     }
 
+    /// Adds the counts of `other`, whose seconds begin at the same instant.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.resize(self.0.len().max(other.0.len()), 0);
+        for (slot, more) in self.0.iter_mut().zip(&other.0) {
+            *slot += more;
+        }
+    }
+
     /// The highest count.
     pub fn most(&self) -> u64 {
         self.0.iter().copied().max().unwrap_or(0).unsigned_abs()
@@ -41,6 +49,11 @@ impl Touching {
                 *slot += change;
             }
         }
+    }
+
+    /// Adds the stretches of `other`, whose seconds begin at the same instant.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.merge(&other.0);
     }
 
     /// Most of them that touch one second.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::analysis::report::RunMetadata;
+use crate::analysis::RunMetadata;
 use crate::app::server::server_info;
 use crate::app::session::Session;
 use crate::app::{calls, figures, load, recording, signals};
@@ -17,7 +17,8 @@ use crate::engine::{self, Options, Ran};
 use crate::error::{Error, Kind};
 use crate::journal::{Command, End, Header};
 use crate::model::{
-    EVENT_BYTES, FailureKind, MAX_TOKENS, PlannedRequest, REQUEST_BYTES, RequestRecord,
+    EVENT_BYTES, FailureKind, MAX_TOKENS, OutputTokens, PlannedRequest, REQUEST_BYTES,
+    RequestRecord,
 };
 use crate::output::terminal::Ui;
 use crate::protocol::backend::leave_out;
@@ -112,7 +113,7 @@ impl<'a> Sender<'a> {
             recording
         });
         let budget = options.budget.clone();
-        let (mut record, Ran { health, ended_early, .. }) = self.run(request, options)?;
+        let (record, Ran { health, ended_early, .. }) = self.run(request, options)?;
         let after = self.prefix_cache()?;
         let asked = Instant::now();
         let is_asked = serve.backend.is_sglang() && record.completed();
@@ -137,15 +138,17 @@ impl<'a> Sender<'a> {
         };
         let recorded = recording
             .map_or(Ok(()), |recording| recording.finish(std::slice::from_ref(&record), &end));
-        let judged = self.judge(&header, end, &mut record);
+        let judged = self.judge(&header, end, &record);
         recorded?;
         if let Some(why) = ended_early {
             return Err(Error::new(Kind::EndedEarly, format!("the run was ended: {why}")));
         }
-        if let Err(reason) = judged {
-            return Ok(Err(reason));
-        }
-        let Some(mut answer) = answer(&record, self.config.wire, batch.prompts.len()) else {
+        let tokens = match judged {
+            Ok(tokens) => tokens,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let Some(mut answer) = answer(&record, tokens, self.config.wire, batch.prompts.len())
+        else {
             return Ok(Err("the response held no generated token".to_owned()));
         };
         if let Some((before, after)) = before.zip(after)
@@ -158,22 +161,27 @@ impl<'a> Sender<'a> {
         Ok(Ok(Sent { answer, server_info: info }))
     }
 
-    /// Counts the tokens of `record` where the server did not, and warns of what its figures rest on.
+    /// Counts the output tokens of `record` if the server did not, and warns of what its figures rest on.
     ///
     /// # Errors
     /// The failure of a batch that did not complete.
-    fn judge(&self, header: &Header, end: End, record: &mut RequestRecord) -> Result<(), String> {
+    fn judge(
+        &self,
+        header: &Header,
+        end: End,
+        record: &RequestRecord,
+    ) -> Result<Option<OutputTokens>, String> {
         if let Some(reason) = failure(record) {
             return Err(reason);
         }
-        let records = std::slice::from_mut(record);
+        let records = std::slice::from_ref(record);
         let none = |_: &RequestRecord| None;
         let tokenizer = &self.session.tokenizer;
-        let figures = figures::of_records(header, Ok(end), records, none, tokenizer, self.ui);
-        for reason in figures.report.audit.reasons() {
+        let analysis = figures::of_records(header, Ok(end), records, none, tokenizer, self.ui);
+        for reason in analysis.audit.reasons() {
             self.ui.warn(&format!("the measurement of this batch is not sound: {reason}"));
         }
-        Ok(())
+        Ok(analysis.requests().next().and_then(|request| request.counts.output))
     }
 
     /// The request of `batch`, and how it is sent.

@@ -4,10 +4,11 @@ use serde_json::{Map, Value};
 
 use super::super::release::{ALL, Releases, Version, since};
 use super::{V0_4_1, V0_5_6, V0_5_8, V0_5_15, V0_5_23, sections};
+use crate::analysis::Analysis;
+use crate::analysis::counts::Ended;
 use crate::analysis::measure::Measure::{self, Of};
 use crate::analysis::measure::Series::{E2e, Itl, Tpot, Ttft};
 use crate::analysis::measure::Statistic as S;
-use crate::analysis::report::Report;
 use crate::model::{Outcome, RequestRecord};
 use crate::output::json;
 use crate::output::object::{number, own};
@@ -16,7 +17,7 @@ use crate::output::object::{number, own};
 #[derive(Debug, Clone, Copy)]
 enum Key {
     /// A fact of the run.
-    Fact(&'static str, fn(&Report<'_>) -> Value),
+    Fact(&'static str, fn(&Analysis<'_>) -> Value),
     /// A flag as it took effect.
     Flag(&'static str),
     /// A figure.
@@ -122,7 +123,7 @@ pub(super) fn measures(version: Version) -> impl Iterator<Item = Measure> {
 }
 
 /// The line of `version`, with its line end.
-pub(super) fn render(report: &Report<'_>, version: Version, details: bool) -> String {
+pub(super) fn render(report: &Analysis<'_>, version: Version, details: bool) -> String {
     let config = &report.metadata.config;
     let mut line = Map::new();
     let mut put = |key: &str, value: Value| line.insert(key.to_owned(), value);
@@ -150,7 +151,7 @@ pub(super) fn render(report: &Report<'_>, version: Version, details: bool) -> St
         written.extend(sections::CACHE_FIGURES);
     }
     if details {
-        for (key, values) in arrays(report.records) {
+        for (key, values) in arrays(report) {
             put(key, values);
         }
         if cached {
@@ -167,11 +168,16 @@ pub(super) fn render(report: &Report<'_>, version: Version, details: bool) -> St
 }
 
 /// Arrays of the reference with one entry per request, failed ones included.
-fn arrays(records: &[RequestRecord]) -> [(&'static str, Value); 6] {
-    let each = |value: fn(&RequestRecord) -> Value| records.iter().map(value).collect::<Value>();
+fn arrays(report: &Analysis<'_>) -> [(&'static str, Value); 6] {
+    let each =
+        |value: fn(&RequestRecord) -> Value| report.records.iter().map(value).collect::<Value>();
+    let input = |request: Ended<'_>| {
+        request.record.server_prompt_tokens.unwrap_or(request.counts.prompt as u64)
+    };
+    let output = |request: Ended<'_>| request.completed().map_or(0, |_| request.output());
     [
-        ("input_lens", each(|r| r.server_prompt_tokens.unwrap_or(r.prompt_len as u64).into())),
-        ("output_lens", each(|r| if r.completed() { r.output_count().into() } else { 0.into() })),
+        ("input_lens", report.requests().map(input).collect()),
+        ("output_lens", report.requests().map(output).collect()),
         ("ttfts", each(|r| r.ttft().map_or(0.0, |t| t.as_secs_f64()).into())),
         ("itls", each(|r| r.itl().collect())),
         (

@@ -3,14 +3,14 @@
 use serde_json::{Map, Value};
 
 use super::table::{line as row, value};
+use crate::analysis::Analysis;
 use crate::analysis::measure::Measure;
 use crate::analysis::metric::Figure;
-use crate::analysis::report::Report;
 use crate::output::json;
 use crate::output::object::{number, own};
 
 /// The table, beginning with an empty line; `last` is the throughput that the server measured last, in tokens/s.
-pub(super) fn table(report: &Report<'_>, last: Option<f64>) -> String {
+pub(super) fn table(report: &Analysis<'_>, last: Option<f64>) -> String {
     let mut out = format!("\n{:=^50}\n", " Offline Throughput Benchmark Result ");
     out += &row("Backend:", report.metadata.backend);
     for (label, figure) in [
@@ -47,7 +47,7 @@ pub(super) fn measures() -> impl Iterator<Item = Measure> {
 }
 
 /// The line, with its line end.
-pub(super) fn line(report: &Report<'_>, last: Option<f64>) -> String {
+pub(super) fn line(report: &Analysis<'_>, last: Option<f64>) -> String {
     let mut line = Map::new();
     line.insert("backend".to_owned(), report.metadata.backend.into());
     for (key, measure) in KEYS {

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::table::{heading, line, value};
+use crate::analysis::Analysis;
 use crate::analysis::measure::Measure;
 use crate::analysis::metric::{Figure, Slo};
-use crate::analysis::report::Report;
 use crate::model::RequestRecord;
 use crate::output::door::one_line;
 use crate::output::object::number;
@@ -14,7 +14,7 @@ use crate::output::object::number;
 pub(super) const GOODPUT_FIGURES: &[Measure] = &[Measure::RequestGoodput, Measure::SloAttainment];
 
 /// Figures that the keys of goodput tell, some under names of their own.
-pub(super) fn goodput_figures(report: &Report<'_>) -> Vec<Measure> {
+pub(super) fn goodput_figures(report: &Analysis<'_>) -> Vec<Measure> {
     let mut measures = GOODPUT_FIGURES.to_vec();
     measures.extend(report.metadata.slos.iter().map(Slo::measure));
     measures
@@ -31,7 +31,7 @@ pub(super) const CACHE_FIGURES: &[Measure] = &[
 ];
 
 /// The section "Goodput", if there are objectives.
-pub(super) fn goodput(report: &Report<'_>) -> String {
+pub(super) fn goodput(report: &Analysis<'_>) -> String {
     let slos = &report.metadata.slos;
     if slos.is_empty() {
         return String::new();
@@ -51,7 +51,7 @@ pub(super) fn goodput(report: &Report<'_>) -> String {
 }
 
 /// The section "Cache Hit Details", if it is asked for. Its percentages are not padded.
-pub(super) fn cache(report: &Report<'_>) -> String {
+pub(super) fn cache(report: &Analysis<'_>) -> String {
     if !report.metadata.cache_report {
         return String::new();
     }
@@ -85,7 +85,7 @@ pub(super) fn cache(report: &Report<'_>) -> String {
 }
 
 /// The object `cache_report` of the line, if it is asked for.
-pub(super) fn cache_report(report: &Report<'_>) -> Option<Value> {
+pub(super) fn cache_report(report: &Analysis<'_>) -> Option<Value> {
     let figure = |measure| number(report.figure(measure));
     let stored = Some(figure(Measure::StorageCachedTokens)).filter(|n| n.as_u64() != Some(0));
     let rate = report.figure(Measure::CacheHitRate).number().unwrap_or(0.0);
@@ -125,7 +125,7 @@ pub(super) fn cache_arrays(records: &[RequestRecord]) -> [(&'static str, Value);
 }
 
 /// The keys of the line of goodput, if there are objectives.
-pub(super) fn goodput_keys(report: &Report<'_>) -> Vec<(&'static str, Value)> {
+pub(super) fn goodput_keys(report: &Analysis<'_>) -> Vec<(&'static str, Value)> {
     let slos = &report.metadata.slos;
     if slos.is_empty() {
         return Vec::new();

@@ -2,11 +2,11 @@
 
 use super::super::release::{ALL, Releases, Version, between, except, since, until};
 use super::{V0_4_1, V0_4_6, V0_5_1, V0_5_6, V0_5_8, V0_5_10, V0_5_15, V0_5_23, sections};
+use crate::analysis::Analysis;
 use crate::analysis::measure::Measure::{self, Of};
 use crate::analysis::measure::Series::{E2e, Itl, Tpot, Ttft};
 use crate::analysis::measure::Statistic as S;
 use crate::analysis::metric::Figure;
-use crate::analysis::report::Report;
 use crate::dialect;
 use crate::workload::arrival::Rate;
 
@@ -31,11 +31,11 @@ enum Row {
     /// A heading between dashes.
     Heading(&'static str, When),
     /// A label and a fact of the run.
-    Fact(&'static str, fn(&Report<'_>) -> String),
+    Fact(&'static str, fn(&Analysis<'_>) -> String),
     /// A label and a figure: whole, or with two decimals.
     Stat(&'static str, Measure, When),
     /// Lines that depend on what was asked for, maybe none.
-    Section(fn(&Report<'_>) -> String),
+    Section(fn(&Analysis<'_>) -> String),
 }
 
 use Row::{Fact, Heading, Section, Stat};
@@ -126,7 +126,7 @@ pub(super) fn measures(version: Version) -> impl Iterator<Item = Measure> {
 }
 
 /// The rate as Python prints it.
-fn rate(report: &Report<'_>) -> String {
+fn rate(report: &Analysis<'_>) -> String {
     match report.metadata.rate {
         Rate::Unlimited => "inf".to_owned(),
         Rate::PerSecond(rate) => python_float(rate),
@@ -134,12 +134,12 @@ fn rate(report: &Report<'_>) -> String {
     }
 }
 
-fn limit(report: &Report<'_>) -> String {
+fn limit(report: &Analysis<'_>) -> String {
     report.metadata.max_concurrency.map_or_else(|| "not set".to_owned(), |n| n.to_string())
 }
 
 /// The table of `version`, beginning with an empty line.
-pub(super) fn render(report: &Report<'_>, version: Version) -> String {
+pub(super) fn render(report: &Analysis<'_>, version: Version) -> String {
     let mut out = format!("\n{:=^WIDTH$}\n", " Serving Benchmark Result ");
     let shown = |when: When, figure: Figure| match when {
         Always => true,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::table::shown_real;
-use crate::analysis::report::Report;
+use crate::analysis::Analysis;
 
 /// The key of the growth of counters in the server's account.
 pub const GROWTH: &str = "counters";
@@ -38,7 +38,7 @@ struct Speculation {
 
 impl Speculation {
     /// What the counters of the report say; `None` if nothing was drafted.
-    fn of(report: &Report<'_>) -> Option<Self> {
+    fn of(report: &Analysis<'_>) -> Option<Self> {
         let growth = report.server_info.as_ref()?.get(GROWTH)?;
         let number = |key: &str| growth.get(key).and_then(Value::as_f64);
         let drafts = number(DRAFTS).filter(|drafts| *drafts > 0.0)?;
@@ -69,7 +69,7 @@ impl Speculation {
 }
 
 /// The keys of a result for what was counted.
-pub(super) fn keys(report: &Report<'_>) -> Vec<(String, Value)> {
+pub(super) fn keys(report: &Analysis<'_>) -> Vec<(String, Value)> {
     let probes = report.server_info.as_ref().and_then(|info| info.get(PROBES)?.as_object());
     let mut keys: Vec<(String, Value)> =
         probes.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -93,7 +93,7 @@ pub(super) fn keys(report: &Report<'_>) -> Vec<(String, Value)> {
 type Block = (&'static str, Vec<(String, String)>);
 
 /// The block of speculative decoding.
-pub(super) fn block(report: &Report<'_>) -> Option<Block> {
+pub(super) fn block(report: &Analysis<'_>) -> Option<Block> {
     let speculation = Speculation::of(report)?;
     let row = |label: &str, value: String| (label.to_owned(), value);
     let mut rows = vec![
@@ -117,7 +117,7 @@ pub(super) fn block(report: &Report<'_>) -> Option<Block> {
 }
 
 /// The block of probes.
-pub(super) fn probes(report: &Report<'_>) -> Option<Block> {
+pub(super) fn probes(report: &Analysis<'_>) -> Option<Block> {
     let probes = report.server_info.as_ref()?.get(PROBES)?;
     let count = |key: &str| probes.get(key).and_then(Value::as_u64).unwrap_or(0).to_string();
     let real = |key: &str| shown_real(probes.get(key).and_then(Value::as_f64));

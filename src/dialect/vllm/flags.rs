@@ -15,7 +15,7 @@ pub use self::body::{Assignment, Body};
 pub use self::data::Data;
 pub use self::load::Load;
 use self::values::pair;
-use crate::analysis::report::PERCENTILES;
+use crate::analysis::PERCENTILES;
 use crate::workload::arrival::Strategy;
 
 /// The metrics that are reported of generated text if nothing else is asked for.

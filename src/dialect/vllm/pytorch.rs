@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::result;
-use crate::analysis::report::Report;
+use crate::analysis::Analysis;
 use crate::output::json;
 
 /// Latencies that the dashboard has, and their statistics.
@@ -14,7 +14,7 @@ const STATISTICS: [&str; 4] = ["mean", "median", "std", "p99"];
 const LEFT_OUT: [&str; 4] = ["ttfts", "itls", "generated_texts", "errors"];
 
 /// The list of records, on one line without a line end.
-pub(super) fn records(report: &Report<'_>) -> String {
+pub(super) fn records(report: &Analysis<'_>) -> String {
     let (keys, _) = result::keys(report, false);
     let names = || LATENCIES.iter().flat_map(|of| STATISTICS.map(|what| format!("{what}_{of}_ms")));
     let is_extra = |key: &str| !LEFT_OUT.contains(&key) && !names().any(|name| name == key);

@@ -4,9 +4,10 @@ use serde_json::{Map, Value};
 
 use super::table::{failed, percentiles};
 use super::{METRICS, counters, selected};
+use crate::analysis::counts::Ended;
 use crate::analysis::measure::{Measure, Statistic};
 use crate::analysis::metric::Figure;
-use crate::analysis::report::{Report, RunMetadata};
+use crate::analysis::{Analysis, RunMetadata};
 use crate::model::{Outcome, RequestRecord};
 use crate::output::json;
 use crate::output::names::of_percent;
@@ -17,17 +18,17 @@ use crate::workload::arrival::Ramp;
 #[derive(Debug, Clone, Copy)]
 enum Key {
     /// What the run was.
-    Fact(&'static str, fn(&Report<'_>) -> Value),
+    Fact(&'static str, fn(&Analysis<'_>) -> Value),
     /// A figure.
     Stat(&'static str, Measure),
     /// A value of each request, failed ones included.
-    Each(&'static str, fn(&RequestRecord) -> Value),
+    Each(&'static str, fn(&Ended<'_>) -> Value),
     /// The same, left out without `--save-detailed`.
-    Detail(&'static str, fn(&RequestRecord) -> Value),
+    Detail(&'static str, fn(&Ended<'_>) -> Value),
     /// The keys of `--metadata`.
     Metadata,
     /// What the run was, left out where it was not so.
-    Perhaps(&'static str, fn(&Report<'_>) -> Option<Value>),
+    Perhaps(&'static str, fn(&Analysis<'_>) -> Option<Value>),
 }
 
 use Key::{Detail, Each, Fact, Metadata, Perhaps, Stat};
@@ -63,17 +64,19 @@ const GENERATION: &[Key] = &[
     Stat("request_goodput", Measure::RequestGoodput),
     Stat("output_throughput", Measure::OutputThroughput),
     Stat("total_token_throughput", Measure::TotalThroughput),
-    Detail("input_lens", |record| record.prompt_len.into()),
-    Detail("output_lens", |record| of_completed(record, |record| record.output_count().into())),
-    Detail("ttfts", |record| seconds(record.ttft())),
-    Detail("itls", |record| record.itl().collect()),
-    Each("latencies", |record| of_completed(record, |record| seconds(record.e2e()))),
-    Detail("start_times", |record| seconds(record.sent)),
+    Detail("input_lens", |request| request.counts.prompt.into()),
+    Detail("output_lens", |request| of_completed(request, |_| request.output().into())),
+    Detail("ttfts", |request| seconds(request.record.ttft())),
+    Detail("itls", |request| request.record.itl().collect()),
+    Each("latencies", |request| of_completed(request, |record| seconds(record.e2e()))),
+    Detail("start_times", |request| seconds(request.record.sent)),
     Each("queue_times", queue_time),
-    Detail("generated_texts", |record| {
-        if record.completed() { record.text.as_str().into() } else { "".into() }
+    Detail("generated_texts", |request| {
     }),
-    Detail("errors", |record| error(record).into()),
+    Detail("generated_texts", |request| {
+        request.completed().map_or("", |record| record.text.as_str()).into()
+    }),
+    Detail("errors", |request| error(request.record).into()),
     Stat("max_output_tokens_per_s", Measure::MaxOutputTokens),
     Stat("max_concurrent_requests", Measure::MaxConcurrentRequests),
     // How much longer sounds are than the run: rbench does not know how long they are.
@@ -98,12 +101,12 @@ const POOLING: &[Key] = &[
 ];
 
 /// A value of the ramp, if there is one.
-fn of_ramp(report: &Report<'_>, key: &str) -> Option<Value> {
+fn of_ramp(report: &Analysis<'_>, key: &str) -> Option<Value> {
     report.metadata.config.get(key).filter(|value| !value.is_null()).cloned()
 }
 
 /// Prompt tokens of completed requests that generate nothing: as the server counted them, where it did.
-pub(super) fn input_tokens(report: &Report<'_>) -> u64 {
+pub(super) fn input_tokens(report: &Analysis<'_>) -> u64 {
     match report.figure(Measure::ServerInputTokens) {
         Figure::Count(tokens) if tokens > 0 => tokens,
         _ => match report.figure(Measure::InputTokens) {
@@ -114,7 +117,7 @@ pub(super) fn input_tokens(report: &Report<'_>) -> u64 {
 }
 
 /// Inputs of completed requests: texts that are embedded, documents that are ranked.
-pub(super) fn sequences(report: &Report<'_>) -> u64 {
+pub(super) fn sequences(report: &Analysis<'_>) -> u64 {
     let config = &report.metadata.config;
     let number = |key, or| config.get(key).and_then(Value::as_u64).unwrap_or(or);
     let (batch, all) = (number("random_batch_size", 1), number("num_prompts", 0));
@@ -135,7 +138,7 @@ pub(super) fn sequences(report: &Report<'_>) -> u64 {
 }
 
 /// A total of the run in each second of it.
-pub(super) fn per_second(report: &Report<'_>, total: f64) -> Value {
+pub(super) fn per_second(report: &Analysis<'_>, total: f64) -> Value {
     let duration = report.figure(Measure::Duration).number().filter(|seconds| *seconds > 0.0);
     duration.map_or(Value::Null, |seconds| (total / seconds).into())
 }
@@ -145,7 +148,7 @@ fn queue_time(record: &RequestRecord) -> Value {
 }
 
 /// When the rate of a ramp reached each whole number of requests per second.
-fn rate_changes(report: &Report<'_>) -> Option<Value> {
+fn rate_changes(report: &Analysis<'_>) -> Option<Value> {
     let config = &report.metadata.config;
     let number = |key| config.get(key).and_then(Value::as_f64);
     let strategy = config.get("ramp_up_strategy")?.as_str()?.parse().ok()?;
@@ -189,18 +192,18 @@ pub(super) fn measures() -> impl Iterator<Item = Measure> {
 }
 
 /// The object, on one line without a line end; `details` adds the arrays of `--save-detailed`.
-pub(super) fn object(report: &Report<'_>, details: bool) -> String {
+pub(super) fn object(report: &Analysis<'_>, details: bool) -> String {
     let (mut object, written) = keys(report, details);
     object.insert("rbench".to_owned(), own(report, &written, details));
     json::line(&Value::Object(object))
 }
 
 /// The keys of vLLM, and the measures that they show.
-pub(super) fn keys(report: &Report<'_>, details: bool) -> (Map<String, Value>, Vec<Measure>) {
+pub(super) fn keys(report: &Analysis<'_>, details: bool) -> (Map<String, Value>, Vec<Measure>) {
     let mut object = Map::new();
     let mut written = Vec::new();
     let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
-    let each = |value: fn(&RequestRecord) -> Value| report.records.iter().map(value).collect();
+    let each = |value: fn(&Ended<'_>) -> Value| report.requests().map(|r| value(&r)).collect();
     let kind = if report.metadata.generates { GENERATION } else { POOLING };
     for key in RUN.iter().chain(kind) {
         match *key {
@@ -270,8 +273,8 @@ fn seconds(time: Option<std::time::Duration>) -> Value {
 }
 
 /// The value of a completed request; 0 of any other.
-fn of_completed(record: &RequestRecord, value: fn(&RequestRecord) -> Value) -> Value {
-    if record.completed() { value(record) } else { 0.into() }
+fn of_completed(request: &Ended<'_>, value: impl Fn(&RequestRecord) -> Value) -> Value {
+    request.completed().map_or(0.into(), value)
 }
 
 /// What went wrong with a request; empty if nothing did.

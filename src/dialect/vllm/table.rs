@@ -1,9 +1,9 @@
 //! The "Serving Benchmark Result" table.
 
 use super::{METRICS, Metric, counters, result, selected};
+use crate::analysis::Analysis;
 use crate::analysis::measure::{Measure, Percent, Statistic};
 use crate::analysis::metric::Figure;
-use crate::analysis::report::Report;
 use crate::workload::arrival::Rate;
 
 /// Width of headings and of the rule at the end.
@@ -19,7 +19,7 @@ enum Row {
     /// A measure with two decimals, also where it is whole.
     Real(&'static str, Measure),
     /// What the run was, where that is known.
-    Fact(&'static str, fn(&Report<'_>) -> Option<String>),
+    Fact(&'static str, fn(&Analysis<'_>) -> Option<String>),
     /// The row of a run that generates tokens.
     Generated(&'static Row),
 }
@@ -65,7 +65,7 @@ const ROWS: &[Row] = &[
 ];
 
 /// Requests that did not complete.
-pub(super) fn failed(report: &Report<'_>) -> u64 {
+pub(super) fn failed(report: &Analysis<'_>) -> u64 {
     let ledger = &report.audit.ledger;
     ledger.failed + ledger.cancelled + ledger.never_sent
 }
@@ -85,7 +85,7 @@ pub(super) fn measures() -> impl Iterator<Item = Measure> {
 }
 
 /// The table.
-pub(super) fn render(report: &Report<'_>) -> String {
+pub(super) fn render(report: &Analysis<'_>) -> String {
     let mut out = format!("{:=^WIDTH$}\n", " Serving Benchmark Result ");
     for row in ROWS {
         let row: &Row = match *row {
@@ -144,7 +144,7 @@ pub(super) fn shown_real(number: Option<f64>) -> String {
 }
 
 /// The percentiles that the run asks for.
-pub(super) fn percentiles(report: &Report<'_>) -> Vec<Percent> {
+pub(super) fn percentiles(report: &Analysis<'_>) -> Vec<Percent> {
     let asked = report.metadata.percentiles();
     if asked.is_empty() { vec![Percent::whole(99)] } else { asked }
 }

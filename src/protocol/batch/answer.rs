@@ -3,16 +3,21 @@
 use std::time::Duration;
 
 use super::{Answer, Progress, Wire};
-use crate::model::{PerCompletion, RequestRecord, TokenSource};
+use crate::model::{OutputTokens, PerCompletion, RequestRecord, TokenSource};
 
 /// Returns what the answer to a batch of `prompts` prompts was, of which `record` is the completed record with its tokens counted;
 /// `None` if a prompt had no output, which completes no batch.
-pub fn answer(record: &RequestRecord, wire: Wire, prompts: usize) -> Option<Answer> {
+pub fn answer(
+    record: &RequestRecord,
+    tokens: Option<OutputTokens>,
+    wire: Wire,
+    prompts: usize,
+) -> Option<Answer> {
     let sent = record.sent?;
     let since = |ns: u64| Duration::from_nanos(ns).saturating_sub(sent);
     let progress = progress(record, prompts, since);
     let (last_ttft, before) = progress.all_started()?;
-    let tokens = record.output_tokens?;
+    let tokens = tokens?;
     let is_native = wire == Wire::Generate;
     let is_counted = tokens.source == TokenSource::Server;
     // Text has another number of tokens than events: of those the share stands that came before.
@@ -119,7 +124,8 @@ mod tests {
 
     fn batch(wire: Wire, ignores_stops: bool, events: &[&str]) -> Result<Answer, String> {
         let record = read(wire, ignores_stops, events)?;
-        answer(&record, wire, 2).ok_or_else(|| format!("no answer of {record:?}"))
+        answer(&record, record.output_tokens, wire, 2)
+            .ok_or_else(|| format!("no answer of {record:?}"))
     }
 
     #[test]

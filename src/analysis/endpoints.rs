@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::ms;
-use crate::analysis::stats::{Distribution, Method};
-use crate::model::{Outcome, RequestRecord};
+use super::counts::Ended;
+use super::measures::ms;
+use super::stats::{Distribution, Method};
+use crate::model::Outcome;
 
 /// What one server did. Latencies are those of the metrics, over its completed requests, in ms.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,8 +57,9 @@ impl Endpoints {
         Self(if names.len() < 2 { Vec::new() } else { names.iter().map(of_one).collect() })
     }
 
-    /// Adds `record` to its server's.
-    pub fn add(&mut self, record: &RequestRecord) {
+    /// Adds `request` to its server's.
+    pub fn add(&mut self, request: &Ended<'_>) {
+        let record = request.record;
         let Some(Endpoint { figures, ttft_ms, e2e_ms }) = self.0.get_mut(record.endpoint) else {
             return;
         };
@@ -68,7 +70,7 @@ impl Endpoints {
         figures.failed += u64::from(matches!(record.outcome, Outcome::Failed(_)));
         if record.completed() {
             figures.completed += 1;
-            figures.output_tokens += record.output_count();
+            figures.output_tokens += request.output();
             let add = |to: &mut Distribution, latency: Option<Duration>| {
                 if let Some(latency) = latency {
                     to.add(ms(latency));
@@ -76,6 +78,18 @@ impl Endpoints {
             };
             add(ttft_ms, record.ttft());
             add(e2e_ms, record.e2e());
+        }
+    }
+
+    /// Adds the requests of `other`, of the same servers.
+    pub fn merge(&mut self, other: Self) {
+        for (ours, theirs) in self.0.iter_mut().zip(other.0) {
+            ours.figures.sent += theirs.figures.sent;
+            ours.figures.completed += theirs.figures.completed;
+            ours.figures.failed += theirs.figures.failed;
+            ours.figures.output_tokens += theirs.figures.output_tokens;
+            ours.ttft_ms.merge(theirs.ttft_ms);
+            ours.e2e_ms.merge(theirs.e2e_ms);
         }
     }
 
@@ -93,7 +107,7 @@ impl Endpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::metric::testing::record;
+    use crate::analysis::testing::record;
 
     #[test]
     fn each_server_has_figures_of_its_own() {
@@ -104,7 +118,7 @@ mod tests {
         let figures = |names: &[String]| {
             let mut endpoints = Endpoints::new(names, true);
             for record in &records {
-                endpoints.add(record);
+                endpoints.add(&Ended::of(record));
             }
             endpoints.figures()
         };

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Close, Ended, Figure, Gathering, Metric, Stat, Terms};
-use crate::analysis::measure::Measure;
+use super::counts::Ended;
+use super::gather::{Close, Metric, Run, Terms};
+use super::measure::Measure;
+use super::measures::{Figure, Measures, Stat};
 use crate::model::{
     Outcome, OutputTokens, PlannedRequest, RequestRecord, TokenEvents, TokenSource,
 };
@@ -59,7 +61,7 @@ pub(crate) fn records(spans: &[(u64, Vec<u64>)]) -> Vec<RequestRecord> {
 
 /// Each of `records` without the local tokenizer's counts.
 pub(crate) fn ended(records: &[RequestRecord]) -> impl Iterator<Item = Ended<'_>> + Clone {
-    records.iter().map(|record| Ended { record, retokenized: 0, pieces: None })
+    records.iter().map(Ended::of)
 }
 
 /// The figures that `metric` gives of `requests`.
@@ -69,9 +71,15 @@ pub(crate) fn stats<'a>(
     terms: &Terms<'_>,
     close: Close,
 ) -> Vec<Stat> {
-    let mut gathering = Gathering::of(std::slice::from_ref(metric), terms);
-    requests.into_iter().for_each(|request| gathering.add(&request));
-    gathering.stats(close)
+    let mut gather = metric(terms);
+    let mut run = Run { close, ..Run::default() };
+    for request in requests {
+        run.add(&request);
+        gather.add(&request);
+    }
+    let mut measures = Measures::default();
+    gather.finish(&run, &mut measures);
+    measures.stats
 }
 
 /// As [`stats`], of plain `records` alone.

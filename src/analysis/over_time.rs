@@ -4,8 +4,8 @@
 //!   event's; the events that share a gap spread it evenly; the tokens of a request are shared among its token times.
 //! - In flight in a slice: the most at one instant of it, failed requests included.
 
-use super::peak::token_times;
-use crate::model::RequestRecord;
+use super::counts::Ended;
+use super::token_times::token_times;
 
 /// A run in slices.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,12 +21,15 @@ pub struct OverTime {
 /// Lengths of slices, in ms, up to one second; then their multiples of ten.
 const SLICES_MS: [u64; 9] = [1, 2, 5, 10, 20, 50, 100, 200, 500];
 
-/// `records` in at most `most` slices of a round length; `None` if no request took time.
-pub fn over_time(records: &[RequestRecord], most: usize) -> Option<OverTime> {
-    let spans: Vec<(f64, f64)> = records
-        .iter()
-        .filter_map(|record| Some((record.sent?.as_secs_f64(), record.done?.as_secs_f64())))
-        .collect();
+/// `requests` in at most `most` slices of a round length; `None` if no request took time.
+pub fn over_time<'a>(
+    requests: impl Iterator<Item = Ended<'a>> + Clone,
+    most: usize,
+) -> Option<OverTime> {
+    let span = |Ended { record, .. }: Ended<'a>| {
+        Some((record.sent?.as_secs_f64(), record.done?.as_secs_f64()))
+    };
+    let spans: Vec<(f64, f64)> = requests.clone().filter_map(span).collect();
     let end = spans.iter().map(|&(_, done)| done).fold(0.0, f64::max);
     if end <= 0.0 || most == 0 {
         return None;
@@ -35,9 +38,10 @@ pub fn over_time(records: &[RequestRecord], most: usize) -> Option<OverTime> {
     let count = index(end, slice_s) + 1;
     let last = count - 1;
     let mut tokens = vec![0.0; count];
-    for record in records.iter().filter(|record| record.completed()) {
+    for request in requests {
+        let Some(record) = request.completed() else { continue };
         let times: Vec<f64> = token_times(record).collect();
-        let weight = record.output_count() as f64 / times.len().max(1) as f64;
+        let weight = request.output() as f64 / times.len().max(1) as f64;
         for at in times {
             tokens[index(at, slice_s).min(last)] += weight;
         }
@@ -91,7 +95,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::analysis::metric::testing::{record, records};
+    use crate::analysis::testing::{ended, record, records};
+    use crate::model::RequestRecord;
 
     #[test]
     fn slices_of_a_small_run() {
@@ -99,7 +104,7 @@ mod tests {
             record(0, &[500, 1500, 2500], &["a", "b", "c"]),
             record(1000, &[1200, 1400], &["a", "b"]),
         ];
-        let over = over_time(&records, 3).unwrap();
+        let over = over_time(ended(&records), 3).unwrap();
         let want =
             OverTime { slice_s: 1.0, tokens_per_s: vec![1.0, 3.0, 1.0], in_flight: vec![1, 2, 1] };
         assert_eq!(over, want);
@@ -123,7 +128,7 @@ mod tests {
 
     #[test]
     fn nothing_took_time() {
-        assert_eq!(over_time(&[], 10), None);
+        assert_eq!(over_time(ended(&[]), 10), None);
     }
 
     proptest! {
@@ -135,7 +140,7 @@ mod tests {
             most in 1_usize..200,
         ) {
             let records = records(&spans);
-            let over = over_time(&records, most).unwrap();
+            let over = over_time(ended(&records), most).unwrap();
             prop_assert!(over.in_flight.len() <= most + 1);
             prop_assert_eq!(over.in_flight.len(), over.tokens_per_s.len());
             let tokens: u64 = records.iter().map(RequestRecord::output_count).sum();

@@ -18,8 +18,8 @@
 
 use std::time::Duration;
 
-use super::peak::{nanos, token_times};
-use crate::model::RequestRecord;
+use super::counts::Ended;
+use super::token_times::{nanos, token_times};
 
 /// What the steady state of a run was.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,23 +55,19 @@ impl SteadyState {
     }
 }
 
-/// The steady state at `ratio`, above 0 and at most 1, of the peak; `retokenized` is as long as `records`.
+/// The steady state of `requests` at `ratio`, above 0 and at most 1, of the peak.
 ///
 /// `None` if no request completed and took time.
-pub fn steady_state(
-    records: &[RequestRecord],
-    retokenized: &[u64],
+pub fn steady_state<'a>(
+    requests: impl Iterator<Item = Ended<'a>>,
     ratio: f64,
 ) -> Option<SteadyState> {
-    let spans: Vec<Span<'_>> = records
-        .iter()
-        .zip(retokenized)
-        .filter(|(record, _)| record.completed())
-        .filter_map(|(record, &retokenized)| {
-            let (sent, done) = (nanos(record.sent?), nanos(record.done?));
-            (sent < done).then_some(Span { record, retokenized, sent, done })
-        })
-        .collect();
+    let span = |request: Ended<'a>| {
+        let record = request.completed()?;
+        let (sent, done) = (nanos(record.sent?), nanos(record.done?));
+        (sent < done).then_some(Span { request, sent, done })
+    };
+    let spans: Vec<Span<'_>> = requests.filter_map(span).collect();
     let steps = steps(spans.iter().map(|span| (span.sent, span.done)));
     let peak = steps.iter().map(|step| step.in_flight).max()?;
     // At most the peak, so the cast neither wraps nor cuts.
@@ -98,14 +94,14 @@ pub fn steady_state(
     for span in &spans {
         result.completed += u64::from(inside(span.done));
         if (start..end).contains(&span.sent) {
-            result.input_tokens += span.record.prompt_len as u64;
+            result.input_tokens += span.request.counts.prompt as u64;
         }
         busy += span.done.min(end).saturating_sub(span.sent.max(start));
-        let times: Vec<f64> = token_times(span.record).collect();
+        let times: Vec<f64> = token_times(span.request.record).collect();
         if times.is_empty() {
             continue;
         }
-        let output = span.record.output_count() as f64;
+        let output = span.request.output() as f64;
         let weight = output / times.len() as f64;
         let mut within = 0_u64;
         for at in times.iter().filter(|at| (start_s..=end_s).contains(*at)) {
@@ -116,7 +112,7 @@ pub fn steady_state(
         }
         let share = within as f64 / times.len() as f64;
         result.output_tokens += output * share;
-        result.output_tokens_retokenized += span.retokenized as f64 * share;
+        result.output_tokens_retokenized += span.request.counts.retokenized as f64 * share;
     }
     result.average_concurrency = seconds(busy) / result.duration_s();
     result.peak_output_throughput = per_second.into_iter().fold(0.0, f64::max);
@@ -125,8 +121,7 @@ pub fn steady_state(
 
 /// A completed request that took time.
 struct Span<'a> {
-    record: &'a RequestRecord,
-    retokenized: u64,
+    request: Ended<'a>,
     sent: u64,
     done: u64,
 }
@@ -192,7 +187,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::analysis::metric::testing::{record, records};
+    use crate::analysis::counts::Counts;
+    use crate::analysis::testing::{record, records};
+    use crate::model::RequestRecord;
+
+    fn counted<'a>(
+        records: &'a [RequestRecord],
+        retokenized: &'a [u64],
+    ) -> impl Iterator<Item = Ended<'a>> {
+        records.iter().zip(retokenized).map(|(record, &retokenized)| Ended {
+            counts: Counts { retokenized, ..Counts::of(record) },
+            ..Ended::of(record)
+        })
+    }
 
     /// Tries every pair of instants.
     fn naive(spans: &[(u64, u64)], threshold: u64) -> Option<(u64, u64)> {
@@ -233,7 +240,7 @@ mod tests {
             let times: Vec<u64> =
                 gaps.iter().scan(sent, |at, gap| { *at += gap; Some(*at) }).collect();
             let record = record(sent, &times, &vec!["a"; times.len()]);
-            let steady = steady_state(&[record], &[7], 0.9).unwrap();
+            let steady = steady_state(counted(&[record], &[7]), 0.9).unwrap();
             prop_assert!((steady.output_tokens - times.len() as f64).abs() < 1e-9);
             prop_assert!((steady.output_tokens_retokenized - 7.0).abs() < 1e-9);
         }
@@ -246,7 +253,7 @@ mod tests {
         ) {
             let records = records(&spans);
             let retokenized: Vec<u64> = records.iter().map(RequestRecord::output_count).collect();
-            let steady = steady_state(&records, &retokenized, ratio).unwrap();
+            let steady = steady_state(counted(&records, &retokenized), ratio).unwrap();
             let total: u64 = retokenized.iter().sum();
             prop_assert!(steady.duration_s() > 0.0);
             prop_assert!(steady.output_tokens <= total as f64 + 1e-9);
@@ -279,7 +286,7 @@ mod tests {
             record(0, &[500, 1500, 2500, 4000], &["a", "b", "c", "d"]),
             record(500, &[1000, 3000], &["a", "b"]),
         ];
-        let steady = steady_state(&records, &[8, 2], 1.0).unwrap();
+        let steady = steady_state(counted(&records, &[8, 2]), 1.0).unwrap();
         let want = SteadyState {
             ratio: 1.0,
             start_s: 0.5,
@@ -296,14 +303,14 @@ mod tests {
             peak_output_throughput: 3.0,
         };
         assert_eq!(steady, want);
-        let half = steady_state(&records, &[8, 2], 0.5).unwrap();
+        let half = steady_state(counted(&records, &[8, 2]), 0.5).unwrap();
         assert_eq!((half.threshold, half.start_s, half.end_s, half.completed), (1, 0.0, 4.0, 2));
     }
 
     #[test]
     fn nothing_completed() {
-        assert_eq!(steady_state(&[], &[], 0.8), None);
+        assert_eq!(steady_state(counted(&[], &[]), 0.8), None);
         let instant = record(5, &[5], &["a"]);
-        assert_eq!(steady_state(&[instant], &[1], 0.8), None);
+        assert_eq!(steady_state(counted(&[instant], &[1]), 0.8), None);
     }
 }
