@@ -19,6 +19,7 @@ mod metadata;
 pub mod metric;
 pub mod statistics;
 mod over_time;
+mod run;
 pub mod stats;
 mod steady_state;
 #[cfg(test)]

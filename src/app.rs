@@ -34,6 +34,7 @@ mod server;
 mod session;
 mod signals;
 mod supervise;
+mod terms;
 mod tokenizing;
 mod vllm;
 mod warm_up;

@@ -14,6 +14,7 @@ pub mod profile;
 mod spec;
 mod target;
 pub mod timeouts;
+mod urls;
 pub mod values;
 
 use std::path::PathBuf;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::gather::Run;
 use super::measure::{Measure, Series, Statistic};
+use super::run::Run;
 use super::stats::{Distribution, Method};
 
 /// A figure.
@@ -43,7 +43,7 @@ impl From<Option<f64>> for Figure {
     }
 }
 
-/// Percentiles that every distribution has, in their order; what [`super::gather::Close::percentiles`] asks for beside
+/// Percentiles that every distribution has, in their order; what [`super::run::Close::percentiles`] asks for beside
 /// them follows.
 const PERCENTILES: [Statistic; 4] =
     [Statistic::MEDIAN, Statistic::P90, Statistic::P95, Statistic::P99];

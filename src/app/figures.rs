@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use super::run::Measured;
+use super::terms::terms;
 use crate::analysis::audit::{Asked, Lengths};
 use crate::analysis::counts::{Counter, Ended, Shares};
 use crate::analysis::gather::{Close, Origins, Terms};
@@ -76,18 +77,6 @@ pub(super) fn of_records<'a, 'b>(
     let analysis = analyse(outcome(header, end, unfinished, close, requests), &terms);
     warn_of(&analysis, header, ui);
     analysis
-}
-
-/// What metrics are to gather of a run; `keeps` says whether they keep their samples.
-pub(super) fn terms(header: &Header, keeps: bool) -> Terms<'_> {
-    Terms {
-        keeps,
-        origins: Origins::default(),
-        shares: if header.backend.splits_itl { Shares::Perhaps } else { Shares::Never },
-        stall_threshold: header.stall_threshold,
-        slos: &header.metadata.slos,
-        cache_report: header.metadata.cache_report,
-    }
 }
 
 fn close(header: &Header, end: &End, peak_in_flight: u64) -> Close {

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::aggregating;
-use super::figures;
 use super::printer::Printer;
 use super::recording::{self, Recording};
 use super::save;
 use super::signals;
+use super::terms::terms;
 use crate::analysis::counts::Counter;
 use crate::analysis::intake::{Rules, Taken};
 use crate::config::Serve;
@@ -152,7 +152,7 @@ fn rules<'a>(begun: &Begun<'a>) -> Rules<'a> {
         // What goes around has no last request, and no conversations.
         plan: if spec.duration.is_some() { &[] } else { plan },
         counter: Counter { tokenizer, generates: spec.backend.protocol.generates() },
-        terms: figures::terms(header, false),
+        terms: terms(header, false),
         endpoints: &header.endpoints,
         vision: header.vision,
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::target::checked_url;
+use super::urls::checked_url;
 use super::{DEFAULT_ACTIVITIES, Profiling, usage};
 use crate::error::Error;
 

@@ -5,6 +5,7 @@ mod line;
 mod offline;
 pub mod one_batch;
 mod reference;
+mod rows;
 mod sections;
 mod steady_state;
 mod table;

@@ -11,6 +11,7 @@ mod arrival_clock;
 mod coalescer;
 mod crowding;
 mod ending;
+mod link;
 mod pool;
 mod prefetch;
 mod reading;

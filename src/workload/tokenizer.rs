@@ -2,6 +2,7 @@
 
 mod byte_level;
 mod configured;
+mod file_names;
 mod gguf;
 #[cfg(test)]
 mod golden;

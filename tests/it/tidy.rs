@@ -1,6 +1,6 @@
 //! The rules of the source tree that no compiler checks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rbench::analysis::aggregate::compute;
@@ -338,6 +338,99 @@ fn layers_use_what_is_below_them() {
         }
     }
     assert_eq!(unused, [""; 0]);
+}
+
+/// The modules of ours that `source` names outside of its tests, each as the file that holds it.
+fn named_files<'a>(source: &Source, all: &'a [Source]) -> Vec<&'a [String]> {
+    let code = source.code.split("#[cfg(test)]").next().unwrap();
+    let mut paths = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        if !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
+            expand(&code[at + "crate::".len()..], "", &mut paths);
+        }
+    }
+    for (at, _) in code.match_indices("super::") {
+        if code[..at].ends_with("super::") {
+            continue;
+        }
+        let (mut rest, mut above) = (&code[at..], &source.module[..]);
+        while let Some(after) = rest.strip_prefix("super::") {
+            rest = after;
+            above = &above[..above.len().saturating_sub(1)];
+        }
+        let above = above.iter().fold(String::new(), |path, part| path + part + "::");
+        expand(rest, &above, &mut paths);
+    }
+    let file_of = |path: String| {
+        let parts: Vec<&str> = path.split("::").collect();
+        let holds = |other: &&Source| {
+            !other.module.is_empty()
+                && other.module.len() <= parts.len()
+                && other.module.iter().zip(&parts).all(|(a, b)| a == b)
+        };
+        let longest = all.iter().filter(holds).max_by_key(|other| other.module.len())?;
+        Some(longest.module.as_slice())
+    };
+    paths.into_iter().filter_map(file_of).collect()
+}
+
+/// A circle among `edges`, as the modules that it goes through; `None` if there is none.
+fn circle(edges: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    let mut left = edges.clone();
+    // What names nobody that is left is in no circle.
+    while let Some(done) = left.iter().find(|(_, to)| to.is_empty()).map(|(from, _)| from.clone()) {
+        left.remove(&done);
+        left.values_mut().for_each(|to| {
+            to.remove(&done);
+        });
+    }
+    let mut path = vec![left.keys().next()?.clone()];
+    loop {
+        let next = left[path.last().unwrap()].first().unwrap().clone();
+        if let Some(begin) = path.iter().position(|one| *one == next) {
+            return Some(path.split_off(begin));
+        }
+        path.push(next);
+    }
+}
+
+/// A folder's modules are its files, each with the folder of the same name.
+#[test]
+fn imports_go_round_in_no_folder() {
+    let sources = sources("src");
+    let mut folders: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for source in &sources {
+        for used in named_files(source, &sources) {
+            let shared = source.module.iter().zip(used).take_while(|(a, b)| a == b).count();
+            let (Some(from), Some(to)) = (source.module.get(shared), used.get(shared)) else {
+                continue;
+            };
+            let edges = folders.entry(source.module[..shared].join("/")).or_default();
+            edges.entry(to.clone()).or_default();
+            edges.entry(from.clone()).or_default().insert(to.clone());
+        }
+    }
+    assert!(folders.contains_key("analysis") && folders.contains_key("engine/worker"));
+    let circles: Vec<String> = folders
+        .iter()
+        .filter_map(|(folder, edges)| Some(format!("{folder}: {}", circle(edges)?.join(" -> "))))
+        .collect();
+    assert_eq!(circles, [""; 0]);
+}
+
+#[test]
+fn circles_are_found() {
+    let edges = |pairs: &[(&str, &str)]| {
+        let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (from, to) in pairs {
+            edges.entry((*to).to_owned()).or_default();
+            edges.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        edges
+    };
+    assert_eq!(circle(&edges(&[("a", "b"), ("b", "c"), ("a", "c")])), None);
+    let round = circle(&edges(&[("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")])).unwrap();
+    assert_eq!(round, ["b", "c"]);
 }
 
 #[test]

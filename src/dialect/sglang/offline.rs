@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::table::{line as row, value};
+use super::rows::{line as row, value};
 use crate::analysis::Analysis;
 use crate::analysis::measure::Measure;
 use crate::analysis::metric::Figure;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::table::{heading, line, value};
+use super::rows::{heading, line, value};
 use crate::analysis::Analysis;
 use crate::analysis::measure::Measure;
 use crate::analysis::metric::{Figure, Slo};

@@ -1,6 +1,7 @@
 //! The "Serving Benchmark Result" table: a list of rows, each with its releases, its label, its figure and its condition.
 
 use super::super::release::{ALL, Releases, Version, between, except, since, until};
+use super::rows::{WIDTH, heading, line, value};
 use super::{V0_4_1, V0_4_6, V0_5_1, V0_5_6, V0_5_8, V0_5_10, V0_5_15, V0_5_23, sections};
 use crate::analysis::Analysis;
 use crate::analysis::measure::Measure::{self, Of};
@@ -9,9 +10,6 @@ use crate::analysis::measure::Statistic as S;
 use crate::analysis::metric::Figure;
 use crate::dialect;
 use crate::workload::arrival::Rate;
-
-/// Width of headings and of the rule at the end.
-const WIDTH: usize = 50;
 
 /// When a row is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,25 +169,6 @@ pub(super) fn render(report: &Analysis<'_>, version: Version) -> String {
         out += &line(label, &value);
     }
     out + &format!("{:=^WIDTH$}\n", "")
-}
-
-/// A heading between dashes.
-pub(super) fn heading(text: &str) -> String {
-    format!("{text:-^WIDTH$}\n")
-}
-
-/// A label and its value, padded to their columns.
-pub(super) fn line(label: &str, value: &str) -> String {
-    format!("{label:<40} {value:<10}\n")
-}
-
-/// A figure as the table shows it; `n/a` where there was nothing to compute it from.
-pub(super) fn value(figure: Figure) -> String {
-    match figure {
-        Figure::Count(n) => n.to_string(),
-        Figure::Real(x) => format!("{x:.2}"),
-        Figure::Absent => "n/a".to_owned(),
-    }
 }
 
 /// A number as Python's `str` gives it: the shortest digits that read back, `50.0`, `1e-05`, `1e+20`.

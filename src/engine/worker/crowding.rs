@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::pool::Link;
+use super::link::Link;
 use crate::health::Times;
 
 /// A request has been passed over when at first so many were answered that were sent after it...

@@ -8,7 +8,7 @@ use mio::Events;
 use mio::event::Iter;
 use slab::Slab;
 
-use super::pool::Link;
+use super::link::Link;
 use crate::engine::in_flight::InFlight;
 use crate::sys;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mio::event::Event;
 
-use super::pool::Link;
+use super::link::Link;
 use super::{Scratch, Worker};
 use crate::engine::in_flight::Step;
 use crate::engine::transport::connection::{Arrived, Opening};

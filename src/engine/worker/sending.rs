@@ -4,7 +4,7 @@ use std::io;
 
 use mio::Token;
 
-use super::pool::Link;
+use super::link::Link;
 use super::{Scratch, Worker, connect_failure, connect_kind, waiting_line};
 use crate::engine::in_flight::InFlight;
 use crate::engine::request_log;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::pool::{Link, Pool};
+use super::link::Link;
+use super::pool::Pool;
 use crate::engine::timeouts::Limits;
 use crate::model::Failure;
 

@@ -8,19 +8,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::rng;
 
+/// Heading of the flags that this dataset shares with others.
+pub(super) const HEADING: &str = "Dataset: random, random-ids, image, mmmu";
+
 /// How long prompts and answers are.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[group(skip)]
 #[expect(clippy::struct_field_names, reason = "the names of the flags and of the result keys")]
 pub(super) struct Opts {
     /// Prompt tokens, at most; images not counted
-    #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = tokens, help_heading = super::random::HEADING)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = tokens, help_heading = HEADING)]
     pub(super) random_input_len: usize,
     /// Output tokens, at most; 0 for embeddings
-    #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = tokens, help_heading = super::random::HEADING)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = tokens, help_heading = HEADING)]
     pub(super) random_output_len: usize,
     /// Lengths are uniform in [RATIO x length, length]; 1 makes them fixed
-    #[arg(long, value_name = "RATIO", default_value_t = Ratio(0.0), help_heading = super::random::HEADING)]
+    #[arg(long, value_name = "RATIO", default_value_t = Ratio(0.0), help_heading = HEADING)]
     pub(super) random_range_ratio: Ratio,
 }
 

@@ -25,9 +25,6 @@ pub(super) const ENTRY: Entry = Entry {
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
-/// Heading of the flags that this dataset shares with others.
-pub(super) const HEADING: &str = "Dataset: random, random-ids, image, mmmu";
-
 #[derive(Debug)]
 struct Random(Opts);
 

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::source;
+use super::file_names::{is_expected, is_gguf};
 use crate::error::{Error, Kind};
 
 /// Longest file beside a tokenizer, in bytes.
@@ -85,10 +85,10 @@ impl Origin {
             return refuse("it is no ordinary file");
         }
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        if !source::is_expected(&name) {
+        if !is_expected(&name) {
             return refuse("it is not called as files of tokenizers are");
         }
-        if found.len() > MOST && !source::is_gguf(&name) {
+        if found.len() > MOST && !is_gguf(&name) {
             return refuse("it is too long for a tokenizer");
         }
         Ok(())

@@ -6,21 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::file_names::{ENDINGS, GGUF, JSON, NAMES, TIKTOKEN};
 use super::origin::Origin;
 use super::template::{self, Beside};
 use super::{gguf, sentencepiece, tiktoken};
 use crate::error::{Error, Kind};
 use crate::workload::hub::{Holds, Hub};
-
-const JSON: &str = "tokenizer.json";
-
-/// The names that a tokenizer may have, the best first.
-const NAMES: &[&str] = &[JSON, "tokenizer.model", "tiktoken.model"];
-
-/// Endings of files with names of their own, which count if there is one of them.
-const ENDINGS: &[&str] = &[TIKTOKEN, GGUF];
-const TIKTOKEN: &str = ".tiktoken";
-const GGUF: &str = ".gguf";
 
 /// Where Llama 3 keeps its file.
 const ORIGINAL: &str = "original/tokenizer.model";
@@ -122,16 +113,6 @@ fn pick<'a>(files: &'a [String], endings: &[&str]) -> Result<&'a str, String> {
     named(ORIGINAL)
         .map(String::as_str)
         .ok_or_else(|| format!("no tokenizer of a known format: no {LOOKED_FOR}"))
-}
-
-/// Whether `name` is one that the file of a tokenizer may have.
-pub(super) fn is_expected(name: &str) -> bool {
-    NAMES.contains(&name) || ENDINGS.iter().any(|ending| name.ends_with(ending))
-}
-
-/// Whether `name` is that of a GGUF file, which holds more than a tokenizer.
-pub(super) fn is_gguf(name: &str) -> bool {
-    name.ends_with(GGUF)
 }
 
 /// Whether a file is in a folder below, or a part of a GGUF model that has no tokenizer:
