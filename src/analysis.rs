@@ -17,9 +17,9 @@ pub mod measure;
 pub mod measures;
 mod metadata;
 pub mod metric;
-pub mod statistics;
 mod over_time;
 mod run;
+pub mod statistics;
 pub mod stats;
 mod steady_state;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A run as comparisons see it: its requests, or its figures alone.
 
+use crate::analysis::counts::Ended;
 use serde_json::{Map, Value};
 
 use super::Compared;
@@ -33,7 +34,8 @@ impl Request {
         let sent = record.sent.unwrap_or(record.due);
         let completed = record.completed();
         // The rest of a latency, over what came in it.
-        let tpot = || Some(ms(record.e2e()?.saturating_sub(record.ttft()?)) / record.steps()?);
+        let tpot =
+            || Some(ms(record.e2e()?.saturating_sub(record.ttft()?)) / Ended::of(record).steps()?);
         Self {
             sent_s: sent.as_secs_f64(),
             done_s: record.done.unwrap_or(sent).as_secs_f64(),

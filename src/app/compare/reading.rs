@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::super::figures;
-use crate::analysis::account::Account;
-use crate::analysis::audit::Audit;
+use crate::analysis::audit::{Audit, Evidence};
 use crate::analysis::comparison::{Request, Sampled, settle};
+use crate::analysis::counts::Ended;
 use crate::dialect::results;
 use crate::error::{Error, Kind};
 use crate::health::Health;
@@ -102,10 +102,11 @@ fn of_records(name: String, recorded: Recorded, load: &[String]) -> Sampled {
     };
     run.partial = partial;
     let known = records.len() as u64;
-    let account = Account::of(&records, &header.endpoints, header.vision);
+    let mut evidence = Evidence::new(true);
+    records.iter().for_each(|record| evidence.add(&Ended::of(record)));
     let scheduled = header.requests.unwrap_or(known);
     let audit = Audit::new(
-        account.evidence,
+        evidence,
         figures::asked(&header),
         scheduled,
         scheduled.saturating_sub(known),

@@ -171,8 +171,9 @@ mod tests {
     use mio::{Poll, Token};
 
     use super::*;
-    use crate::engine::in_flight::tests;
+    use crate::engine::in_flight::{InFlight, tests};
     use crate::engine::transport::Endpoint;
+    use crate::engine::transport::connection::Connection;
 
     /// A pool, and what its connections go to.
     struct Fixture {
