@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::compare::STEP_SUMMARY;
 use super::save;
+use crate::analysis::Analysis;
 use crate::analysis::comparison::{DEFAULT, Direction, Judged, Met, Request, Sampled, estimate};
-use crate::analysis::report::Report;
 use crate::config::Gates;
 use crate::error::{Error, Kind};
 use crate::output::gates::{self, Followed};
@@ -31,7 +31,12 @@ pub(super) fn check(gates: &Gates) -> Result<(), Error> {
 ///
 /// # Errors
 /// If an objective is not met, or a file cannot be written.
-pub(super) fn judge(gates: &Gates, report: &Report<'_>, strict: bool, ui: Ui) -> Result<(), Error> {
+pub(super) fn judge(
+    gates: &Gates,
+    report: &Analysis<'_>,
+    strict: bool,
+    ui: Ui,
+) -> Result<(), Error> {
     if !gates.asks() {
         return Ok(());
     }
@@ -62,26 +67,26 @@ pub(super) fn judge(gates: &Gates, report: &Report<'_>, strict: bool, ui: Ui) ->
 }
 
 /// The run as objectives see it.
-fn sampled(report: &Report<'_>) -> Sampled {
+fn sampled(report: &Analysis<'_>) -> Sampled {
     let mut run = Sampled::default();
     let ledger = &report.audit.ledger;
     run.figures.insert("completed".to_owned(), ledger.completed.into());
     run.figures.insert("requests".to_owned(), ledger.sent.into());
-    for stat in &report.stats {
+    for stat in &report.measures.stats {
         if let Some(crate::output::names::Name::Own(key)) = crate::output::names::name(stat.measure)
         {
             run.figures.insert(key, crate::output::object::number(stat.value));
         }
     }
     if !report.records.is_empty() {
-        let sent = report.records.iter().filter(|record| record.sent.is_some());
-        run.set_requests(sent.map(Request::of).collect(), true);
+        let sent = report.requests().filter(|request| request.record.sent.is_some());
+        run.set_requests(sent.map(|request| Request::of(&request)).collect(), true);
     }
     run
 }
 
 /// The name of the run for services: its tag, else its load.
-fn name(report: &Report<'_>) -> String {
+fn name(report: &Analysis<'_>) -> String {
     let metadata = &report.metadata;
     metadata.tag.clone().unwrap_or_else(|| {
         let rate = serde_json::to_value(metadata.rate).unwrap_or_default();

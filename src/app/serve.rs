@@ -120,7 +120,7 @@ fn run(session: &Session, spec: &Serve, looks: Looks, ui: Ui) -> Result<(), Erro
     let reporters = Reporters::of(spec, Some(looks.jsonl), ui);
     let outcome = execute(session, spec, Command::Serve, &WarmUp::FirstRow, reporters)?;
     let Outcome { ran, records, closing } = outcome;
-    let figures = figures::of_run(ran, &records, &session.tokenizer, ui);
+    let analysis = figures::of_run(ran, &records, &session.tokenizer, ui);
     let published = publish(&analysis, &outputs(spec, looks, &closing.files), ui);
     // The files are for whoever asks about a run that failed as well.
     let judged = gates::judge(&spec.gates, &analysis, spec.client.strict, ui);

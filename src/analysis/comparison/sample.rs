@@ -4,7 +4,6 @@ use crate::analysis::counts::Ended;
 use serde_json::{Map, Value};
 
 use super::Compared;
-use crate::model::RequestRecord;
 
 /// A request of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,19 +27,19 @@ pub struct Request {
 }
 
 impl Request {
-    /// The request that `record` is of.
-    pub fn of(record: &RequestRecord) -> Self {
+    /// The request as comparisons see it.
+    pub fn of(request: &Ended<'_>) -> Self {
+        let record = request.record;
         let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
         let sent = record.sent.unwrap_or(record.due);
         let completed = record.completed();
         // The rest of a latency, over what came in it.
-        let tpot =
-            || Some(ms(record.e2e()?.saturating_sub(record.ttft()?)) / Ended::of(record).steps()?);
+        let tpot = || Some(ms(record.e2e()?.saturating_sub(record.ttft()?)) / request.steps()?);
         Self {
             sent_s: sent.as_secs_f64(),
             done_s: record.done.unwrap_or(sent).as_secs_f64(),
             completed,
-            output_tokens: if completed { record.output_count() } else { 0 },
+            output_tokens: if completed { request.output() } else { 0 },
             ttft_ms: record.ttft().filter(|_| completed).map(ms),
             tpot_ms: if completed { tpot() } else { None },
             e2e_ms: record.e2e().filter(|_| completed).map(ms),

@@ -114,7 +114,7 @@ fn of_records(name: String, recorded: Recorded, load: &[String]) -> Sampled {
     );
     run.limits = audit.limits.into_iter().map(|limit| limit.evidence).collect();
     let sent = records.iter().filter(|record| record.sent.is_some());
-    run.set_requests(sent.map(Request::of).collect(), true);
+    run.set_requests(sent.map(|record| Request::of(&Ended::of(record))).collect(), true);
     run
 }
 
