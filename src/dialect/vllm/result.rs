@@ -72,8 +72,6 @@ const GENERATION: &[Key] = &[
     Detail("start_times", |request| seconds(request.record.sent)),
     Each("queue_times", queue_time),
     Detail("generated_texts", |request| {
-    }),
-    Detail("generated_texts", |request| {
         request.completed().map_or("", |record| record.text.as_str()).into()
     }),
     Detail("errors", |request| error(request.record).into()),
@@ -92,12 +90,12 @@ const POOLING: &[Key] = &[
     Stat("request_throughput", Measure::RequestThroughput),
     Fact("input_sequence_throughput", |report| per_second(report, sequences(report) as f64)),
     Fact("total_token_throughput", |report| per_second(report, input_tokens(report) as f64)),
-    Detail("input_lens", |record| {
-        record.server_prompt_tokens.unwrap_or(record.prompt_len as u64).into()
+    Detail("input_lens", |request| {
+        request.record.server_prompt_tokens.unwrap_or(request.counts.prompt as u64).into()
     }),
-    Each("latencies", |record| of_completed(record, |record| seconds(record.e2e()))),
+    Each("latencies", |request| of_completed(request, |record| seconds(record.e2e()))),
     Each("queue_times", queue_time),
-    Detail("errors", |record| error(record).into()),
+    Detail("errors", |request| error(request.record).into()),
 ];
 
 /// A value of the ramp, if there is one.
