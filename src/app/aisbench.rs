@@ -61,17 +61,16 @@ fn task(flags: &Flags, model: &Model, data: &Data, folder: &Path, ui: Ui) -> Res
     let reporters = Reporters::of(&spec, None, ui);
     let warm_up = flags.warm_up(model, data).map_or(WarmUp::Nothing, WarmUp::Prompts);
     let outcome = execute(&session, &spec, Command::Serve, &warm_up, reporters)?;
-    let Outcome { ran, mut records, closing } = outcome;
+    let Outcome { ran, records, closing } = outcome;
     let plan = ran.plan.clone();
-    let found = figures::of_run(ran, &mut records, &session.tokenizer, ui);
-    let report = &found.report;
+    let analysis = figures::of_run(ran, &records, &session.tokenizer, ui);
     let cap = spec.max_concurrency;
     let stage = if flags.summarizer == "stable_stage" {
         let cap = cap.ok_or_else(|| {
             let message = "--summarizer stable_stage: a run at the times of its dataset has no cap";
             Error::new(Kind::Usage, message)
         })?;
-        match window(report.records, cap, flags.stable_rule) {
+        match window(&records, cap, flags.stable_rule) {
             Some(window) => Ok(Stage::Stable(window)),
             None => Err(Error::new(
                 Kind::AllFailed,
@@ -83,16 +82,16 @@ fn task(flags: &Flags, model: &Model, data: &Data, folder: &Path, ui: Ui) -> Res
         Ok(Stage::Total)
     };
     let shown = stage.as_ref().copied().unwrap_or(Stage::Total);
-    let stages = [Figures::of(report.records, shown, model.stream, cap)];
-    let common = files::common(&stages, flags.layout, own(report, &[], false));
+    let stages = [Figures::of(analysis.requests(), shown, model.stream, cap)];
+    let common = files::common(&stages, flags.layout, own(&analysis, &[], false));
     let common = serde_json::to_string_pretty(&common).unwrap_or_default() + "\n";
     let title = format!("{}/{}", model.abbr, data.abbr);
-    let failed = files::failed(&plan, report.records);
+    let failed = files::failed(&plan, &records);
     for (path, text) in [
         (file(".csv"), files::csv(&stages, flags.layout)),
         (file(".json"), common),
-        (file("_details.jsonl"), files::details(&plan, report.records)),
-        (file("_plot.html"), page(&title, report.records)),
+        (file("_details.jsonl"), files::details(&plan, analysis.requests())),
+        (file("_plot.html"), page(&title, &records)),
     ] {
         save::replace(&path, &text)?;
     }
@@ -100,15 +99,15 @@ fn task(flags: &Flags, model: &Model, data: &Data, folder: &Path, ui: Ui) -> Res
         save::replace(&file("_failed.jsonl"), &failed)?;
     }
     ui.status(&format!("results written to {}", folder.display()));
-    let mut out = partial_mark(report);
-    out += &extras::block(report);
+    let mut out = partial_mark(&analysis);
+    out += &extras::block(&analysis);
     out += &format!("Performance Results of task [{title}]:\n");
     out += &table::render(&stages, flags.layout);
     let printed = ui.data(&out);
     printed.map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error))?;
-    tell_failures(report, ui);
+    tell_failures(&analysis, ui);
     drop(engine);
-    none_completed(report)?;
+    none_completed(&analysis)?;
     closing.close()?;
     stage.map(drop)
 }

@@ -141,9 +141,8 @@ impl Job {
         self.runs += 1;
         let reporters = Reporters::of(&spec, None, *ui);
         let outcome = execute(session, &spec, Command::Serve, &WarmUp::Nothing, reporters)?;
-        let Outcome { ran, mut records, closing } = outcome;
-        let found = figures::of_run(ran, &mut records, &session.tokenizer, *ui);
-        let report = &found.report;
+        let Outcome { ran, records, closing } = outcome;
+        let analysis = figures::of_run(ran, &records, &session.tokenizer, *ui);
         let terms = Terms {
             load: *load,
             warm_up: in_stream,
@@ -154,15 +153,15 @@ impl Job {
             method: flags.layout.method(),
             speculation: None,
         };
-        let run = Figures::of(report.records, &terms);
-        let own = own(report, &[], false);
+        let run = Figures::of(analysis.requests(), &terms);
+        let own = own(&analysis, &[], false);
         self.write(&run, own, folder)?;
         let handoff = self.flags.enable_pd_metrics;
-        let mut shown = partial_mark(report);
-        shown += &extras::block(report);
+        let mut shown = partial_mark(&analysis);
+        shown += &extras::block(&analysis);
         shown += &table::render(&run, self.flags.layout, handoff);
         self.print(&(shown + "\n"))?;
-        tell_failures(report, self.ui);
+        tell_failures(&analysis, self.ui);
         self.partial = closing.close().err();
         Ok(run)
     }

@@ -1,4 +1,4 @@
-//! The figures of a run as AISBench defines them, from its records.
+//! The figures of a run as AISBench defines them, from its requests.
 //!
 //! What that client defines in a way that gives a wrong number is defined in another way here; the page on AISBench
 //! of the book has each difference.
@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::stable::Window;
+use crate::analysis::counts::Ended;
 use crate::analysis::stats::{Distribution, Method};
 use crate::model::RequestRecord;
 
@@ -104,8 +105,8 @@ pub(super) fn latency(record: &RequestRecord) -> Option<f64> {
 }
 
 /// Prompt tokens as the server counted them, or else the local tokenizer.
-pub(super) fn input(record: &RequestRecord) -> u64 {
-    record.server_prompt_tokens.unwrap_or(record.prompt_len as u64)
+pub(super) fn input(request: &Ended<'_>) -> u64 {
+    request.record.server_prompt_tokens.unwrap_or(request.counts.prompt as u64)
 }
 
 /// Gaps between events with output, in s.
@@ -119,7 +120,8 @@ pub(super) fn ttft(record: &RequestRecord) -> Option<f64> {
 }
 
 impl Series {
-    fn samples(self, record: &RequestRecord) -> Vec<f64> {
+    fn samples(self, request: &Ended<'_>) -> Vec<f64> {
+        let record = request.record;
         let rate = |tokens: u64, seconds: Option<f64>| {
             Some(tokens as f64 / seconds.filter(|seconds| *seconds > 0.0)?)
         };
@@ -128,13 +130,13 @@ impl Series {
             Self::Ttft => ttft(record),
             Self::Tpot => {
                 let decode = latency(record).zip(ttft(record)).map(|(all, first)| all - first);
-                decode.zip(record.steps()).map(|(decode, steps)| decode.max(0.0) / steps)
+                decode.zip(request.steps()).map(|(decode, steps)| decode.max(0.0) / steps)
             }
             Self::Itl => return gaps(record),
-            Self::Input => Some(input(record) as f64),
-            Self::Output => Some(record.output_count() as f64),
-            Self::OutputRate => rate(record.output_count(), latency(record)),
-            Self::PrefillRate => rate(input(record), ttft(record)),
+            Self::Input => Some(input(request) as f64),
+            Self::Output => Some(request.output() as f64),
+            Self::OutputRate => rate(request.output(), latency(record)),
+            Self::PrefillRate => rate(input(request), ttft(record)),
         };
         one.into_iter().collect()
     }
@@ -146,41 +148,47 @@ impl Series {
 }
 
 impl Figures {
-    /// The figures of a stage of `records`, whose answers were streamed if `streams`.
-    pub fn of(records: &[RequestRecord], stage: Stage, streams: bool, cap: Option<usize>) -> Self {
-        let inside = |record: &&RequestRecord| match stage {
+    /// The figures of a stage of `requests`, whose answers were streamed if `streams`.
+    pub fn of<'a>(
+        requests: impl Iterator<Item = Ended<'a>>,
+        stage: Stage,
+        streams: bool,
+        cap: Option<usize>,
+    ) -> Self {
+        let inside = |request: &Ended<'_>| match stage {
             Stage::Total => true,
-            Stage::Stable(window) => record.sent.is_some_and(|sent| window.holds(sent)),
+            Stage::Stable(window) => request.record.sent.is_some_and(|sent| window.holds(sent)),
         };
-        let all: Vec<&RequestRecord> = records.iter().filter(inside).collect();
-        let succeeded: Vec<&RequestRecord> =
-            all.iter().copied().filter(|record| record.completed()).collect();
-        let knows_input = succeeded.iter().any(|record| input(record) > 0);
+        let all: Vec<Ended<'_>> = requests.filter(inside).collect();
+        let succeeded: Vec<&Ended<'_>> =
+            all.iter().filter(|request| request.record.completed()).collect();
+        let records = || succeeded.iter().map(|request| request.record);
+        let knows_input = succeeded.iter().any(|request| input(request) > 0);
         let rows = SERIES.iter().filter_map(|&(label, series, unit)| {
             if series.is_streamed() && !streams || series == Series::PrefillRate && !knows_input {
                 return None;
             }
             let each: Vec<Vec<f64>> =
-                succeeded.iter().map(|record| series.samples(record)).collect();
+                succeeded.iter().map(|request| series.samples(request)).collect();
             let requests = each.iter().filter(|samples| !samples.is_empty()).count() as u64;
             let statistics = statistics(each.into_iter().flatten())?;
             Some(Row { label, series, unit, statistics, requests })
         });
         let duration = match stage {
             Stage::Total => {
-                let first = succeeded.iter().filter_map(|record| record.sent).min();
-                let last = succeeded.iter().filter_map(|record| end(record)).max();
+                let first = records().filter_map(|record| record.sent).min();
+                let last = records().filter_map(end).max();
                 first.zip(last).map_or(0.0, |(a, b)| b.saturating_sub(a).as_secs_f64())
             }
             Stage::Stable(window) => window.seconds(),
         };
-        let busy: f64 = succeeded.iter().filter_map(|record| latency(record)).sum();
+        let busy: f64 = records().filter_map(latency).sum();
         let mut concurrency = if duration > 0.0 { busy / duration } else { 0.0 };
         if let (Stage::Stable(_), Some(cap)) = (stage, cap) {
             concurrency = concurrency.min(cap as f64);
         }
-        let tokens: u64 = succeeded.iter().map(|record| input(record)).sum();
-        let waited: f64 = succeeded.iter().filter_map(|record| ttft(record)).sum();
+        let tokens: u64 = succeeded.iter().map(|request| input(request)).sum();
+        let waited: f64 = records().filter_map(ttft).sum();
         let prefill = (streams && tokens > 0 && waited > 0.0).then(|| tokens as f64 / waited);
         Self {
             stage,
@@ -191,7 +199,7 @@ impl Figures {
             concurrency,
             cap,
             input: tokens,
-            output: succeeded.iter().map(|record| record.output_count()).sum(),
+            output: succeeded.iter().map(|request| request.output()).sum(),
             prefill,
         }
     }

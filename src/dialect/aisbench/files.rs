@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::figures::{Figures, end, input, latency, ttft};
 use super::flags::Layout;
 use super::table;
+use crate::analysis::counts::Ended;
 use crate::model::{Outcome, PlannedRequest, RequestRecord};
 
 /// The first table as CSV.
@@ -43,9 +44,10 @@ fn asked(plan: &[PlannedRequest], record: &RequestRecord) -> Value {
 }
 
 /// One line for each request: what was asked and answered, its counts, and its times in s from the start of the run.
-pub fn details(plan: &[PlannedRequest], records: &[RequestRecord]) -> String {
+pub fn details<'a>(plan: &[PlannedRequest], requests: impl Iterator<Item = Ended<'a>>) -> String {
     let seconds = |at: Option<std::time::Duration>| at.map(|at| at.as_secs_f64());
-    let line = |record: &RequestRecord| {
+    let line = |request: Ended<'_>| {
+        let record = request.record;
         let times: Vec<f64> = record
             .events
             .at_ns
@@ -59,8 +61,8 @@ pub fn details(plan: &[PlannedRequest], records: &[RequestRecord]) -> String {
             "error_info": error(record),
             "input": asked(plan, record),
             "prediction": record.text,
-            "input_tokens": input(record),
-            "output_tokens": record.output_tokens.map(|tokens| tokens.count),
+            "input_tokens": input(&request),
+            "output_tokens": request.counts.output.map(|tokens| tokens.count),
             "due": record.due.as_secs_f64(),
             "start_time": seconds(record.sent),
             "end_time": seconds(end(record)),
@@ -70,7 +72,7 @@ pub fn details(plan: &[PlannedRequest], records: &[RequestRecord]) -> String {
         });
         value.to_string() + "\n"
     };
-    records.iter().map(line).collect()
+    requests.map(line).collect()
 }
 
 /// One line for each request that failed; empty if none did.

@@ -8,7 +8,7 @@ use super::figures::{Figures, Row, SERIES, Series, Stage};
 use super::flags::{Layout, Rule};
 use super::stable::{Window, window};
 use super::{files, page, table};
-use crate::analysis::metric::testing::record;
+use crate::analysis::testing::{ended, record};
 use crate::model::{Outcome, OutputTokens, RequestRecord, TokenEvents, TokenSource};
 
 fn at(ms: f64) -> Duration {
@@ -84,7 +84,7 @@ fn the_document_has_both_tables() {
             request(i, sent, ttft, &spread(n, latency - ttft, longest), input, output)
         })
         .collect();
-    let figures = Figures::of(&records, Stage::Total, true, Some(32));
+    let figures = Figures::of(ended(&records), Stage::Total, true, Some(32));
     let shown = table::render(&[figures], Layout::V3_0);
     expect_file!["../../../tests/data/aisbench/total-3.0.txt"].assert_eq(&shown);
 }
@@ -125,7 +125,7 @@ fn the_first_token_is_the_first_with_output() {
     // An event with a role alone is no output, so that no record has it.
     let mut one = request(0, 0.0, 200.0, &[10.0; 3], 5, 4);
     one.headers = Some(at(1.0));
-    let figures = Figures::of(&[one], Stage::Total, true, None);
+    let figures = Figures::of(ended(&[one]), Stage::Total, true, None);
     assert!((figures.rows[1].statistics[0] - 0.2).abs() < 1e-12);
 }
 
@@ -133,7 +133,7 @@ fn the_first_token_is_the_first_with_output() {
 fn a_usage_event_adds_neither_latency_nor_a_gap() {
     let mut one = request(0, 0.0, 100.0, &[10.0, 10.0], 5, 3);
     one.done = Some(at(420.0));
-    let figures = Figures::of(&[one], Stage::Total, true, None);
+    let figures = Figures::of(ended(&[one]), Stage::Total, true, None);
     assert!((figures.rows[0].statistics[0] - 0.12).abs() < 1e-9, "{figures:?}");
     assert!((figures.rows[3].statistics[1] - 0.01).abs() < 1e-9, "{figures:?}");
     assert!((figures.duration - 0.12).abs() < 1e-9);
@@ -142,7 +142,7 @@ fn a_usage_event_adds_neither_latency_nor_a_gap() {
 #[test]
 fn answers_that_were_not_streamed_have_no_first_token() {
     let one = request(0, 0.0, 100.0, &[], 5, 3);
-    let figures = Figures::of(&[one], Stage::Total, false, None);
+    let figures = Figures::of(ended(&[one]), Stage::Total, false, None);
     let labels: Vec<&str> = figures.rows.iter().map(|row| row.label).collect();
     assert_eq!(labels, ["E2EL", "InputTokens", "OutputTokens", "OutputTokenThroughput"]);
 }
@@ -165,7 +165,7 @@ fn the_stable_stage_begins_with_the_second_request_at_the_cap() {
     // The fourth client is there at 90 ms; the next request that brings the cap back is that of the first at 100 ms.
     assert_eq!(found.from, at(100.0));
     assert_eq!(found.to, at(760.0));
-    let figures = Figures::of(&records, Stage::Stable(found), true, Some(4));
+    let figures = Figures::of(ended(&records), Stage::Stable(found), true, Some(4));
     assert!(figures.concurrency <= 4.0 && figures.total < records.len() as u64);
     assert_eq!(window(&records, 5, Rule::Cap), None);
     let near = window(&records, 4, Rule::Near).unwrap();
@@ -185,7 +185,7 @@ fn files_have_numbers_and_reasons() {
         vec![request(0, 0.0, 100.0, &[10.0], 5, 2), request(1, 0.0, 100.0, &[], 5, 2)];
     records[1].outcome = Outcome::NotSent;
     records[1].sent = None;
-    let figures = [Figures::of(&records, Stage::Total, true, Some(2))];
+    let figures = [Figures::of(ended(&records), Stage::Total, true, Some(2))];
     let common = files::common(&figures, Layout::V3_1, serde_json::Value::Null);
     assert_eq!(common["Failed Requests"]["total"], 1);
     assert_eq!(common["Benchmark Duration"]["total"], "110.0 ms");
@@ -200,7 +200,7 @@ fn files_have_numbers_and_reasons() {
         failed.contains("\"error_info\":\"not sent\"") && failed.lines().count() == 1,
         "{failed}"
     );
-    assert_eq!(files::details(&[], &records).lines().count(), 2);
+    assert_eq!(files::details(&[], ended(&records)).lines().count(), 2);
     let page = page("a <b>", &records);
     assert!(page.contains("a &lt;b>") && !page.contains("{{") && !page.contains("http"), "{page}");
 }

@@ -1,4 +1,4 @@
-//! The figures of one run as EvalScope defines them, from its records.
+//! The figures of one run as EvalScope defines them, from its requests.
 //!
 //! What that client defines in a way that gives a wrong number is defined in another way here; the page on EvalScope
 //! of the book has each difference.
@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::conversation::{self, Traces};
 use super::series::{SERIES, Series, Values};
 use super::workload::{self, Workload};
+use crate::analysis::counts::Ended;
 use crate::analysis::stats::Method;
 use crate::model::{Outcome, RequestRecord};
 
@@ -83,23 +84,24 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// The figures of `records`, which are in the order of the plan.
-    pub fn of(records: &[RequestRecord], terms: &Terms) -> Self {
-        let is_measured = |record: &&RequestRecord| {
-            let left_out = terms.timed && record.outcome == Outcome::NotSent;
-            record.index >= terms.warm_up && !left_out
+    /// The figures of `requests`, which are in the order of the plan.
+    pub fn of<'a>(requests: impl Iterator<Item = Ended<'a>>, terms: &Terms) -> Self {
+        let is_measured = |request: &Ended<'_>| {
+            let left_out = terms.timed && request.record.outcome == Outcome::NotSent;
+            request.record.index >= terms.warm_up && !left_out
         };
-        let measured: Vec<&RequestRecord> = records.iter().filter(is_measured).collect();
-        let succeeded: Vec<&RequestRecord> =
-            measured.iter().copied().filter(|record| record.completed()).collect();
-        let times = measured.iter().filter_map(|record| Some((record.sent?, end(record)?)));
+        let measured: Vec<Ended<'_>> = requests.filter(is_measured).collect();
+        let succeeded: Vec<Ended<'_>> =
+            measured.iter().copied().filter(|request| request.record.completed()).collect();
+        let times = measured.iter().map(|request| request.record);
+        let times = times.filter_map(|record| Some((record.sent?, end(record)?)));
         let span = times.fold(None, |span: Option<(Duration, Duration)>, (sent, end)| {
             let (first, last) = span.unwrap_or((sent, end));
             Some((first.min(sent), last.max(end)))
         });
         let duration = span.map(|(first, last)| last.saturating_sub(first).as_secs_f64());
         let values = SERIES.iter().map(|series| {
-            let of = |record: &&RequestRecord| series.samples(record, terms.streams);
+            let of = |request: &Ended<'_>| series.samples(request, terms.streams);
             Values::of(succeeded.iter().flat_map(of).collect(), terms.method)
         });
         Self {
@@ -110,8 +112,8 @@ impl Figures {
             streamed: if terms.streams { succeeded.len() as u64 } else { 0 },
             duration: duration.filter(|seconds| *seconds > 0.0),
             wall: span.map_or(0.0, |(_, last)| last.as_secs_f64()),
-            input: succeeded.iter().map(|record| input(record)).sum(),
-            output: succeeded.iter().map(|record| record.output_count()).sum(),
+            input: succeeded.iter().map(input).sum(),
+            output: succeeded.iter().map(Ended::output).sum(),
             values: values.collect(),
             speculation: terms.speculation,
             traces: terms.multi_turn.then(|| conversation::traces(&measured)),
@@ -179,6 +181,6 @@ pub(super) fn latency(record: &RequestRecord) -> Option<Duration> {
 }
 
 /// Prompt tokens as the server counted them, or else the local tokenizer.
-pub(super) fn input(record: &RequestRecord) -> u64 {
-    record.server_prompt_tokens.unwrap_or(record.prompt_len as u64)
+pub(super) fn input(request: &Ended<'_>) -> u64 {
+    request.record.server_prompt_tokens.unwrap_or(request.counts.prompt as u64)
 }

@@ -1,6 +1,7 @@
 //! What EvalScope has percentiles of.
 
 use super::figures::{input, latency};
+use crate::analysis::counts::Ended;
 use crate::analysis::stats::{Distribution, Method};
 use crate::model::RequestRecord;
 
@@ -103,7 +104,8 @@ impl Values {
 
 impl Series {
     /// The samples that a request that succeeded gives; `streams` says whether answers were streamed.
-    pub(super) fn samples(self, record: &RequestRecord, streams: bool) -> Vec<f64> {
+    pub(super) fn samples(self, request: &Ended<'_>, streams: bool) -> Vec<f64> {
+        let record = request.record;
         let seconds = latency(record).map(|latency| latency.as_secs_f64());
         let per_second = |tokens: u64| {
             let seconds = seconds.filter(|seconds| *seconds > 0.0)?;
@@ -112,13 +114,13 @@ impl Series {
         let one = match self {
             Self::Latency => seconds,
             Self::Ttft => record.ttft().filter(|_| streams).map(|ttft| ttft.as_secs_f64() * 1e3),
-            Self::Tpot => tpot(record).filter(|_| streams),
-            Self::DecodeRate => tpot(record).filter(|ms| streams && *ms > 0.0).map(|ms| 1e3 / ms),
-            Self::Input => Some(input(record) as f64),
-            Self::Output => Some(record.output_count() as f64),
-            Self::InputRate => per_second(input(record)),
-            Self::OutputRate => per_second(record.output_count()),
-            Self::TotalRate => per_second(input(record) + record.output_count()),
+            Self::Tpot => tpot(request).filter(|_| streams),
+            Self::DecodeRate => tpot(request).filter(|ms| streams && *ms > 0.0).map(|ms| 1e3 / ms),
+            Self::Input => Some(input(request) as f64),
+            Self::Output => Some(request.output() as f64),
+            Self::InputRate => per_second(input(request)),
+            Self::OutputRate => per_second(request.output()),
+            Self::TotalRate => per_second(input(request) + request.output()),
             Self::Itl => return gaps(record),
             Self::SteadyItl => return gaps(record).split_off(gaps(record).len().min(1)),
             Self::Handoff => gaps(record).first().copied(),
@@ -134,9 +136,9 @@ fn gaps(record: &RequestRecord) -> Vec<f64> {
 }
 
 /// Time per output token after the first, in ms; `None` with fewer than two tokens.
-pub(super) fn tpot(record: &RequestRecord) -> Option<f64> {
-    let steps = record.steps()?;
-    let decode = latency(record)?.saturating_sub(record.ttft()?);
+pub(super) fn tpot(request: &Ended<'_>) -> Option<f64> {
+    let steps = request.steps()?;
+    let decode = latency(request.record)?.saturating_sub(request.record.ttft()?);
     Some(decode.as_secs_f64() * 1e3 / steps)
 }
 

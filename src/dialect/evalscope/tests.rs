@@ -8,7 +8,7 @@ use super::figures::{Figures, Load, Speculation, Terms};
 use super::layout::Layout;
 use super::report::{self, About};
 use super::{files, table};
-use crate::analysis::metric::testing::record;
+use crate::analysis::testing::{ended, record};
 use crate::model::{OutputTokens, RequestRecord, TokenSource};
 
 fn ns(ms: f64) -> u64 {
@@ -105,7 +105,7 @@ fn the_document_has_the_tables_of_a_run() {
     let layout = Layout::V1_6;
     let speculation = Some(Speculation { tokens_per_step: 1.0, accepted: Some(0.0) });
     let terms = Terms { speculation, ..terms(10, 20, layout) };
-    let shown = table::render(&Figures::of(&records, &terms), layout, false);
+    let shown = table::render(&Figures::of(ended(&records), &terms), layout, false);
     expect_file!["../../../tests/data/evalscope/run-1.6.txt"].assert_eq(&shown);
 }
 
@@ -129,8 +129,10 @@ fn the_document_has_the_summary_of_a_sweep() {
         ten.push(request(i, sent, ttft, &even(latency - ttft), 1024, 1024));
     }
     let layout = Layout::V0_16;
-    let runs =
-        [Figures::of(&late, &terms(1, 10, layout)), Figures::of(&ten, &terms(10, 20, layout))];
+    let runs = [
+        Figures::of(ended(&late), &terms(1, 10, layout)),
+        Figures::of(ended(&ten), &terms(10, 20, layout)),
+    ];
     let about = About {
         model: "Qwen3-8B".to_owned(),
         alias: None,
@@ -153,7 +155,7 @@ fn the_newest_layouts() {
                 request(i, sent, 30.0 + i as f64, &[10.0, 12.5, 9.75], 15, 4)
             })
             .collect();
-        Figures::of(&records, &terms(parallel, count, Layout::V1_14))
+        Figures::of(ended(&records), &terms(parallel, count, Layout::V1_14))
     };
     let runs = [run(1, 4, 80.0), run(4, 8, 95.0)];
     let about = About {
@@ -176,7 +178,7 @@ fn input_tokens_count_per_second_of_the_run() {
     // Eight requests at the same time: summed latencies would give an eighth of the rate.
     let records: Vec<RequestRecord> = (0..8).map(|i| request(i, 0.0, 100.0, &[], 50, 0)).collect();
     let terms = Terms { generates: false, streams: false, ..terms(8, 8, Layout::V1_14) };
-    let run = Figures::of(&records, &terms);
+    let run = Figures::of(ended(&records), &terms);
     assert!((run.input_throughput().unwrap() - 4000.0).abs() < 1e-6, "{run:?}");
 }
 
@@ -184,7 +186,7 @@ fn input_tokens_count_per_second_of_the_run() {
 fn a_usage_event_after_the_output_adds_no_latency() {
     let mut one = request(0, 0.0, 100.0, &[10.0], 5, 2);
     one.done = Some(Duration::from_millis(410));
-    let run = Figures::of(&[one], &terms(1, 1, Layout::V1_14));
+    let run = Figures::of(ended(&[one]), &terms(1, 1, Layout::V1_14));
     assert_eq!(run.of_series(super::Series::Latency).mean, Some(0.11));
     assert_eq!(run.of_series(super::Series::Tpot).mean.map(f64::round), Some(10.0));
 }
@@ -192,7 +194,7 @@ fn a_usage_event_after_the_output_adds_no_latency() {
 #[test]
 fn packed_events_are_no_accepted_drafts() {
     let one = request(0, 0.0, 100.0, &[20.0, 20.0], 5, 6);
-    let run = Figures::of(&[one], &terms(1, 1, Layout::V1_14));
+    let run = Figures::of(ended(&[one]), &terms(1, 1, Layout::V1_14));
     let shown = table::render(&run, Layout::V1_14, false);
     assert!(!shown.contains("Spec") && !shown.contains("Tok/Iter"), "{shown}");
 }
@@ -202,7 +204,7 @@ fn nothing_that_succeeds_gives_no_numbers() {
     let mut one = request(0, 0.0, 100.0, &[], 5, 2);
     one.outcome = crate::model::Outcome::NotSent;
     (one.sent, one.done) = (None, None);
-    let run = Figures::of(&[one], &terms(1, 1, Layout::V1_14));
+    let run = Figures::of(ended(&[one]), &terms(1, 1, Layout::V1_14));
     let shown = table::render(&run, Layout::V1_14, false);
     assert!(shown.contains("│ Avg TTFT (ms)             │         - │"), "{shown}");
     let summary = files::summary(&run, false, serde_json::Value::Null);
@@ -214,7 +216,7 @@ fn warm_up_requests_are_not_measured() {
     let records: Vec<RequestRecord> =
         (0..4).map(|i| request(i, i as f64 * 500.0, 100.0, &[10.0], 5, 2)).collect();
     let terms = Terms { warm_up: 2, ..terms(1, 2, Layout::V1_14) };
-    let run = Figures::of(&records, &terms);
+    let run = Figures::of(ended(&records), &terms);
     assert_eq!((run.total, run.duration), (2, Some(0.61)));
 }
 
@@ -230,7 +232,7 @@ fn conversations_have_figures_of_their_own() {
         }
     }
     let terms = Terms { multi_turn: true, ..terms(2, 2, Layout::V1_14) };
-    let run = Figures::of(&records, &terms);
+    let run = Figures::of(ended(&records), &terms);
     let traces = run.traces.unwrap();
     assert_eq!((traces.count, traces.turns, traces.cache_hit), (2, Some(3.0), None));
     assert_eq!(traces.rows[0].mean, Some(0.47));
@@ -240,7 +242,7 @@ fn conversations_have_figures_of_their_own() {
         let total = [0, 7, 12][i % 3];
         turn.cached = Some(crate::model::CachedTokens { total, tiers: None });
     }
-    let traces = Figures::of(&told, &terms).traces.unwrap();
+    let traces = Figures::of(ended(&told), &terms).traces.unwrap();
     assert_eq!(traces.cache_hit, Some(19.0 * 100.0 / 60.0));
     assert_eq!(traces.rows[5].mean, Some(19.0 * 100.0 / (14.0 + 24.0)));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::figures::{end, input};
-use crate::model::RequestRecord;
+use crate::analysis::counts::Ended;
 
 /// The last window, in s.
 pub(super) const LAST_S: f64 = 30.0;
@@ -37,15 +37,16 @@ pub struct Workload {
 }
 
 /// The throughput of `succeeded`, the first of all requests being sent at `start`.
-pub(super) fn of(succeeded: &[&RequestRecord], start: Duration) -> Workload {
-    let mut ends: Vec<(Duration, &RequestRecord)> =
-        succeeded.iter().filter_map(|record| Some((end(record)?, *record))).collect();
-    ends.sort_by_key(|(end, record)| (*end, record.index, record.round));
+pub(super) fn of(succeeded: &[Ended<'_>], start: Duration) -> Workload {
+    let mut ends: Vec<(Duration, &Ended<'_>)> =
+        succeeded.iter().filter_map(|request| Some((end(request.record)?, request))).collect();
+    ends.sort_by_key(|(end, request)| (*end, request.record.index, request.record.round));
     let (mut output, mut new, mut cached) = (0, 0, 0);
-    let points = ends.into_iter().map(|(end, record)| {
-        let known = record.cached.as_ref().map_or(0, |cached| cached.total).min(input(record));
-        output += record.output_count();
-        new += input(record) - known;
+    let points = ends.into_iter().map(|(end, request)| {
+        let cached_of = request.record.cached.as_ref().map_or(0, |cached| cached.total);
+        let known = cached_of.min(input(request));
+        output += request.output();
+        new += input(request) - known;
         cached += known;
         Point { at: end.saturating_sub(start).as_secs_f64(), output, new, cached }
     });
