@@ -141,8 +141,8 @@ pub(super) fn per_second(report: &Analysis<'_>, total: f64) -> Value {
     duration.map_or(Value::Null, |seconds| (total / seconds).into())
 }
 
-fn queue_time(record: &RequestRecord) -> Value {
-    seconds(Some(record.released.saturating_sub(record.due)))
+fn queue_time(request: &Ended<'_>) -> Value {
+    seconds(Some(request.record.released.saturating_sub(request.record.due)))
 }
 
 /// When the rate of a ramp reached each whole number of requests per second.
