@@ -10,6 +10,7 @@ mod prompts;
 mod scenario;
 mod stable;
 pub mod table;
+mod times;
 mod traffic;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod report;
 mod series;
 pub mod sla;
 pub mod table;
+mod times;
 mod values;
 mod workload;
 

@@ -11,6 +11,7 @@ mod pytorch;
 mod result;
 pub mod source;
 mod table;
+mod totals;
 
 use std::path::{Path, PathBuf};
 

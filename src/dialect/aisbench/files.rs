@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::figures::{Figures, end, input, latency, ttft};
+use super::figures::Figures;
 use super::flags::Layout;
 use super::table;
+use super::times::{end, input, latency, ttft};
 use crate::analysis::counts::Ended;
 use crate::model::{Outcome, PlannedRequest, RequestRecord};
 

@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use super::figures::{end, ttft};
+use super::times::{end, ttft};
 use crate::model::RequestRecord;
 
 /// What the page looks like, with a place for its title and its data.

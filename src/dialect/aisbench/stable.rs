@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::figures::end;
 use super::flags::Rule;
+use super::times::end;
 use crate::model::RequestRecord;
 
 /// How far below the cap the concurrency may fall, as a share, by [`Rule::Near`].

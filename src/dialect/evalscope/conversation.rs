@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::figures::{end, input};
 use super::series::Values;
+use super::times::{end, input};
 use crate::analysis::counts::Ended;
 use crate::analysis::stats::{Distribution, Method};
 use crate::model::RequestRecord;

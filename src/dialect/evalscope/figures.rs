@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::conversation::{self, Traces};
 use super::series::{SERIES, Series, Values};
+use super::times::{end, input};
 use super::workload::{self, Workload};
 use crate::analysis::counts::Ended;
 use crate::analysis::stats::Method;
-use crate::model::{Outcome, RequestRecord};
+use crate::model::Outcome;
 
 /// The load of one run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -166,21 +167,4 @@ impl Figures {
     pub fn decode_rate(&self) -> Option<f64> {
         self.of_series(Series::Tpot).mean.filter(|ms| *ms > 0.0).map(|ms| 1e3 / ms)
     }
-}
-
-/// When a request ended: at its last output, so that an event with counts alone adds nothing; one without output, or
-/// one that failed, when it was over.
-pub(super) fn end(record: &RequestRecord) -> Option<Duration> {
-    let output = record.events.at_ns.iter().max().map(|&ns| Duration::from_nanos(ns));
-    output.filter(|_| record.completed()).or(record.done)
-}
-
-/// Time from send to the last output.
-pub(super) fn latency(record: &RequestRecord) -> Option<Duration> {
-    Some(end(record)?.saturating_sub(record.sent?))
-}
-
-/// Prompt tokens as the server counted them, or else the local tokenizer.
-pub(super) fn input(request: &Ended<'_>) -> u64 {
-    request.record.server_prompt_tokens.unwrap_or(request.counts.prompt as u64)
 }

@@ -1,6 +1,6 @@
 //! What EvalScope has percentiles of.
 
-use super::figures::{input, latency};
+use super::times::{input, latency};
 use crate::analysis::counts::Ended;
 use crate::analysis::stats::{Distribution, Method};
 use crate::model::RequestRecord;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::figures::{end, input};
+use super::times::{end, input};
 use crate::analysis::counts::Ended;
 
 /// The last window, in s.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::table::shown_real;
+use super::totals::shown_real;
 use crate::analysis::Analysis;
 
 /// The key of the growth of counters in the server's account.

@@ -1,8 +1,9 @@
 //! The "Serving Benchmark Result" table.
 
-use super::{METRICS, Metric, counters, result, selected};
+use super::totals::{self, failed, percentiles, shown_real};
+use super::{METRICS, Metric, counters, selected};
 use crate::analysis::Analysis;
-use crate::analysis::measure::{Measure, Percent, Statistic};
+use crate::analysis::measure::{Measure, Statistic};
 use crate::analysis::metric::Figure;
 use crate::workload::arrival::Rate;
 
@@ -42,14 +43,14 @@ const ROWS: &[Row] = &[
         Some(if report.metadata.generates {
             shown(report.figure(Measure::InputTokens))
         } else {
-            result::input_tokens(report).to_string()
+            totals::input_tokens(report).to_string()
         })
     }),
     Generated(&Stat("Total generated tokens:", Measure::OutputTokens)),
     Stat("Request throughput (req/s):", Measure::RequestThroughput),
     Fact("Input throughput (inputs/s):", |report| {
-        let inputs = result::sequences(report) as f64;
-        let rate = result::per_second(report, inputs).as_f64();
+        let inputs = totals::sequences(report) as f64;
+        let rate = totals::per_second(report, inputs).as_f64();
         (!report.metadata.generates).then(|| shown_real(rate))
     }),
     Generated(&Maybe("Request goodput (req/s):", Measure::RequestGoodput)),
@@ -58,17 +59,11 @@ const ROWS: &[Row] = &[
     Generated(&Real("Peak concurrent requests:", Measure::MaxConcurrentRequests)),
     Generated(&Stat("Total token throughput (tok/s):", Measure::TotalThroughput)),
     Fact("Total token throughput (tok/s):", |report| {
-        let tokens = result::input_tokens(report) as f64;
-        let rate = result::per_second(report, tokens).as_f64();
+        let tokens = totals::input_tokens(report) as f64;
+        let rate = totals::per_second(report, tokens).as_f64();
         (!report.metadata.generates).then(|| shown_real(rate))
     }),
 ];
-
-/// Requests that did not complete.
-pub(super) fn failed(report: &Analysis<'_>) -> u64 {
-    let ledger = &report.audit.ledger;
-    ledger.failed + ledger.cancelled + ledger.never_sent
-}
 
 /// The measures of the rows.
 pub(super) fn measures() -> impl Iterator<Item = Measure> {
@@ -136,17 +131,6 @@ fn line(label: &str, value: &str) -> String {
 fn block(title: &str, rows: &[(String, String)]) -> String {
     let rows: String = rows.iter().map(|(label, value)| line(label, value)).collect();
     format!("{title:-^WIDTH$}\n{rows}")
-}
-
-/// A number with two decimals.
-pub(super) fn shown_real(number: Option<f64>) -> String {
-    number.map_or_else(|| "n/a".to_owned(), |x| format!("{x:.2}"))
-}
-
-/// The percentiles that the run asks for.
-pub(super) fn percentiles(report: &Analysis<'_>) -> Vec<Percent> {
-    let asked = report.metadata.percentiles();
-    if asked.is_empty() { vec![Percent::whole(99)] } else { asked }
 }
 
 /// A figure: whole, or with two decimals; `n/a` where there was nothing to compute it from.
