@@ -7,6 +7,7 @@ pub mod dataset;
 pub mod download;
 pub mod filetype;
 pub mod hub;
+pub mod lengths;
 pub mod lora;
 pub mod plan;
 pub mod tokenizer;

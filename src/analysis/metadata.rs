@@ -6,6 +6,7 @@ use super::goal::Slo;
 use super::measure::Percent;
 use crate::model::VisionSource;
 use crate::workload::arrival::Rate;
+use crate::workload::plan::Planned;
 
 /// What a run was.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct RunMetadata {
     pub date: String,
     /// Flags as they took effect.
     pub config: Map<String, Value>,
+    /// What its requests were made to be.
+    pub planned: Planned,
 }
 
 impl RunMetadata {

@@ -250,6 +250,7 @@ mod tests {
     use crate::workload::arrival::Rate;
     use crate::workload::bundled;
     use crate::workload::hub::Hub;
+    use crate::workload::plan::Planned;
 
     const THRESHOLD: Duration = Duration::from_millis(500);
 
@@ -269,6 +270,7 @@ mod tests {
             seed: 1,
             date: "2026-01-02T03:04:05+00:00".to_owned(),
             config: serde_json::Map::from_iter([(PERCENTILES.to_owned(), json!([75, 99]))]),
+            planned: Planned::default(),
         };
         Header {
             metadata,

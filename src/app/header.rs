@@ -78,5 +78,6 @@ fn metadata(
         seed: spec.seed,
         date: date.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
         config: spec.effective.clone(),
+        planned: prepared.planned.clone(),
     }
 }

@@ -18,7 +18,7 @@ use crate::workload::arrival::{self, Rate};
 use crate::workload::conversation;
 use crate::workload::dataset::{Context, Dataset, Reading, Rows};
 use crate::workload::hub::Hub;
-use crate::workload::plan::{self, Encoder, Render};
+use crate::workload::plan::{self, Encoder, Planned, Render};
 use crate::workload::tokenizer::Tokenizer;
 
 /// What is ready before the first request.
@@ -35,6 +35,8 @@ pub(super) struct Prepared {
     pub(super) first: Option<Row>,
     /// Where the image tokens come from, if there are images.
     pub(super) vision: Option<VisionSource>,
+    /// What the requests were made to be.
+    pub(super) planned: Planned,
 }
 
 /// Makes the rows and the plan.
@@ -100,6 +102,7 @@ pub(super) fn prepare(
     let kept = if config.duration.is_some() { rows.rows.clone() } else { Vec::new() };
     let (first, vision) = (rows.rows.first().cloned(), vision::planned(&rows.rows));
     let images = image_totals(&rows.rows);
+    let planned = Planned { lengths: rows.drawn };
     let plan = plan::build(rows.rows, &due, &encoder);
     let total =
         |len: fn(&PlannedRequest) -> usize| plan.iter().map(len).fold(0, usize::saturating_add);
@@ -118,7 +121,7 @@ pub(super) fn prepare(
     if let Some(line) = images {
         ui.status(&line);
     }
-    Ok(Prepared { plan, rate, last_gap, encoder, rows: kept, first, vision })
+    Ok(Prepared { plan, rate, last_gap, encoder, rows: kept, first, vision, planned })
 }
 
 /// Refuses `n` prompts of `dataset` that do not fit into memory, before they are made.

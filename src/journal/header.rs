@@ -12,6 +12,7 @@ use crate::health::ClockSource;
 use crate::model::VisionSource;
 use crate::protocol::backend::Backend;
 use crate::workload::arrival::Rate;
+use crate::workload::plan::Planned;
 
 /// The line as it is written.
 #[derive(Serialize, Deserialize)]
@@ -42,6 +43,13 @@ pub(super) struct HeaderLine {
     steady_state_concurrency_ratio: Option<f64>,
     ceiling: Option<Ceiling>,
     config: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    planned: Planned,
+}
+
+/// Whether nothing was planned that has to be written down.
+fn is_default(planned: &Planned) -> bool {
+    *planned == Planned::default()
 }
 
 const COMMANDS: [Command; 3] = [Command::Serve, Command::Offline, Command::OneBatch];
@@ -102,6 +110,7 @@ impl HeaderLine {
             seed,
             date,
             config,
+            planned,
         } = metadata;
         Self {
             rbench_records: VERSION,
@@ -128,6 +137,7 @@ impl HeaderLine {
             steady_state_concurrency_ratio: *steady_state,
             ceiling: ceiling.clone(),
             config: config.clone(),
+            planned: planned.clone(),
         }
     }
 
@@ -165,6 +175,7 @@ impl HeaderLine {
             seed: self.seed,
             date: self.date,
             config: self.config,
+            planned: self.planned,
         };
         Ok(Header {
             metadata,

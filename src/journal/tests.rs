@@ -19,6 +19,8 @@ use crate::model::{
 };
 use crate::protocol::backend::Backend;
 use crate::workload::arrival::Rate;
+use crate::workload::lengths::{Distribution, Drawn, Summary};
+use crate::workload::plan::Planned;
 
 // -- Things to write -------------------------------------------------------------------------------------------------
 
@@ -38,6 +40,12 @@ fn header(requests: u64) -> Header {
         seed: 7,
         date: "2026-01-02T03:04:05+00:00".to_owned(),
         config: Map::from_iter([("random_range_ratio".to_owned(), json!(0.1 + 0.2))]),
+        planned: Planned {
+            lengths: Drawn {
+                input: Summary::of(&Distribution::uniform(1, 3), [1, 2, 2].into_iter()),
+                output: None,
+            },
+        },
     };
     Header {
         metadata,

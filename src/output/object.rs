@@ -12,6 +12,7 @@ use crate::analysis::measure::Measure;
 use crate::analysis::metric::Figure;
 use crate::health::{Health, LagSecond, Machine, Times, WorkerHealth};
 use crate::model::RequestRecord;
+use crate::workload::lengths::Drawn;
 
 /// The object `rbench` of a result, without the measures that are `written` already;
 /// `details` adds arrays with one entry per request.
@@ -45,6 +46,10 @@ pub fn own(report: &Analysis<'_>, written: &[Measure], details: bool) -> Value {
     put("seed", metadata.seed.into());
     put("failures", failures.into());
     put("output_token_source", sources.into());
+    let drawn = &metadata.planned.lengths;
+    if *drawn != Drawn::default() {
+        put("drawn_lengths", json!(drawn));
+    }
     for (key, value) in extras::keys(report) {
         put(&key, value);
     }

@@ -44,6 +44,7 @@ pub use self::text::Shaper;
 use crate::error::{Error, Kind};
 use crate::model::Row;
 use crate::workload::hub::Hub;
+use crate::workload::lengths::Drawn;
 use crate::workload::tokenizer::Tokenizer;
 
 /// Every `--dataset-name` value, in the order of `--help`.
@@ -101,6 +102,29 @@ impl Entry {
         });
         let note = |flag| format!("--{flag} does nothing for --dataset-name {}", self.name);
         unread.into_iter().map(note).collect()
+    }
+
+    /// Refuses flags for distributions of lengths that were typed where this dataset draws none.
+    ///
+    /// # Errors
+    /// If there is one; the message says why and which datasets take it.
+    pub fn check_lengths(&self, matches: &ArgMatches) -> Result<(), String> {
+        let typed = |flag: &&str| {
+            matches.value_source(&flag.replace('-', "_")) == Some(ValueSource::CommandLine)
+        };
+        let refused = lengths::FLAGS.into_iter().filter(typed);
+        match refused.into_iter().find(|flag| !self.reads.contains(flag)) {
+            None => Ok(()),
+            Some(flag) => {
+                let takers = ALL.iter().filter(|entry| entry.reads.contains(&flag));
+                let takers: Vec<&str> = takers.map(|entry| entry.name).collect();
+                Err(format!(
+                    "--{flag} does not apply to --dataset-name {}, which draws no such lengths: they are those of its rows; it applies to {}",
+                    self.name,
+                    takers.join(", ")
+                ))
+            }
+        }
     }
 
     /// Its parameters where no flag is given.
@@ -276,6 +300,8 @@ pub struct Uses {
 /// What a dataset made.
 #[derive(Debug, Default)]
 pub struct Rows {
+    /// The lengths that were drawn for the rows, if they were.
+    pub drawn: Drawn,
     /// At most as many rows as were wanted.
     pub rows: Vec<Row>,
     /// What the user should know of how they were made.
@@ -284,6 +310,16 @@ pub struct Rows {
     pub told: Vec<String>,
     /// Whether the rows are a replay, which their own times drive whatever the rate.
     pub replay: bool,
+}
+
+impl Rows {
+    /// The rows with the lengths that were drawn for them.
+    fn with(mut self, drawn: Drawn) -> Self {
+        let (lines, notes) = drawn.lines();
+        self.told.extend(lines);
+        self.notes.extend(notes);
+        Self { drawn, ..self }
+    }
 }
 
 /// A source of prompts.

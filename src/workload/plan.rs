@@ -5,10 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::model::{Conversation, PlannedRequest, Prompt, Row};
 use crate::protocol::backend::{Common, Protocol, Request};
+use crate::workload::lengths::Drawn;
+
+/// What the requests of a run were made to be, by which the run can be judged.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Planned {
+    /// The lengths that were drawn, if they were.
+    pub lengths: Drawn,
+}
 
 /// Turns messages into the text that a server without chat messages is sent.
 pub type Render = Arc<dyn Fn(&[Value]) -> String + Send + Sync>;

@@ -59,6 +59,8 @@ mod interrupts;
 mod journal;
 /// Servers that rbench starts and ends.
 mod launch;
+/// Distributions of lengths.
+mod lengths;
 /// The block on the measurement.
 mod measurement;
 mod mmmu;

@@ -19,6 +19,7 @@ use rbench::model::{
 };
 use rbench::output::names::{Name, name};
 use rbench::workload::arrival::Rate;
+use rbench::workload::plan::Planned;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -335,6 +336,7 @@ impl Case {
                 seed: 42,
                 date: "2025-03-04T05:06:07+00:00".to_owned(),
                 config,
+                planned: Planned::default(),
             },
             requests,
             scheduled: None,

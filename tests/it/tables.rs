@@ -9,6 +9,7 @@ use rbench::analysis::{Analysis, RunMetadata};
 use rbench::dialect::Choice;
 use rbench::health::Health;
 use rbench::workload::arrival::Rate;
+use rbench::workload::plan::Planned;
 use serde_json::{Map, Value};
 
 /// Labels of rows and the figures that they show.
@@ -46,6 +47,7 @@ fn report_of(table: &str, dataset: &str) -> Analysis<'static> {
         seed: 42,
         date: String::new(),
         config: Map::new(),
+        planned: Planned::default(),
     };
     let mut stats = Vec::new();
     for line in table.lines().filter(|line| line.contains(':')) {

@@ -97,7 +97,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("nix", &["analysis::ceiling", "engine", "mock", "output::terminal"]),
     ("parquet", &["workload::dataset"]),
     ("prost", &["workload::tokenizer"]),
-    ("rand_distr", &["dialect::aisbench", "mock", "workload::arrival", "workload::dataset"]),
+    ("rand_distr", &["mock", "workload::arrival", "workload::dataset", "workload::lengths"]),
     ("quick_junit", &["output::junit"]),
     ("ratatui", &["output::plot"]),
     ("reqwest", &["config", "control", "engine::transport", "workload::download"]),

@@ -25,6 +25,7 @@ use crate::protocol::backend::leave_out;
 use crate::protocol::batch::{Answer, Ask, Shape, Wire, answer, prefixes, request};
 use crate::workload::arrival::Rate;
 use crate::workload::lora::Adapters;
+use crate::workload::plan::Planned;
 
 /// vLLM's counters of prompt tokens that were looked for in its prefix cache, and found there.
 const PREFIX_CACHE: [&str; 2] = ["vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total"];
@@ -300,6 +301,7 @@ impl<'a> Sender<'a> {
                 seed: serve.seed,
                 date: jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
                 config: effective,
+                planned: Planned::default(),
             },
             backend: serve.backend,
             clock: engine::clock(options, std::slice::from_ref(&self.endpoint)),

@@ -1,11 +1,9 @@
-//! Distributions of lengths.
+//! Distributions of lengths, as scenarios write them.
 
-use rand::RngExt;
-use rand_distr::{Distribution, Normal, Zipf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::rng::{self, Stream};
+use crate::workload::lengths::{LONGEST, Law, Lengths};
 
 /// A distribution as a synthetic dataset names it.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -19,21 +17,8 @@ pub struct Method {
     params: Map<String, Value>,
 }
 
-/// Lengths in tokens.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Lengths {
-    /// Between two ends, both included.
-    Uniform(u64, u64),
-    /// Around a mean, with a variance, held between two ends.
-    Gaussian(f64, f64, u64, u64),
-    /// The shorter the more frequent, held between two ends.
-    Zipf(f64, u64, u64),
-    /// Lengths with their shares, which sum up to 1.
-    Shares(Vec<(u64, f64)>),
-}
-
 /// Longest values of Zipf's distribution that are told apart: what is above is cut to the upper end anyway.
-const RANKS: f64 = 1e9;
+const RANKS: usize = 1_000_000_000;
 
 impl Method {
     /// The lengths.
@@ -69,7 +54,7 @@ impl Method {
                 if variance < 0.0 {
                     return Err("Params: Var must be 0 or more".to_owned());
                 }
-                Ok(Lengths::Gaussian(mean, variance, least, most))
+                held(Law::Normal(mean, variance.sqrt()), least, most)
             }
             "zipf" => {
                 let alpha = number("Alpha")?;
@@ -79,20 +64,25 @@ impl Method {
                             .to_owned(),
                     );
                 }
-                Ok(Lengths::Zipf(alpha, least, most))
+                held(Law::Zipf { alpha, first: 1, ranks: RANKS }, least, most)
             }
-            _ => Ok(Lengths::Uniform(least, most)),
+            _ => held(Law::Uniform, least, most),
         }
     }
 }
 
+/// Lengths by a law, held between two ends.
+fn held(law: Law, least: usize, most: usize) -> Result<Lengths, String> {
+    Lengths::new(law, least, most).map_err(|what| format!("Params: {what}"))
+}
+
 /// A length of 0 or more.
-fn whole(x: f64) -> Result<u64, String> {
-    if !(0.0..=1e9).contains(&x) {
+fn whole(x: f64) -> Result<usize, String> {
+    if !(0.0..=LONGEST as f64).contains(&x) {
         return Err(format!("Params: {x} is no length"));
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
-    Ok(x as u64)
+    Ok(x as usize)
 }
 
 /// A list of lengths with their shares.
@@ -100,72 +90,46 @@ fn shares(list: Option<&Value>) -> Result<Lengths, String> {
     let wrong = || "expected a list of [length, share] whose shares sum up to 1".to_owned();
     let pair = |pair: &Value| {
         let (length, share) = (pair.get(0)?.as_u64()?, pair.get(1)?.as_f64()?);
-        (share >= 0.0 && length > 0).then_some((length, share))
+        let length =
+            usize::try_from(length).ok().filter(|length| (1..=LONGEST).contains(length))?;
+        (share >= 0.0).then_some((length, share))
     };
     let list = list.and_then(Value::as_array).ok_or_else(wrong)?;
-    let pairs: Option<Vec<(u64, f64)>> = list.iter().map(pair).collect();
+    let pairs: Option<Vec<(usize, f64)>> = list.iter().map(pair).collect();
     let pairs = pairs.filter(|pairs| {
         let sum: f64 = pairs.iter().map(|(_, share)| share).sum();
         (sum - 1.0).abs() < 1e-6
     });
-    pairs.map(Lengths::Shares).ok_or_else(wrong)
+    Lengths::new(Law::Shares(pairs.ok_or_else(wrong)?), 1, LONGEST)
 }
 
-impl Lengths {
-    /// The lengths of answers to rows of a file.
-    pub(super) fn of_file(method: &str, params: &Map<String, Value>) -> Result<Self, String> {
-        match method {
-            "percentage" => shares(params.get("percentage_distribute")),
-            "uniform" => {
-                let number = |key: &str| {
-                    params
-                        .get(key)
-                        .and_then(Value::as_u64)
-                        .ok_or_else(|| format!("{key} must be a whole number"))
-                };
-                let (least, most) = (number("min_value")?, number("max_value")?);
-                if least == 0 || least > most {
-                    return Err("min_value must be above 0 and not above max_value".to_owned());
-                }
-                Ok(Self::Uniform(least, most))
+/// The lengths of answers to rows of a file.
+///
+/// # Errors
+/// If the parameters are not those of the method.
+pub(super) fn of_file(method: &str, params: &Map<String, Value>) -> Result<Lengths, String> {
+    match method {
+        "percentage" => shares(params.get("percentage_distribute")),
+        "uniform" => {
+            let number = |key: &str| {
+                let number = params.get(key).and_then(Value::as_u64);
+                number
+                    .and_then(|n| usize::try_from(n).ok())
+                    .ok_or_else(|| format!("{key} must be a whole number"))
+            };
+            let (least, most) = (number("min_value")?, number("max_value")?);
+            if least == 0 || least > most {
+                return Err("min_value must be above 0 and not above max_value".to_owned());
             }
-            other => Err(format!("method {other} must be uniform or percentage")),
+            Lengths::new(Law::Uniform, least, most)
         }
+        other => Err(format!("method {other} must be uniform or percentage")),
     }
+}
 
-    /// The length of row `i`, at least 1; `consumer` names what draws from `seed`.
-    pub(super) fn draw(&self, seed: u64, consumer: &str, i: usize) -> usize {
-        let length = self.drawn(&mut rng::stream(seed, consumer, i as u64));
-        usize::try_from(length.max(1)).unwrap_or(usize::MAX)
-    }
-
-    fn drawn(&self, rng: &mut Stream) -> u64 {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-        let held = |x: f64, least: u64, most: u64| x.clamp(least as f64, most as f64) as u64;
-        match self {
-            Self::Uniform(least, most) => rng.random_range(*least..=*most),
-            Self::Gaussian(mean, variance, least, most) => {
-                match Normal::new(*mean, variance.sqrt()) {
-                    Ok(normal) => held(normal.sample(rng).round(), *least, *most),
-                    Err(_) => held(*mean, *least, *most),
-                }
-            }
-            Self::Zipf(alpha, least, most) => match Zipf::new(RANKS, *alpha) {
-                Ok(zipf) => held(zipf.sample(rng), *least, *most),
-                Err(_) => *least,
-            },
-            Self::Shares(shares) => {
-                let mut left: f64 = rng.random();
-                for (length, share) in shares {
-                    left -= share;
-                    if left < 0.0 {
-                        return *length;
-                    }
-                }
-                shares.last().map_or(1, |(length, _)| *length)
-            }
-        }
-    }
+/// The length of row `i`, at least 1; `consumer` names what draws from `seed`.
+pub(super) fn draw(lengths: &Lengths, seed: u64, consumer: &str, i: usize) -> usize {
+    lengths.draw(seed, consumer, i).max(1)
 }
 
 #[cfg(test)]
@@ -178,7 +142,7 @@ mod tests {
 
     fn drawn(text: &str) -> Vec<usize> {
         let lengths = method(text).unwrap();
-        (0..4000).map(|i| lengths.draw(1, "test", i)).collect()
+        (0..4000).map(|i| draw(&lengths, 1, "test", i)).collect()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde_json::{Map, Value};
 
-use super::lengths::Lengths;
+use super::lengths;
 use super::scenario::{Data, Model, Synthetic};
 use super::traffic;
 use crate::error::{Error, Kind};
@@ -90,7 +90,8 @@ impl Prompts {
             let input = strings.input.lengths().map_err(wrong)?;
             let output = strings.output.lengths().map_err(wrong)?;
             let target = |i| {
-                (input.draw(seed, "aisbench/input", i), output.draw(seed, "aisbench/output", i))
+                let draw = |lengths, consumer| lengths::draw(lengths, seed, consumer, i);
+                (draw(&input, "aisbench/input"), draw(&output, "aisbench/output"))
             };
             let targets: Vec<(usize, usize)> = (0..context.n).map(target).collect();
             return neighbours(context, &targets, "aisbench/opening", "aisbench/offset");
@@ -154,13 +155,14 @@ impl Prompts {
                 (0..wanted).map(|i| i % found.len()).collect()
             }
         };
-        let lengths: Option<Lengths> = match &meta.output_config {
+        let lengths = match &meta.output_config {
             None => None,
             Some(output) => Some(output.lengths().map_err(|what| Error::new(Kind::Usage, what))?),
         };
         let row = |(i, at): (usize, usize)| {
             let (question, own) = &found[at];
-            let drawn = lengths.as_ref().map(|all| all.draw(context.seed, "aisbench/output", i));
+            let drawn =
+                lengths.as_ref().map(|all| lengths::draw(all, context.seed, "aisbench/output", i));
             let len = context.tokenizer.count_with_special(question);
             let answer = own.or(drawn).unwrap_or(self.model.max_out_len);
             Row::new(Prompt::Text(question.clone()), len, answer)

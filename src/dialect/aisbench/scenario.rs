@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::lengths::{Lengths, Method};
+use super::lengths::{self, Method};
 use crate::error::{Error, Kind};
+use crate::workload::lengths::Lengths;
 
 /// Models and datasets; each dataset is sent to each model.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -193,7 +194,7 @@ impl Output {
     /// # Errors
     /// If the parameters are not those of the method.
     pub(super) fn lengths(&self) -> Result<Lengths, String> {
-        Lengths::of_file(&self.method, &self.params)
+        lengths::of_file(&self.method, &self.params)
     }
 }
 

@@ -11,17 +11,18 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
-use rand_distr::{Distribution, Zipf};
+use rand_distr::{Distribution as _, Zipf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::distinct::{Openings, Places};
 use super::exact::{self, Words};
-use super::lengths::{Ratio, draw, shortest};
+use super::lengths::{Distributions, Draws, Ratio, ranged};
 use super::{Context, Dataset, Entry, Rows, Uses, effective, of, params, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row, user_message};
 use crate::rng;
+use crate::workload::lengths::{Distribution, Drawn};
 use crate::workload::tokenizer::Tokenizer;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -41,6 +42,8 @@ pub(super) const ENTRY: Entry = Entry {
         "gsp-fast-prepare",
         "gsp-send-routing-key",
         "gsp-ordered",
+        "input-len-dist",
+        "output-len-dist",
     ],
     params: |matches| params(SharedPrefix::from_matches(matches)),
     build: |params| Ok(Box::new(of::<SharedPrefix>(params)?.checked()?)),
@@ -123,6 +126,9 @@ const NO_IDS: &str =
 struct SharedPrefix {
     #[serde(flatten)]
     opts: Opts,
+    /// Of the questions and of the answers.
+    #[serde(flatten)]
+    distributions: Distributions,
     /// `--num-prompts`, if the user gave it.
     #[serde(rename = "gsp_num_prompts")]
     limit: Option<usize>,
@@ -136,7 +142,8 @@ impl SharedPrefix {
         }
         let given = matches.value_source("num_prompts") == Some(ValueSource::CommandLine);
         let limit = matches.get_one::<usize>("num_prompts").copied().filter(|_| given);
-        Ok(Self { opts, limit })
+        let distributions = Distributions::from_arg_matches(matches)?;
+        Ok(Self { opts, distributions, limit })
     }
 
     /// Checks what parameters have to do with each other.
@@ -188,12 +195,31 @@ impl SharedPrefix {
     fn slots(&self) -> usize {
         self.opts.slots()
     }
+
+    /// The distribution of the lengths of questions.
+    fn question(&self) -> Distribution {
+        let opts = &self.opts;
+        let given = self.distributions.input_len_dist.clone();
+        given.unwrap_or_else(|| ranged(opts.gsp_question_len, opts.gsp_range_ratio))
+    }
+
+    /// The distribution of the lengths of answers.
+    fn output(&self) -> Distribution {
+        let opts = &self.opts;
+        let given = self.distributions.output_len_dist.clone();
+        given.unwrap_or_else(|| ranged(opts.gsp_output_len, opts.gsp_range_ratio))
+    }
 }
 
 impl Opts {
     /// Prompts of all groups.
     fn slots(&self) -> usize {
         self.gsp_num_groups * self.gsp_prompts_per_group
+    }
+
+    /// The distribution of the lengths of system prompts.
+    fn system(&self) -> Distribution {
+        ranged(self.gsp_system_prompt_len, self.gsp_range_ratio)
     }
 }
 
@@ -208,18 +234,17 @@ impl Dataset for SharedPrefix {
 
     fn bytes(&self, n: usize) -> u64 {
         let opts = &self.opts;
-        let mean = |full| shortest(full, opts.gsp_range_ratio).midpoint(full);
-        let questions = mean(opts.gsp_question_len).saturating_mul(opts.gsp_num_turns);
+        let questions = self.question().mean().saturating_mul(opts.gsp_num_turns);
         // Each turn is a message of its own, and what is drawn for the slots that are not sent is held as well.
         let turns = (opts.slots() as u64).saturating_mul(opts.gsp_num_turns as u64);
-        weight(n, mean(opts.gsp_system_prompt_len).saturating_add(questions))
+        weight(n, opts.system().mean().saturating_add(questions))
             .saturating_add(weight(opts.gsp_num_groups, 0))
             .saturating_add(turns.saturating_mul(8))
     }
 
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         let opts = &self.opts;
-        let maker = Maker::new(opts, context)?;
+        let maker = Maker::new(self, context)?;
         let mut slots: Vec<usize> = (0..self.slots()).collect();
         if !opts.gsp_ordered {
             slots.shuffle(&mut rng::stream(context.seed, "generated-shared-prefix/shuffle", 0));
@@ -272,8 +297,12 @@ impl Dataset for SharedPrefix {
             mean(lengths()),
             if opts.gsp_fast_prepare { ", not counted" } else { "" },
         )];
+        let drawn = Drawn {
+            input: maker.question.draws.summary(lengths().map(|length| length.drawn)),
+            output: maker.output.summary(made.iter().map(|(row, _)| row.output_len)),
+        };
         let rows = made.into_iter().map(|(row, _)| row).collect();
-        Ok(Rows { rows, notes, told, ..Rows::default() })
+        Ok(Rows { rows, notes, told, ..Rows::default() }.with(drawn))
     }
 }
 
@@ -300,9 +329,7 @@ struct Piece {
 struct Part {
     /// Consumers of the seed.
     name: &'static str,
-    len_name: &'static str,
-    /// Tokens, at most.
-    longest: usize,
+    draws: Draws,
     openings: Openings,
     places: Places,
 }
@@ -318,6 +345,7 @@ struct Maker<'a> {
     words: Option<Words>,
     system: Part,
     question: Part,
+    output: Draws,
     /// Tokens of the separator between words.
     separator: usize,
     zipf: Option<Zipf<f64>>,
@@ -325,8 +353,8 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    fn new(opts: &'a Opts, context: &'a Context<'_>) -> Result<Self, Error> {
-        let tokenizer = context.tokenizer;
+    fn new(asked: &'a SharedPrefix, context: &'a Context<'_>) -> Result<Self, Error> {
+        let (opts, tokenizer) = (&asked.opts, context.tokenizer);
         let vocabulary = tokenizer.plain_ids();
         if vocabulary.is_empty() {
             return Err(Error::new(
@@ -340,29 +368,26 @@ impl<'a> Maker<'a> {
             let whole = tokenizer.count(&format!("{first}{SEPARATOR}{second}"));
             whole.saturating_sub(2)
         });
-        let part = |name, len_name, n: usize, longest| {
+        let part = |name, n: usize, draws: Draws| {
             let openings = if context.ids {
                 Openings::new(vocabulary.clone(), context.seed, name)
             } else {
                 Openings::of_text(tokenizer, words.as_ref(), &vocabulary, context.seed, name)
             };
-            let length = |i| draw(longest, opts.gsp_range_ratio, context.seed, len_name, i);
-            let places =
-                openings.places(n, shortest(longest, opts.gsp_range_ratio), longest, length);
-            Part { name, len_name, longest, openings, places }
+            let (shortest, longest) = draws.lengths.ends();
+            let places = openings.places(n, shortest, longest, |i| draws.at(context.seed, i));
+            Part { name, draws, openings, places }
         };
         let turns = opts.slots().saturating_mul(opts.gsp_num_turns);
         let system = part(
             "generated-shared-prefix/system",
-            "generated-shared-prefix/system-len",
             opts.gsp_num_groups,
-            opts.gsp_system_prompt_len,
+            Draws::of(opts.system(), "generated-shared-prefix/system-len")?,
         );
         let question = part(
             "generated-shared-prefix/question",
-            "generated-shared-prefix/question-len",
             turns,
-            opts.gsp_question_len,
+            Draws::of(asked.question(), "generated-shared-prefix/question-len")?,
         );
         let zipf = opts
             .gsp_zipf_alpha
@@ -378,6 +403,7 @@ impl<'a> Maker<'a> {
             words,
             system,
             question,
+            output: Draws::of(asked.output(), "generated-shared-prefix/output-len")?,
             separator,
             zipf,
             run: rng::stream(context.seed, "generated-shared-prefix/routing-key", 0).next_u32(),
@@ -399,12 +425,8 @@ impl<'a> Maker<'a> {
         format!("{:08x}_{group}", self.run).into()
     }
 
-    fn length(&self, full: usize, name: &str, index: usize) -> usize {
-        draw(full, self.opts.gsp_range_ratio, self.seed, name, index)
-    }
-
     fn length_of(&self, part: &Part, index: usize) -> usize {
-        self.length(part.longest, part.len_name, index)
+        part.draws.at(self.seed, index)
     }
 
     fn id(&self, rng: &mut impl Rng) -> u32 {
@@ -478,8 +500,7 @@ impl<'a> Maker<'a> {
 
     /// The row of a slot, and the lengths of its questions.
     fn row(&self, slot: usize, system: &Piece) -> (Row, Vec<Length>) {
-        let output_len =
-            self.length(self.opts.gsp_output_len, "generated-shared-prefix/output-len", slot);
+        let output_len = self.output.at(self.seed, slot);
         let first = slot * self.opts.gsp_num_turns;
         let question = |index: usize| {
             (

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::exact;
-use super::lengths::{Opts as Lengths, draw};
+use super::lengths::{Opts as Lengths, drawn};
 use super::patches::Rule;
 use super::picture::{Content, Format, Resolution, Size, data_uri};
 use super::placing::Placing;
@@ -28,6 +28,8 @@ pub(super) const ENTRY: Entry = Entry {
         "random-input-len",
         "random-output-len",
         "random-range-ratio",
+        "input-len-dist",
+        "output-len-dist",
         "image-count",
         "random-image-count",
         "image-resolution",
@@ -98,8 +100,9 @@ impl Dataset for Images {
         super::refuse_ids(context, ENTRY.name)?;
         let Opts { image_resolution: resolution, image_format: format, image_content, .. } =
             &self.opts;
-        let targets: Vec<(usize, usize)> =
-            (0..context.n).into_par_iter().map(|i| self.targets(context.seed, i)).collect();
+        let draws = self.lengths.draws("image/input-len", "image/output-len")?;
+        let lengths = |i| (draws.0.at(context.seed, i), draws.1.at(context.seed, i));
+        let targets: Vec<(usize, usize)> = (0..context.n).into_par_iter().map(lengths).collect();
         let image = (*image_content == Content::Blank && resolution.fixed()).then(|| {
             let size = resolution.largest;
             data_uri(&image_content.pixels(size, &mut rng::stream(0, "", 0)), size, *format)
@@ -132,7 +135,7 @@ impl Dataset for Images {
                 resolution.largest
             ));
         }
-        Ok(rows)
+        Ok(rows.with(drawn(&draws, context.seed, context.n)))
     }
 
     fn bytes(&self, n: usize) -> u64 {
@@ -172,16 +175,6 @@ impl Images {
         let vision = images.iter().map(|(_, tokens)| tokens).sum();
         let images = images.into_iter().map(|(image, _)| image).collect();
         Ok((Row { images, ..Row::new(Prompt::Text(text), len, output_len) }, target, vision))
-    }
-
-    /// The text length that row `i` aims at, and its output length.
-    fn targets(&self, seed: u64, i: usize) -> (usize, usize) {
-        let Lengths { random_input_len, random_output_len, random_range_ratio: ratio } =
-            self.lengths;
-        (
-            draw(random_input_len, ratio, seed, "image/input-len", i),
-            draw(random_output_len, ratio, seed, "image/output-len", i),
-        )
     }
 
     /// Images of row `i`.

@@ -3,10 +3,10 @@
 use std::str::FromStr;
 
 use clap::Args;
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use crate::rng;
+use crate::error::Error;
+use crate::workload::lengths::{Distribution, Drawn, Lengths, Summary};
 
 /// Heading of the flags that this dataset shares with others.
 pub(super) const HEADING: &str = "Dataset: random, random-ids, image, mmmu";
@@ -14,7 +14,6 @@ pub(super) const HEADING: &str = "Dataset: random, random-ids, image, mmmu";
 /// How long prompts and answers are.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[group(skip)]
-#[expect(clippy::struct_field_names, reason = "the names of the flags and of the result keys")]
 pub(super) struct Opts {
     /// Prompt tokens, at most; images not counted
     #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = tokens, help_heading = HEADING)]
@@ -25,13 +24,99 @@ pub(super) struct Opts {
     /// Lengths are uniform in [RATIO x length, length]; 1 makes them fixed
     #[arg(long, value_name = "RATIO", default_value_t = Ratio(0.0), help_heading = HEADING)]
     pub(super) random_range_ratio: Ratio,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(super) distributions: Distributions,
 }
 
+/// Distributions of lengths, in the place of other flags.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[group(skip)]
+pub(super) struct Distributions {
+    /// Distribution of prompt tokens, such as 'lognormal(mean=512,cv=0.8,min=16,max=4096)'
+    #[arg(long, value_name = "LENGTHS", help_heading = DRAWN, conflicts_with_all = ["random_input_len", "gsp_question_len"])]
+    pub(super) input_len_dist: Option<Distribution>,
+    /// Distribution of output tokens: N, uniform, normal, lognormal, zipf, percentages or empirical(FILE)
+    #[arg(long, value_name = "LENGTHS", help_heading = DRAWN, conflicts_with_all = ["random_output_len", "gsp_output_len"])]
+    pub(super) output_len_dist: Option<Distribution>,
+}
+
+/// Heading of the flags for distributions.
+const DRAWN: &str = "Dataset: drawn lengths";
+
+/// The flags for distributions.
+pub(super) const FLAGS: [&str; 2] = ["input-len-dist", "output-len-dist"];
+
 impl Opts {
+    /// The distribution of prompt lengths.
+    fn input(&self) -> Distribution {
+        let Self { random_input_len: full, random_range_ratio: ratio, .. } = self;
+        self.distributions.input_len_dist.clone().unwrap_or_else(|| ranged(*full, *ratio))
+    }
+
+    /// The distribution of output lengths.
+    fn output(&self) -> Distribution {
+        let Self { random_output_len: full, random_range_ratio: ratio, .. } = self;
+        self.distributions.output_len_dist.clone().unwrap_or_else(|| ranged(*full, *ratio))
+    }
+
     /// Tokens of a prompt, on average.
     pub(super) fn mean_input(&self) -> usize {
-        let full = self.random_input_len;
-        shortest(full, self.random_range_ratio).midpoint(full)
+        self.input().mean()
+    }
+
+    /// What draws prompt and output lengths for these consumers of the seed.
+    ///
+    /// # Errors
+    /// If a file of lengths cannot be used.
+    pub(super) fn draws(
+        &self,
+        input: &'static str,
+        output: &'static str,
+    ) -> Result<(Draws, Draws), Error> {
+        Ok((Draws::of(self.input(), input)?, Draws::of(self.output(), output)?))
+    }
+}
+
+/// The distribution of lengths that are uniform from a share of `full` to all of it.
+pub(super) fn ranged(full: usize, ratio: Ratio) -> Distribution {
+    Distribution::uniform(shortest(full, ratio), full)
+}
+
+/// Draws the lengths of rows.
+#[derive(Debug)]
+pub(super) struct Draws {
+    distribution: Distribution,
+    pub(super) lengths: Lengths,
+    consumer: &'static str,
+}
+
+impl Draws {
+    /// From a distribution; `consumer` names what draws from the seed.
+    ///
+    /// # Errors
+    /// If its file cannot be used.
+    pub(super) fn of(distribution: Distribution, consumer: &'static str) -> Result<Self, Error> {
+        let lengths = distribution.lengths()?;
+        Ok(Self { distribution, lengths, consumer })
+    }
+
+    /// The length of row `i`.
+    pub(super) fn at(&self, seed: u64, i: usize) -> usize {
+        self.lengths.draw(seed, self.consumer, i)
+    }
+
+    /// What lengths of this distribution are like.
+    pub(super) fn summary(&self, lengths: impl Iterator<Item = usize>) -> Option<Summary> {
+        Summary::of(&self.distribution, lengths)
+    }
+}
+
+/// The lengths that `n` rows have by these draws of prompts and answers.
+pub(super) fn drawn((input, output): &(Draws, Draws), seed: u64, n: usize) -> Drawn {
+    Drawn {
+        input: input.summary((0..n).map(|i| input.at(seed, i))),
+        output: output.summary((0..n).map(|i| output.at(seed, i))),
     }
 }
 
@@ -71,15 +156,6 @@ impl std::fmt::Display for Ratio {
     }
 }
 
-/// Length `index` of the consumer `name`: uniform over the whole numbers in [max(floor(full × ratio), 1), full],
-/// or 0 if `full` is.
-pub(super) fn draw(full: usize, ratio: Ratio, seed: u64, name: &str, index: usize) -> usize {
-    if full == 0 {
-        return 0;
-    }
-    rng::stream(seed, name, index as u64).random_range(shortest(full, ratio)..=full)
-}
-
 /// The shortest length that can be drawn.
 pub(super) fn shortest(full: usize, ratio: Ratio) -> usize {
     // A product of a length and a share lies in 0..=full.
@@ -106,17 +182,19 @@ mod tests {
         /// Forall lengths and ratios: draws stay in the interval, a ratio of 1 fixes them, and they repeat.
         #[test]
         fn draws_stay_in_the_interval(full in 0_usize..5000, ratio in 0.0_f64..=1.0, seed: u64, index in 0_usize..1000) {
-            let got = draw(full, Ratio(ratio), seed, "x", index);
+            let draw = |ratio| Draws::of(ranged(full, Ratio(ratio)), "x").unwrap().at(seed, index);
+            let got = draw(ratio);
             prop_assert!(got <= full && got as f64 >= (full as f64 * ratio).floor());
             prop_assert!(full == 0 || got >= 1);
-            prop_assert_eq!(draw(full, Ratio(1.0), seed, "x", index), full);
-            prop_assert_eq!(draw(full, Ratio(ratio), seed, "x", index), got);
+            prop_assert_eq!(draw(1.0), full);
+            prop_assert_eq!(draw(ratio), got);
         }
     }
 
     #[test]
     fn both_ends_are_reached() {
-        let draws: Vec<usize> = (0..200).map(|i| draw(4, Ratio(0.5), 1, "x", i)).collect();
+        let all = Draws::of(ranged(4, Ratio(0.5)), "x").unwrap();
+        let draws: Vec<usize> = (0..200).map(|i| all.at(1, i)).collect();
         assert_eq!((draws.iter().min(), draws.iter().max()), (Some(&2), Some(&4)));
     }
 }

@@ -18,7 +18,7 @@ use parquet::schema::types::Type;
 use rand::Rng as _;
 use rayon::prelude::*;
 
-use super::lengths::Opts;
+use super::lengths::{Draws, Opts};
 use super::picture::{Format, Size, data_uri};
 use super::placing::Placing;
 use super::records::LeftOut;
@@ -29,15 +29,22 @@ use crate::rng;
 use crate::workload::bundled;
 use crate::workload::filetype;
 use crate::workload::hub::Holds;
+use crate::workload::lengths::{Distribution, Drawn};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "mmmu",
     about: "questions about images, from the benchmark MMMU",
     // The one flag, --random-output-len, is that of `random`, which adds it.
     flags: |command| command,
-    reads: &["dataset-path", "random-output-len"],
+    reads: &["dataset-path", "random-output-len", "output-len-dist"],
     params: |matches| params(Opts::from_arg_matches(matches)),
-    build: |params| Ok(Box::new(Mmmu(of(params)?))),
+    build: |params| {
+        let opts: Opts = of(params)?;
+        match opts.distributions.input_len_dist {
+            Some(_) => Err("--input-len-dist does not apply to --dataset-name mmmu, whose prompts are those of its file".to_owned()),
+            None => Ok(Box::new(Mmmu(opts))),
+        }
+    },
     effective: |_| serde_json::Map::new(),
 };
 
@@ -66,8 +73,17 @@ impl Dataset for Mmmu {
         let path = file(context)?;
         let placing = Placing::of(context)?;
         let (examples, bare) = read(&path, context.n, context.seed)?;
-        let row = |example: &Example| self.row(context, &path, example, &placing);
-        let rows: Vec<Row> = examples.par_iter().map(row).collect::<Result<_, Error>>()?;
+        let lengths = match &self.0.distributions.output_len_dist {
+            Some(distribution) => distribution.clone(),
+            None => Distribution::uniform(self.0.random_output_len, self.0.random_output_len),
+        };
+        let lengths = Draws::of(lengths, "mmmu/output-len")?;
+        let row = |(i, example): (usize, &Example)| {
+            let output_len = lengths.at(context.seed, i);
+            row(context, &path, example, output_len, &placing)
+        };
+        let rows: Vec<Row> =
+            examples.par_iter().enumerate().map(row).collect::<Result<_, Error>>()?;
         let note = (rows.len() < context.n).then(|| {
             format!(
                 "{} has {} questions with an image, fewer than --num-prompts {}",
@@ -76,12 +92,14 @@ impl Dataset for Mmmu {
                 context.n
             )
         });
-        Ok(Rows {
+        let output = lengths.summary(rows.iter().map(|row| row.output_len));
+        let rows = Rows {
             rows,
             notes: note.into_iter().chain(placing.note()).collect(),
             told: bare.into_iter().collect(),
             ..Rows::default()
-        })
+        };
+        Ok(rows.with(Drawn { output, ..Drawn::default() }))
     }
 
     fn uses(&self) -> Uses {
@@ -89,27 +107,23 @@ impl Dataset for Mmmu {
     }
 }
 
-impl Mmmu {
-    fn row(
-        &self,
-        context: &Context<'_>,
-        path: &Path,
-        example: &Example,
-        placing: &Placing<'_>,
-    ) -> Result<Row, Error> {
-        let (size, uri) = picture(example.image.data()).map_err(|error| {
-            unusable(path, &format!("row {}: {IMAGE} is not a PNG or JPEG file", example.number))
-                .because(error)
-        })?;
-        let text = format!("Question: {}\n\nAnswer: ", example.question);
-        let len = context.tokenizer.count(&text);
-        let row = Row {
-            images: vec![uri],
-            ..Row::new(Prompt::Text(text), len, self.0.random_output_len)
-        };
-        let vision = placing.rule.map_or(Ok(0), |rule| rule.tokens(size))?;
-        placing.place(row, vision)
-    }
+/// The row of a question.
+fn row(
+    context: &Context<'_>,
+    path: &Path,
+    example: &Example,
+    output_len: usize,
+    placing: &Placing<'_>,
+) -> Result<Row, Error> {
+    let (size, uri) = picture(example.image.data()).map_err(|error| {
+        unusable(path, &format!("row {}: {IMAGE} is not a PNG or JPEG file", example.number))
+            .because(error)
+    })?;
+    let text = format!("Question: {}\n\nAnswer: ", example.question);
+    let len = context.tokenizer.count(&text);
+    let row = Row { images: vec![uri], ..Row::new(Prompt::Text(text), len, output_len) };
+    let vision = placing.rule.map_or(Ok(0), |rule| rule.tokens(size))?;
+    placing.place(row, vision)
 }
 
 /// The file to read.

@@ -6,7 +6,7 @@ use clap::{Args, FromArgMatches};
 use rayon::prelude::*;
 
 use super::corpus::Corpus;
-use super::lengths::{Opts, draw};
+use super::lengths::{Draws, Opts, drawn};
 use super::records::LeftOut;
 use super::{
     Context, Dataset, Entry, Rows, Templates, Uses, distinct, effective, exact, of, params, weight,
@@ -19,7 +19,14 @@ pub(super) const ENTRY: Entry = Entry {
     name: "random",
     about: "text of ShareGPT questions, cut or repeated to random lengths",
     flags: Opts::augment_args,
-    reads: &["dataset-path", "random-input-len", "random-output-len", "random-range-ratio"],
+    reads: &[
+        "dataset-path",
+        "random-input-len",
+        "random-output-len",
+        "random-range-ratio",
+        "input-len-dist",
+        "output-len-dist",
+    ],
     params: |matches| params(Opts::from_arg_matches(matches)),
     build: |params| Ok(Box::new(Random(of(params)?))),
     effective: |matches| effective(Opts::from_arg_matches(matches)),
@@ -67,7 +74,10 @@ impl Dataset for Random {
                 questions.len(),
             ));
         }
-        let row = |i: usize| self.row(context, i, questions[i % questions.len()]);
+        let draws = draws(&self.0)?;
+        let row = |i: usize| {
+            Self::row(context, i, questions[i % questions.len()], targets(&draws, context, i))
+        };
         let rows = (0..context.n).into_par_iter().map(row).collect();
         let mut rows = exact::checked(context.tokenizer, rows);
         if questions.len() == context.n {
@@ -75,7 +85,7 @@ impl Dataset for Random {
         }
         rows.notes.splice(0..0, notes);
         rows.told.extend(corpus.told.into_iter().chain(empty));
-        Ok(rows)
+        Ok(rows.with(drawn(&draws, context.seed, context.n)))
     }
 
     fn bytes(&self, n: usize) -> u64 {
@@ -95,9 +105,13 @@ impl Dataset for Random {
 
 impl Random {
     /// Row `i` and the prompt length that it aims at.
-    fn row(&self, context: &Context<'_>, i: usize, question: &str) -> (Row, usize) {
+    fn row(
+        context: &Context<'_>,
+        i: usize,
+        question: &str,
+        (target, output_len): (usize, usize),
+    ) -> (Row, usize) {
         let tokenizer = context.tokenizer;
-        let (target, output_len) = targets(&self.0, context, i);
         let ids = tokenizer.encode(question);
         let cycle = |k: usize| ids.get(k % ids.len().max(1)).copied().unwrap_or_default();
         let (prompt, prompt_len) = if context.ids {
@@ -131,13 +145,23 @@ fn has_token(tokenizer: &Tokenizer, text: &str) -> bool {
     tokenizer.count(&text[..start]) > 0 || tokenizer.count(text) > 0
 }
 
+/// What draws the prompt and output lengths of rows.
+///
+/// # Errors
+/// If a file of lengths cannot be used.
+pub(super) fn draws(opts: &Opts) -> Result<(Draws, Draws), Error> {
+    opts.draws("random/input-len", "random/output-len")
+}
+
 /// The prompt and output length of row `i`.
 ///
 /// The server adds the tokenizer's special tokens to text, so that much is left out of the prompt.
-pub(super) fn targets(opts: &Opts, context: &Context<'_>, i: usize) -> (usize, usize) {
-    let ratio = opts.random_range_ratio;
-    let input = draw(opts.random_input_len, ratio, context.seed, "random/input-len", i);
-    let output = draw(opts.random_output_len, ratio, context.seed, "random/output-len", i);
+pub(super) fn targets(
+    (input, output): &(Draws, Draws),
+    context: &Context<'_>,
+    i: usize,
+) -> (usize, usize) {
+    let (input, output) = (input.at(context.seed, i), output.at(context.seed, i));
     let special = if context.ids { 0 } else { context.tokenizer.special_tokens_added() };
     (input.saturating_sub(special).max(1), output)
 }

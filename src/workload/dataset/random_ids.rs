@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use super::distinct::{self, Openings, Places};
 use super::exact::{self, Words};
-use super::lengths::Opts;
-use super::random::targets;
+use super::lengths::{Opts, drawn};
+use super::random::{draws, targets};
 use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, of, params, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
@@ -19,7 +19,13 @@ pub(super) const ENTRY: Entry = Entry {
     about: "tokens from a random place of the vocabulary, of random lengths",
     // The flags are those of `random`, which adds them.
     flags: |command| command,
-    reads: &["random-input-len", "random-output-len", "random-range-ratio"],
+    reads: &[
+        "random-input-len",
+        "random-output-len",
+        "random-range-ratio",
+        "input-len-dist",
+        "output-len-dist",
+    ],
     params: |matches| params(Opts::from_arg_matches(matches)),
     build: |params| Ok(Box::new(RandomIds(of(params)?))),
     effective: |matches| effective(Opts::from_arg_matches(matches)),
@@ -30,9 +36,11 @@ struct RandomIds(Opts);
 
 impl Dataset for RandomIds {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
-        let target = |i| targets(&self.0, context, i);
+        let draws = draws(&self.0)?;
+        let target = |i| targets(&draws, context, i);
         let targets: Vec<(usize, usize)> = (0..context.n).into_par_iter().map(target).collect();
-        neighbours(context, &targets, "random-ids/opening", "random-ids/offset")
+        let rows = neighbours(context, &targets, "random-ids/opening", "random-ids/offset")?;
+        Ok(rows.with(drawn(&draws, context.seed, context.n)))
     }
 
     fn bytes(&self, n: usize) -> u64 {
