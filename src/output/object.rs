@@ -12,7 +12,6 @@ use crate::analysis::measure::Measure;
 use crate::analysis::metric::Figure;
 use crate::health::{Health, LagSecond, Machine, Times, WorkerHealth};
 use crate::model::RequestRecord;
-use crate::workload::lengths::Drawn;
 
 /// The object `rbench` of a result, without the measures that are `written` already;
 /// `details` adds arrays with one entry per request.
@@ -47,7 +46,7 @@ pub fn own(report: &Analysis<'_>, written: &[Measure], details: bool) -> Value {
     put("failures", failures.into());
     put("output_token_source", sources.into());
     let drawn = &metadata.planned.lengths;
-    if *drawn != Drawn::default() {
+    if !drawn.is_empty() {
         put("drawn_lengths", json!(drawn));
     }
     for (key, value) in extras::keys(report) {

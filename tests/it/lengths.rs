@@ -98,7 +98,7 @@ fn a_file_gives_lengths_and_is_named_if_it_cannot() {
     };
     let run = serve("lengths.txt").run().exits(0);
     assert!(run.stderr.contains("mean 7.0, p50 7, p99 7, from 7 to 7"), "{}", run.stderr);
-    let run = serve("words.txt").run().exits(2);
+    let run = serve("words.txt").run().exits(1);
     assert!(run.stderr.contains("words.txt: line 2 is no length: seven"), "{}", run.stderr);
 }
 

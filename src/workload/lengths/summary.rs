@@ -17,6 +17,11 @@ pub struct Drawn {
 }
 
 impl Drawn {
+    /// Whether no length was drawn.
+    pub fn is_empty(&self) -> bool {
+        self.input.is_none() && self.output.is_none()
+    }
+
     /// Lines for users, and notes where a distribution was cut off.
     pub fn lines(&self) -> (Vec<String>, Vec<String>) {
         let both = [("input", &self.input), ("output", &self.output)];
