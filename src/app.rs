@@ -34,6 +34,7 @@ mod server;
 mod session;
 mod signals;
 mod supervise;
+mod sweep;
 mod terms;
 mod tokenizing;
 mod vllm;
@@ -91,6 +92,7 @@ pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
             .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error)),
         Input::PrintConfig(job) => configured::print(*job, ui),
         Input::Serve(job) => serve::serve(*job, ui),
+        Input::Sweep(input) => sweep::sweep(*input, ui),
         Input::Supervise(args) => supervise::supervise(&args, ui),
         Input::Vllm(flags) => vllm::serve(&flags, ui),
     };

@@ -12,6 +12,7 @@ pub mod run;
 pub mod selftest;
 mod siblings;
 pub mod supervise;
+pub mod sweep;
 
 use std::ffi::OsString;
 
@@ -44,6 +45,8 @@ struct Cli {
 enum Subcommands {
     /// Measure a server: latencies, throughput, failures
     Serve(Box<gates::GatedArgs>),
+    /// Measure a server at many loads: flags of serve with lists and ranges of values
+    Sweep(Box<sweep::SweepArgs>),
     /// Send everything at once and measure the throughput alone
     Offline(Box<sglang::OfflineArgs>),
     /// Send batches of prompts, each in one request, and measure prefill and decode
@@ -85,6 +88,8 @@ pub enum Input {
     Serve(Box<Job>),
     /// `rbench serve --print-config`.
     PrintConfig(Box<Job>),
+    /// `rbench sweep`.
+    Sweep(Box<sweep::Sweep>),
     /// `rbench offline`.
     Offline(Box<sglang::Throughput>),
     /// `rbench one-batch`.
@@ -115,6 +120,7 @@ pub enum Input {
 pub fn command() -> Command {
     Cli::command()
         .mut_subcommand("serve", sglang::with_datasets)
+        .mut_subcommand(sweep::NAME, sweep::shape)
         .mut_subcommand("offline", |offline| sglang::shape(sglang::with_datasets(offline)))
         .mut_subcommand("vllm", dialect::vllm::spellings)
 }
@@ -144,6 +150,12 @@ fn parsed(
     command: &mut Command,
     notes: Vec<String>,
 ) -> Result<Input, clap::Error> {
+    let is_sweep = args.get(1).is_some_and(|word| word == sweep::NAME);
+    let (lists, args) = if is_sweep {
+        sweep::first(args, command)?
+    } else {
+        (sweep::Lists::default(), args.to_vec())
+    };
     let matches = command.try_get_matches_from_mut(args)?;
     let cli = Cli::from_arg_matches(&matches)?;
     let Some(subcommand) = cli.command else {
@@ -173,6 +185,10 @@ fn parsed(
         Subcommands::Report(args) => Ok(Input::Report(args)),
         Subcommands::Selftest(args) => Ok(Input::Selftest(args)),
         Subcommands::Compare(args) => Ok(Input::Compare(Box::new(args))),
+        Subcommands::Sweep(args) => {
+            let matches = matches.subcommand_matches(sweep::NAME).unwrap_or(&matches);
+            Ok(Input::Sweep(Box::new(args.sweep(lists, matches, command, notes)?)))
+        }
         Subcommands::Serve(args) => {
             let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
             let prints = args.serve.prints_config();

@@ -9,4 +9,5 @@ pub mod junit;
 pub mod names;
 pub mod object;
 pub mod plot;
+pub mod sweep;
 pub mod terminal;

@@ -2,6 +2,8 @@
 
 mod reading;
 
+pub(super) use self::reading::read;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

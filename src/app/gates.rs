@@ -67,7 +67,7 @@ pub(super) fn judge(
 }
 
 /// The run as objectives see it.
-fn sampled(report: &Analysis<'_>) -> Sampled {
+pub(super) fn sampled(report: &Analysis<'_>) -> Sampled {
     let mut run = Sampled::default();
     let ledger = &report.audit.ledger;
     run.figures.insert("completed".to_owned(), ledger.completed.into());

@@ -72,7 +72,10 @@ pub(super) fn publish(report: &Analysis<'_>, outputs: &Outputs, ui: Ui) -> Resul
 }
 
 /// Writes the files, and removes the records beside the result, which they make superfluous.
-fn store(report: &Analysis<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
+///
+/// # Errors
+/// If a file cannot be written.
+pub(super) fn store(report: &Analysis<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
     let wanted = Wanted {
         file: outputs.file.as_deref(),
         steady: outputs.steady_file.as_deref(),

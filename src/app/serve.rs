@@ -67,26 +67,35 @@ impl Looks {
 ///
 /// # Errors
 /// If the values do not go together, or the system lacks something that the run needs.
-pub(super) fn begin(mut job: Job, ui: Ui) -> Result<(Option<Engine>, Looks, Serve), Error> {
+pub(super) fn begin(job: Job, ui: Ui) -> Result<(Option<Engine>, Looks, Serve), Error> {
     signals::catch(ui)?;
     for note in &job.notes {
         ui.status(note);
     }
-    let looks = Looks::of(&mut job.spec.layouts)?;
     let engine =
         if job.spec.servers.mock { Some(Engine::start(job.spec.load.seed)?) } else { None };
-    let keys = Keys::read(job.spec.connection.api_key_file.as_deref())?;
-    let mut spec = config::resolve(job, &keys, engine.as_ref().map(Engine::url))?;
-    door::keep_secret(&spec.target.secrets);
-    if engine.is_some() && !spec.backend.lists_models {
-        // Nobody can be asked for the name, and --mock leaves no choice of it.
-        spec.model = Some(mock::MODEL.to_owned());
-    }
+    let (looks, spec) = resolved(job, engine.as_ref())?;
     for note in &spec.notes {
         ui.status(note);
     }
     limits::check(&spec, ui)?;
     Ok((engine, looks, spec))
+}
+
+/// The run of `job` with nothing left to look up, against `engine` if there is one.
+///
+/// # Errors
+/// If the values do not go together.
+pub(super) fn resolved(mut job: Job, engine: Option<&Engine>) -> Result<(Looks, Serve), Error> {
+    let looks = Looks::of(&mut job.spec.layouts)?;
+    let keys = Keys::read(job.spec.connection.api_key_file.as_deref())?;
+    let mut spec = config::resolve(job, &keys, engine.map(Engine::url))?;
+    door::keep_secret(&spec.target.secrets);
+    if engine.is_some() && !spec.backend.lists_models {
+        // Nobody can be asked for the name, and --mock leaves no choice of it.
+        spec.model = Some(mock::MODEL.to_owned());
+    }
+    Ok((looks, spec))
 }
 
 /// Checks the files that a run leaves while it goes on.
@@ -128,7 +137,7 @@ fn run(session: &Session, spec: &Serve, looks: Looks, ui: Ui) -> Result<(), Erro
 }
 
 /// The layouts and files of the results.
-fn outputs(spec: &Serve, looks: Looks, files: &Files) -> Outputs {
+pub(super) fn outputs(spec: &Serve, looks: Looks, files: &Files) -> Outputs {
     Outputs {
         table: looks.table,
         jsonl: looks.jsonl,

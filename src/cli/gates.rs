@@ -49,7 +49,7 @@ pub struct GateArgs {
     pub benchmark_action: Option<PathBuf>,
 }
 
-fn decided_on(text: &str) -> Result<DecidedOn, &'static str> {
+pub(super) fn decided_on(text: &str) -> Result<DecidedOn, &'static str> {
     match text {
         "point" => Ok(DecidedOn::Point),
         "bound" => Ok(DecidedOn::Bound),

@@ -8,7 +8,7 @@ use crate::analysis::comparison::{Compared, Direction, Judged, Met};
 use crate::analysis::statistics::Estimate;
 
 /// The word for a decision.
-fn word(met: Met) -> &'static str {
+pub(super) fn word(met: Met) -> &'static str {
     match met {
         Met::Yes => "met",
         Met::No => "not met",

@@ -150,6 +150,7 @@ fn help() {
     for (words, file) in [
         (&["--help"][..], expect_file!["../data/help.txt"]),
         (&["serve", "--help"], expect_file!["../data/help-serve.txt"]),
+        (&["sweep", "--help"], expect_file!["../data/help-sweep.txt"]),
         (&["run", "--help"], expect_file!["../data/help-run.txt"]),
         (&["offline", "--help"], expect_file!["../data/help-offline.txt"]),
         (&["one-batch", "--help"], expect_file!["../data/help-one-batch.txt"]),

@@ -18,7 +18,7 @@ use crate::model::{OutputTokens, RequestRecord, TokenSource};
 ///
 /// # Errors
 /// If there is none, or a line is neither of records nor a result.
-pub(super) fn read(path: &Path, load: &[String]) -> Result<Vec<Sampled>, Error> {
+pub(in crate::app) fn read(path: &Path, load: &[String]) -> Result<Vec<Sampled>, Error> {
     if !path.is_dir() {
         return of_file(path, load);
     }

@@ -1,7 +1,7 @@
 //! The flag names of SGLang's clients, which scripts shorten, and those of its older releases.
 
 /// The commands with SGLang's flags.
-pub const COMMANDS: [&str; 3] = ["serve", "offline", "one-batch"];
+pub const COMMANDS: [&str; 4] = ["serve", "sweep", "offline", "one-batch"];
 
 /// The flags that scripts shorten, those included that rbench does not have.
 pub const REFERENCE: &[&str] = &[

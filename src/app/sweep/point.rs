@@ -1,0 +1,116 @@
+//! A run of a point: its configuration, the prompts that are its own, and what it is recognised by.
+
+use std::collections::BTreeMap;
+
+use rand::Rng as _;
+use serde_json::{Map, Value};
+
+use super::super::engine::Engine;
+use super::super::serve::{self, Looks};
+use crate::config::{Job, Serve};
+use crate::error::Error;
+use crate::output::sweep::label;
+use crate::rng;
+
+/// A run that is to be made.
+pub(super) struct Point {
+    /// The flags that vary.
+    pub(super) flags: Vec<String>,
+    /// Their values.
+    pub(super) values: Vec<String>,
+    /// Which run of the point it is, from 1.
+    pub(super) run: usize,
+    /// Name of its folder.
+    pub(super) name: String,
+    /// Digest of all that decides what is measured: runs with the same digest are the same.
+    pub(super) digest: String,
+    /// What runs with one session have in common.
+    pub(super) session: String,
+    /// The layout of its files.
+    pub(super) looks: Looks,
+    /// The run.
+    pub(super) spec: Serve,
+}
+
+/// Keys of a configuration that change nothing of what is measured.
+const APART: [&str; 11] = [
+    "disable_tqdm",
+    "failed_file",
+    "output_file",
+    "plot_throughput",
+    "print_requests",
+    "quiet_extras",
+    "ready_check_timeout_sec",
+    "records",
+    "steady_state_output_file",
+    "strict",
+    "table",
+];
+
+/// Longest beginning of a folder's name.
+const LONGEST: usize = 80;
+
+impl Point {
+    /// Run `run` of the point with these `values` of `flags`, for which `job` is the run. It has prompts of its own
+    /// unless all are to have the `same`.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used.
+    pub(super) fn new(
+        mut job: Job,
+        (flags, values): (Vec<String>, Vec<String>),
+        run: usize,
+        same: bool,
+        engine: Option<&Engine>,
+    ) -> Result<Self, Error> {
+        let names: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let told = label(&names, &values, None);
+        if !same {
+            // What another point has sent may still be in the server's cache.
+            let stream = format!("sweep/prompts: {told}");
+            let drawn = rng::stream(job.spec.load.seed, &stream, run as u64).next_u64();
+            // Readers of JSON without whole numbers have 53 bits.
+            job.spec.load.seed = drawn >> 11;
+        }
+        // A warm-up that knew the first prompt would have it cached.
+        job.manner.salts = true;
+        let session = session(&job);
+        let launch = job.launch.as_ref().map(|launch| launch.command.clone());
+        let (looks, spec) = serve::resolved(job, engine)?;
+        let digest = digest(&spec, launch.as_deref(), run);
+        let mut name: String = told.chars().map(fit).take(LONGEST).collect();
+        name += &format!(".{run}.{}", &digest[..8]);
+        Ok(Self { flags, values, run, name, digest, session, looks, spec })
+    }
+
+    /// The values by the names of their flags.
+    pub(super) fn named(&self) -> Map<String, Value> {
+        let pairs = self.flags.iter().zip(&self.values);
+        pairs.map(|(flag, value)| (flag.clone(), value.clone().into())).collect()
+    }
+}
+
+/// A character of a file's name.
+fn fit(c: char) -> char {
+    if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' }
+}
+
+/// The servers and what is read before a run, which decide the session.
+fn session(job: &Job) -> String {
+    let spec = &job.spec;
+    let launch = job.launch.as_ref().map(|launch| &launch.command);
+    serde_json::to_string(&(&spec.servers, &spec.connection, &spec.prompts, launch))
+        .unwrap_or_default()
+}
+
+/// SHA-256 of the effective configuration, in hexadecimal.
+fn digest(spec: &Serve, launch: Option<&str>, run: usize) -> String {
+    let effective = &spec.effective;
+    // A simulated engine has another port each time.
+    let is_mock = effective.get("mock") == Some(&Value::Bool(true));
+    let decides = |key: &str| !APART.contains(&key) && !(is_mock && key == "base_url");
+    let all: BTreeMap<&String, &Value> = effective.iter().filter(|(key, _)| decides(key)).collect();
+    let text = serde_json::to_string(&(all, launch, run)).unwrap_or_default();
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,224 @@
+//! `rbench sweep`: a run of `rbench serve` for each value of a flag.
+
+mod grid;
+mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+
+pub use self::grid::Axis;
+use self::grid::Grid;
+use super::gates::decided_on;
+use crate::analysis::comparison::{DecidedOn, Objective};
+use crate::config::Job;
+use crate::dialect::sglang::{self, ServeArgs};
+use crate::error::{Error, Kind};
+use crate::flags::values::count;
+
+/// The command.
+pub(super) const NAME: &str = "sweep";
+
+const SWEEP: &str = "Sweep";
+
+/// Flags of `rbench serve` that a sweep has no use for, and what it has instead.
+const REFUSED: &[(&str, &str)] = &[
+    ("output_file", "--output-dir has the line of each point"),
+    ("records", "--output-dir has the records of each point"),
+    ("failed_file", "--output-dir has the records of each point, failed requests included"),
+    ("steady_state_output_file", "--output-dir has the steady state of each point"),
+    ("table", "a sweep prints a table of its own"),
+    ("plot_throughput", "`rbench report RECORDS --plot-throughput` plots a point"),
+    ("print_config", "a configuration is of one run"),
+    ("multi", "--request-rate takes a list or a range, such as 2..32:2"),
+    ("request_rate_range", "--request-rate takes a list or a range, such as 2..32:2"),
+];
+
+/// The order of the points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// Drawn by the seed: caches and temperatures of before favour no end of a curve.
+    Seed,
+    /// As the command line has them.
+    Given,
+}
+
+/// The flags.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+pub struct SweepArgs {
+    /// Those of a run.
+    #[command(flatten)]
+    serve: ServeArgs,
+    /// Those of the sweep.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// The flags that runs do not have.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+pub struct Options {
+    /// Folder for the results: a manifest, a summary, and a folder for each point [default:
+    /// rbench-sweep-DATE]
+    #[arg(long, value_name = "FOLDER", help_heading = SWEEP)]
+    pub output_dir: Option<PathBuf>,
+    /// Skip the points that --output-dir has already, whose configuration is the same
+    #[arg(long, requires = "output_dir", help_heading = SWEEP)]
+    pub resume: bool,
+    /// Take the first values of all lists together, then the second ones, instead of all combinations
+    #[arg(long, help_heading = SWEEP)]
+    pub zip: bool,
+    /// Runs of each point; each round of runs visits all points
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count, help_heading = SWEEP)]
+    pub repeat: usize,
+    /// Order of the points in each round: drawn by --seed, or as given
+    #[arg(long, value_name = "seed|given", value_enum, default_value_t = Order::Seed, hide_possible_values = true, help_heading = SWEEP)]
+    pub order: Order,
+    /// Send the same prompts at each point; otherwise each has prompts of its own, which no cache knows from another
+    #[arg(long, help_heading = SWEEP)]
+    pub same_prompts: bool,
+    /// Objective that the summary judges each point by, such as 'p99_ttft<500ms'; may be repeated
+    #[arg(long, value_name = "OBJECTIVE", action = ArgAction::Append, help_heading = SWEEP)]
+    pub slo: Vec<Objective>,
+    /// What decides: the measured figure (point), or the bound that the truth keeps with 95 % (bound)
+    #[arg(long, value_name = "point|bound", default_value = "bound", value_parser = decided_on, requires = "slo", help_heading = SWEEP)]
+    pub slo_on: DecidedOn,
+    /// GPUs of the servers: adds output tokens per second and GPU to the summary
+    #[arg(long, value_name = "N", value_parser = count, help_heading = SWEEP)]
+    pub gpus: Option<usize>,
+    /// Price of a GPU per hour: adds the cost of a million output tokens
+    #[arg(long, value_name = "PRICE", value_parser = price, requires = "gpus", help_heading = SWEEP)]
+    pub cost_per_gpu_hour: Option<f64>,
+}
+
+/// Reads a price above 0.
+fn price(text: &str) -> Result<f64, &'static str> {
+    match text.trim().parse::<f64>() {
+        Ok(price) if price.is_finite() && price > 0.0 => Ok(price),
+        _ => Err("expected a price above 0, such as 2.5"),
+    }
+}
+
+/// A sweep as it was typed.
+#[derive(Debug)]
+pub struct Sweep {
+    grid: Grid,
+    /// Reads the command line of a point.
+    command: Command,
+    /// The values of each point, in the order of [`Sweep::axes`].
+    pub points: Vec<Vec<String>>,
+    /// The flags that runs do not have.
+    pub options: Options,
+    /// What the user should know of how the flags were read.
+    notes: Vec<String>,
+}
+
+impl Sweep {
+    /// The flags with several values.
+    pub fn axes(&self) -> &[Axis] {
+        &self.grid.axes
+    }
+
+    /// The run of a point, with `more` flags in the place of those of the command line.
+    ///
+    /// # Errors
+    /// If the flags do not go together, or a value cannot be used.
+    pub fn job(&mut self, point: &[String], more: &[(&str, String)]) -> Result<Job, Error> {
+        self.read(point, more).map_err(|error| {
+            let text = error.to_string();
+            let what = text.strip_prefix("error: ").unwrap_or(&text).lines().next();
+            Error::new(Kind::Usage, what.unwrap_or_default())
+        })
+    }
+
+    /// Reads the command line of a point.
+    fn read(&mut self, point: &[String], more: &[(&str, String)]) -> Result<Job, clap::Error> {
+        let args = self.grid.args(point, more);
+        let args = args.map_err(|what| self.command.error(ErrorKind::ArgumentConflict, what))?;
+        // The program's name is not read by the command alone.
+        let matches = self.command.try_get_matches_from_mut(args.into_iter().skip(1))?;
+        let SweepArgs { serve, .. } = SweepArgs::from_arg_matches(&matches)?;
+        let typed = matches.value_source("warmup_requests");
+        let job = serve.job(&matches, self.notes.clone())?;
+        Ok(Job { spec: waved(job.spec, typed.is_some_and(is_typed)), ..job })
+    }
+}
+
+/// Whether a value was typed.
+fn is_typed(source: clap::parser::ValueSource) -> bool {
+    source == clap::parser::ValueSource::CommandLine
+}
+
+/// The configuration with a warm-up of one wave: as many requests as can be in flight, unless fewer are `typed`.
+fn waved(mut spec: crate::config::RunSpec, typed: bool) -> crate::config::RunSpec {
+    let cap = spec.load.max_concurrency.filter(|&cap| cap > 0);
+    let Some(cap) = cap else { return spec };
+    // Each server gets as many.
+    let servers = spec.servers.base_url.len().max(1);
+    let wave = cap.min(spec.load.num_prompts).div_ceil(servers);
+    let asked = spec.before.warmup_requests;
+    spec.before.warmup_requests = if typed { asked.min(wave) } else { wave };
+    spec
+}
+
+/// The command with the flags of every dataset, without those that it refuses.
+pub(super) fn shape(command: Command) -> Command {
+    let command = sglang::with_datasets(command);
+    REFUSED.iter().fold(command, |command, (flag, _)| command.mut_arg(flag, |arg| arg.hide(true)))
+}
+
+/// Reads the lists and ranges of `args`; returns them, and the args of the first point.
+///
+/// # Errors
+/// If one cannot be read.
+pub(super) fn first(
+    args: &[OsString],
+    command: &mut Command,
+) -> Result<(Lists, Vec<OsString>), clap::Error> {
+    let grid = Grid::of(args, command)?;
+    let point: Vec<String> =
+        grid.axes.iter().filter_map(|axis| axis.values.first().cloned()).collect();
+    let args =
+        grid.args(&point, &[]).map_err(|what| command.error(ErrorKind::ArgumentConflict, what))?;
+    Ok((Lists(grid), args))
+}
+
+/// The lists and ranges of a command line.
+#[derive(Debug, Default)]
+pub(super) struct Lists(Grid);
+
+impl SweepArgs {
+    /// The sweep over `lists`, all of whose points can be run.
+    ///
+    /// # Errors
+    /// If one cannot, or a flag does not apply.
+    pub(super) fn sweep(
+        self,
+        lists: Lists,
+        matches: &ArgMatches,
+        program: &mut Command,
+        notes: Vec<String>,
+    ) -> Result<Sweep, clap::Error> {
+        let Lists(grid) = lists;
+        let refused =
+            REFUSED.iter().find(|(flag, _)| matches.value_source(flag).is_some_and(is_typed));
+        if let Some((flag, instead)) = refused {
+            let flag = flag.replace('_', "-");
+            let message = format!("--{flag} does not apply to `rbench sweep`: {instead}");
+            return Err(program.error(ErrorKind::ArgumentConflict, message));
+        }
+        let points = grid
+            .points(self.options.zip)
+            .map_err(|what| program.error(ErrorKind::ArgumentConflict, what))?;
+        let command = program.find_subcommand(NAME).cloned().unwrap_or_default();
+        let command = command.bin_name(format!("rbench {NAME}"));
+        let mut sweep = Sweep { grid, command, points, options: self.options, notes };
+        for point in sweep.points.clone() {
+            let _ = sweep.read(&point, &[])?;
+        }
+        Ok(sweep)
+    }
+}
