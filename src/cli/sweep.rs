@@ -7,19 +7,17 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 pub use self::grid::Axis;
 use self::grid::Grid;
+pub(super) use self::grid::NAME;
 use super::gates::decided_on;
 use crate::analysis::comparison::{DecidedOn, Objective};
 use crate::config::Job;
 use crate::dialect::sglang::{self, ServeArgs};
 use crate::error::{Error, Kind};
 use crate::flags::values::count;
-
-/// The command.
-pub(super) const NAME: &str = "sweep";
 
 const SWEEP: &str = "Sweep";
 
@@ -37,7 +35,7 @@ const REFUSED: &[(&str, &str)] = &[
 ];
 
 /// The order of the points.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// Drawn by the seed: caches and temperatures of before favour no end of a curve.
     Seed,
@@ -75,7 +73,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value = "1", value_parser = count, help_heading = SWEEP)]
     pub repeat: usize,
     /// Order of the points in each round: drawn by --seed, or as given
-    #[arg(long, value_name = "seed|given", value_enum, default_value_t = Order::Seed, hide_possible_values = true, help_heading = SWEEP)]
+    #[arg(long, value_name = "seed|given", default_value = "seed", value_parser = order, help_heading = SWEEP)]
     pub order: Order,
     /// Send the same prompts at each point; otherwise each has prompts of its own, which no cache knows from another
     #[arg(long, help_heading = SWEEP)]
@@ -92,6 +90,15 @@ pub struct Options {
     /// Price of a GPU per hour: adds the cost of a million output tokens
     #[arg(long, value_name = "PRICE", value_parser = price, requires = "gpus", help_heading = SWEEP)]
     pub cost_per_gpu_hour: Option<f64>,
+}
+
+/// Reads an order of points.
+fn order(text: &str) -> Result<Order, &'static str> {
+    match text {
+        "seed" => Ok(Order::Seed),
+        "given" => Ok(Order::Given),
+        _ => Err("expected seed or given"),
+    }
 }
 
 /// Reads a price above 0.

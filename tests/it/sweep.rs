@@ -95,12 +95,11 @@ fn each_combination_is_a_point_with_prompts_of_its_own_after_one_wave() {
     {
         assert!((each * 2.0 - all).abs() < 1e-6, "{each} {all}");
     }
-    for (user, tpot) in numbers("interactivity").iter().zip(numbers("median_tpot_ms")) {
-        assert!((user * tpot - 1e3).abs() < 1e-6, "{user} {tpot}");
-    }
     let table: Vec<&str> = run.stdout.lines().collect();
     assert!(table[0].contains("random-output-len  max-concurrency"), "{table:?}");
-    assert_eq!(table.len(), 2 + 6, "{table:?}");
+    // Below the rows stands why figures are not to be trusted, on a machine that is busy.
+    let rows = table.iter().filter(|line| line.contains("   done  ")).count();
+    assert_eq!(rows, 6, "{table:?}");
     let manifest = json(&out.join("sweep.json"));
     let digests: HashSet<&str> = manifest["points"]
         .as_array()

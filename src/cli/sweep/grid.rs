@@ -8,6 +8,9 @@ use clap::{Arg, ArgAction, Command};
 use super::values::values;
 use crate::flags::{DATA, FLOW, LOAD, OUTPUT, REQUEST, TARGET};
 
+/// The command.
+pub(in crate::cli) const NAME: &str = "sweep";
+
 /// Most points of one sweep.
 const MOST: usize = 10_000;
 
@@ -46,7 +49,7 @@ impl Grid {
     /// If a list or a range cannot be read.
     pub(super) fn of(args: &[OsString], command: &mut Command) -> Result<Self, clap::Error> {
         let known = command.clone();
-        let Some(sweep) = known.find_subcommand(super::NAME) else { return Ok(Self::default()) };
+        let Some(sweep) = known.find_subcommand(NAME) else { return Ok(Self::default()) };
         let mut grid = Self { fixed: args.iter().take(2).cloned().collect(), ..Self::default() };
         let mut rest = args.iter().skip(2);
         while let Some(word) = rest.next() {
@@ -204,7 +207,7 @@ fn several(arg: &Arg, text: &str, sweep: &Command) -> Option<Result<Vec<String>,
     if !is_run || !(is_list || is_multiple) || arg.get_help_heading() == Some(OUTPUT) {
         return None;
     }
-    let alone = [OsString::from(super::NAME), joined(long, OsStr::new(text))];
+    let alone = [OsString::from(NAME), joined(long, OsStr::new(text))];
     match sweep.clone().try_get_matches_from(alone) {
         // A text may have commas of its own.
         Err(error)
