@@ -297,8 +297,8 @@ mod tests {
         assert_eq!(
             table(&all),
             "max-concurrency   state  out tok/s  TPOT ms  tok/s/user  tok/s/GPU  cost/M out\n\
-             \u{20}                                     median\n\
-             \u{20}             1    done     100.0    20.00       50.00      50.00       50.00\n\
+             \u{20}                                    median\n\
+             \u{20}             1    done      100.0    20.00       50.00      50.00       50.00\n\
              \u{20}            16  failed          -        -           -          -           -\n\
              \u{20}             2    done       1800    40.00       25.00      900.0        2.78\n\
              max-concurrency 16: it broke, \"twice\"\n"
