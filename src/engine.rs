@@ -5,12 +5,12 @@
 //! and what is sent, and when it is due, does not.
 
 mod coalescing;
+pub mod event;
 mod in_flight;
 pub mod outbox;
 pub mod progress;
 mod pulse;
 mod quota;
-pub mod request_log;
 pub mod schedule;
 mod shared;
 pub mod source;
@@ -35,16 +35,12 @@ use self::source::Source;
 pub use self::stop::Stop;
 pub use self::timeouts::Limits;
 use self::worker::{Done, Worker};
-use crate::engine::outbox::Outbox;
-use crate::engine::progress::Progress;
-use crate::engine::request_log::Log;
-use crate::engine::system::{Budget, Charge};
+use crate::engine::event::Subscribers;
+use crate::engine::progress::{Progress, Ticker};
+use crate::engine::system::Budget;
 use crate::engine::transport::{Clock, Endpoint, socket};
 use crate::health::{ClockSource, Health};
 use crate::model::{PlannedRequest, RequestRecord};
-
-/// Where records go with the memory that they take.
-pub type Sink = Outbox<(RequestRecord, Option<Charge>)>;
 
 /// How requests are spread over several endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +58,8 @@ pub struct Options {
     pub threads: usize,
     /// Requests in flight at most, over all threads.
     pub max_in_flight: Option<usize>,
-    /// Who is told of each request.
-    pub log: Option<Log>,
-    /// Who gets a copy of each record as soon as its round has ended.
-    pub records: Option<Outbox<RequestRecord>>,
-    /// Who gets the records in the place of [`Ran`], all rounds of a request at once when the last has ended.
-    pub sink: Option<Sink>,
+    /// Who hears what happens.
+    pub subscribers: Subscribers,
     /// The memory for answers.
     pub budget: Arc<Budget>,
     /// Where arrival times come from; the kernel is asked only if it can answer.
@@ -95,9 +87,7 @@ impl Default for Options {
         Self {
             threads: 1,
             max_in_flight: None,
-            log: None,
-            records: None,
-            sink: None,
+            subscribers: Subscribers::default(),
             budget: Budget::endless(),
             clock: ClockSource::Kernel,
             read_batch: window::DEFAULT,
@@ -203,10 +193,17 @@ pub fn run_source(
     drop(here);
     for () in ready.iter().take(threads) {}
     let pulse = Pulse::start()?;
+    let subscribers = &options.subscribers;
     let clock_of_run = Clock::start();
+    subscribers.started(clock_of_run.wall());
     for start in starts {
         let _ = start.send(clock_of_run);
     }
+    let ticker = subscribers.want_ticks().then(|| {
+        let (stop, subscribers) = (options.stop.clone(), subscribers.clone());
+        let tick = move |snapshot: &_| subscribers.tick(snapshot);
+        Ticker::start(progress.clone(), stop, clock_of_run, tick)
+    });
     let mut records = Vec::new();
     let mut workers = Vec::with_capacity(threads);
     for handle in handles {
@@ -221,8 +218,10 @@ pub fn run_source(
         }
         workers.push(health);
     }
+    drop(ticker);
+    subscribers.finished();
     let machine = pulse.stop();
-    if options.sink.is_none() {
+    if subscribers.owner().is_none() {
         complete(&mut records, shared.source.plan().unwrap_or_default());
     }
     let ended_early = options.stop.why();

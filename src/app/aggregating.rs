@@ -1,56 +1,69 @@
-//! `--low-memory`: the thread that aggregates records while a run goes on.
+//! `--low-memory`: the reporter that aggregates records while a run goes on.
 
 use std::io;
 use std::thread;
 
+use super::reporter::{self, Reporter};
 use crate::analysis::intake::{Intake, Rules, Taken};
-use crate::engine::outbox::{self, Inbox};
-use crate::engine::system::Charge;
+use crate::engine::event::{Ends, RunEvent, Wants};
 use crate::engine::{Options, Ran};
-use crate::model::RequestRecord;
 use crate::secrets::Secrets;
 
-/// Runs `run`, whose records are aggregated by `rules` as its requests end, or left alone without rules.
-/// A server may repeat the `secrets` that it was shown.
+/// Aggregates records as requests leave.
+struct Aggregator<'a> {
+    intake: Intake<'a>,
+    /// A server may repeat those that it was shown.
+    secrets: &'a Secrets,
+}
+
+impl Reporter for Aggregator<'_> {
+    type Found = Taken;
+    const THREAD: &'static str = "rbench-aggregate";
+    const WANTS: Wants = Wants { sends: false, ends: Some(Ends::Records), ticks: false };
+
+    fn hear(&mut self, event: RunEvent) {
+        // The memory of the answer is given back when it is counted.
+        if let RunEvent::Ended { mut record, charge: _charge } = event {
+            self.secrets.take_out_of_record(&mut record);
+            self.intake.take(&record);
+        }
+    }
+
+    fn end(self, _: u64) -> Taken {
+        self.intake.finish()
+    }
+}
+
+/// Runs `load`, whose records are aggregated by `rules` as its requests end, or left alone without rules;
+/// then all subscriptions are ended. A server may repeat the `secrets` that it was shown.
 ///
 /// # Errors
-/// If a thread cannot be started, or that of `run`.
+/// If a thread cannot be started, or that of `load`.
 pub(super) fn run(
     rules: Option<Rules<'_>>,
     secrets: &Secrets,
     options: &mut Options,
-    run: impl FnOnce(&Options) -> io::Result<Ran>,
+    load: impl FnOnce(&Options) -> io::Result<Ran>,
 ) -> io::Result<(Ran, Option<Taken>)> {
-    let Some(rules) = rules else { return Ok((run(options)?, None)) };
-    let (sink, mut records) = outbox::bounded(options.budget.backlog());
-    options.sink = Some(sink);
+    let Some(rules) = rules else {
+        let ran = load(options);
+        options.subscribers.clear();
+        return Ok((ran?, None));
+    };
+    let backlog = options.budget.backlog();
+    let records = options.subscribers.subscribe(Aggregator::WANTS, backlog);
     thread::scope(|scope| {
-        let aggregating = thread::Builder::new()
-            .name("rbench-aggregate".into())
-            .spawn_scoped(scope, move || aggregate(&mut records, rules, secrets))?;
-        let ran = run(options);
-        // The thread ends with the last who could send.
-        options.sink = None;
-        let aggregated = aggregating.join();
-        let ran = ran?;
+        let follow =
+            move || reporter::follow(Aggregator { intake: Intake::new(rules), secrets }, records);
+        let aggregating =
+            thread::Builder::new().name(Aggregator::THREAD.into()).spawn_scoped(scope, follow);
+        let ran = if aggregating.is_ok() { Some(load(options)) } else { None };
+        // Reporters end with the last who could send to them.
+        options.subscribers.clear();
+        let aggregated = aggregating?.join();
+        let ran = ran.transpose()?;
         let taken = aggregated
             .map_err(|_| io::Error::other("the thread that aggregates records has a defect"))?;
         Ok((ran, Some(taken)))
     })
-}
-
-/// Aggregates what comes, each with the memory that it takes, until nothing can come any more.
-fn aggregate(
-    records: &mut Inbox<(RequestRecord, Option<Charge>)>,
-    rules: Rules<'_>,
-    secrets: &Secrets,
-) -> Taken {
-    let mut intake = Intake::new(rules);
-    while let Ok((mut record, charge)) = records.recv() {
-        secrets.take_out_of_record(&mut record);
-        intake.take(&record);
-        drop((record, charge));
-        records.done();
-    }
-    intake.finish()
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{self, ClockChoice, Serve};
+use crate::engine::event::Subscribers;
 use crate::engine::system::Budget;
 use crate::engine::{Balance, Limits, Options, Stop, window};
 use crate::health::ClockSource;
@@ -14,9 +15,7 @@ pub(super) fn options(config: &Serve, requests: usize) -> Options {
     Options {
         threads: config.threads,
         max_in_flight: config.max_concurrency,
-        log: None,
-        records: None,
-        sink: None,
+        subscribers: Subscribers::default(),
         budget: Budget::endless(),
         clock: match config.client.clock {
             Some(ClockChoice::User) => ClockSource::User,

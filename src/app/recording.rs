@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Serve;
-use crate::engine::outbox::{Backlog, Outbox};
+use crate::engine::Options;
+use crate::engine::outbox::Backlog;
 use crate::error::{Error, Kind};
 use crate::journal::{self, End, Files, Header, Journal, Lost, Refusal};
 use crate::model::{PlannedRequest, RequestRecord};
@@ -53,8 +54,7 @@ fn refused(path: &Path, why: Refusal) -> Error {
     }
 }
 
-/// Begins to write the run if that is asked for, and returns where its records are to be sent, of which `backlog` bytes
-/// may wait.
+/// Begins to write the run that `options` are of, if that is asked for.
 ///
 /// # Errors
 /// If a file that is asked for cannot be opened.
@@ -63,9 +63,9 @@ pub(super) fn start(
     result: &Path,
     header: &Header,
     plan: &Arc<[PlannedRequest]>,
-    backlog: u64,
+    options: &mut Options,
     ui: Ui,
-) -> Result<Option<(Recording, Outbox<RequestRecord>)>, Error> {
+) -> Result<Option<Recording>, Error> {
     let mut files = Files {
         records: config.records.clone(),
         failed: config.failed_file.clone(),
@@ -80,9 +80,10 @@ pub(super) fn start(
         return Ok(None);
     }
     let warn = Box::new(move |text: &str| ui.warn(text));
-    let (journal, sender) = Journal::start(&files, header, plan.clone(), backlog, warn)
+    let records = options.subscribers.subscribe(Journal::WANTS, options.budget.backlog());
+    let journal = Journal::start(&files, header, plan.clone(), records, warn)
         .map_err(|(path, why)| refused(&path, why))?;
-    Ok(Some((Recording { journal, beside }, sender)))
+    Ok(Some(Recording { journal, beside }))
 }
 
 /// Makes a file of records beside `result`, and keeps those that other runs have left there.

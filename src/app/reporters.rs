@@ -1,15 +1,17 @@
 //! Everything that follows a run while it goes on: progress line, request log, records on disk, aggregate.
 //!
-//! One value has the lifecycle of all: they start before the load, and end after it. Each that is asked for is fed
-//! through a bounded channel of the engine, which the load never waits for; one that is absent has no channel.
+//! One value has the lifecycle of all: they start before the load, and end after it. Each that is asked for subscribes to
+//! the [`RunEvent`](crate::engine::event::RunEvent)s that it wants, through a bounded channel that the load never waits
+//! for; one that is absent has no channel.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::aggregating;
-use super::printer::Printer;
+use super::progress_line::{ProgressLine, Towards};
 use super::recording::{self, Recording};
+use super::request_log::RequestLog;
 use super::save;
 use super::signals;
 use super::terms::terms;
@@ -17,7 +19,6 @@ use crate::analysis::counts::Counter;
 use crate::analysis::intake::{Rules, Taken};
 use crate::config::Serve;
 use crate::dialect::Choice;
-use crate::engine::progress::{Bar, Progress, Towards};
 use crate::engine::{Options, Ran};
 use crate::error::{Error, Kind};
 use crate::journal::{End, Header};
@@ -42,8 +43,6 @@ pub(super) struct Begun<'a> {
     pub(super) plan: &'a Arc<[PlannedRequest]>,
     pub(super) tokenizer: &'a Tokenizer,
     pub(super) date: &'a jiff::Zoned,
-    /// Counts what happens.
-    pub(super) progress: &'a Arc<Progress>,
 }
 
 /// A run that was followed to its end.
@@ -56,10 +55,10 @@ pub(super) struct Followed {
     pub(super) result: PathBuf,
 }
 
-/// The reporters that run beside a load.
+/// The reporters that write to the terminal, in the order in which they end.
 struct Live {
-    bar: Option<Bar>,
-    printer: Option<Printer>,
+    _line: Option<ProgressLine>,
+    _log: Option<RequestLog>,
 }
 
 impl Reporters {
@@ -87,13 +86,13 @@ impl Reporters {
     ) -> Result<Followed, Error> {
         let failed = |error| Error::new(Kind::System, "cannot start the run").because(error);
         let result = self.result(begun)?;
-        let live = self.start(begun, options).map_err(failed)?;
         let recording = self.record(begun, &result, options)?;
+        let live = self.start(begun, options);
+        // What was started ends with the subscriptions, and is waited for.
+        let live = live.inspect_err(|_| options.subscribers.clear()).map_err(failed)?;
         let rules = self.aggregate.then(|| rules(begun));
         let secrets = &begun.spec.target.secrets;
         let ran = aggregating::run(rules, secrets, options, load).map_err(failed);
-        // The printer ends with the last log, and what is recorded with the last who sends records.
-        (options.log, options.records) = (None, None);
         drop(live);
         let (ran, taken) = ran?;
         Ok(Followed { ran, taken, recording, result })
@@ -116,15 +115,14 @@ impl Reporters {
     fn start(&self, begun: &Begun<'_>, options: &mut Options) -> io::Result<Live> {
         let requests = begun.plan.iter().map(PlannedRequest::rounds).sum();
         let towards = begun.spec.duration.map_or(Towards::Requests(requests), Towards::Time);
-        let bar =
-            self.progress.then(|| Bar::start(begun.progress.clone(), towards, self.ui.color()));
-        let mut printer = None;
-        if self.print_requests {
-            let (started, log) = Printer::start(self.ui, begun.spec.target.secrets.clone())?;
-            options.log = Some(log);
-            printer = Some(started);
-        }
-        Ok(Live { bar, printer })
+        let Options { subscribers, .. } = options;
+        let line =
+            self.progress.then(|| ProgressLine::start(towards, self.ui.color(), subscribers));
+        // Without a thread for it there is no line.
+        let line = line.and_then(Result::ok);
+        let secrets = begun.spec.target.secrets.clone();
+        let log = self.print_requests.then(|| RequestLog::start(self.ui, secrets, subscribers));
+        Ok(Live { _line: line, _log: log.transpose()? })
     }
 
     /// Starts the records on disk.
@@ -135,13 +133,8 @@ impl Reporters {
         options: &mut Options,
     ) -> Result<Option<Recording>, Error> {
         let Begun { spec, header, plan, .. } = begun;
-        let backlog = options.budget.backlog();
-        let started = recording::start(spec, result, header, plan, backlog, self.ui)?;
-        Ok(started.map(|(recording, records)| {
-            options.records = Some(records);
-            signals::write_first(recording.backlog());
-            recording
-        }))
+        let started = recording::start(spec, result, header, plan, options, self.ui)?;
+        Ok(started.inspect(|recording| signals::write_first(recording.backlog())))
     }
 }
 
@@ -155,14 +148,6 @@ fn rules<'a>(begun: &Begun<'a>) -> Rules<'a> {
         terms: terms(header, false),
         endpoints: &header.endpoints,
         vision: header.vision,
-    }
-}
-
-impl Drop for Live {
-    /// Ends the progress line before the request log has written its last lines.
-    fn drop(&mut self) {
-        self.bar = None;
-        self.printer = None;
     }
 }
 

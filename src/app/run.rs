@@ -116,7 +116,7 @@ pub(super) fn execute(
     let progress = Progress::new();
     let counted = counting::counters(session, spec);
     let header = header(session, spec, command, &prepared, &options, &endpoints, &date);
-    let begun = Begun { spec, header: &header, plan, tokenizer, date: &date, progress: &progress };
+    let begun = Begun { spec, header: &header, plan, tokenizer, date: &date };
     let followed = reporters.follow(&begun, &mut options, |options| {
         send(spec, &prepared, session, &endpoints, options, &progress)
     });

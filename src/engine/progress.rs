@@ -1,15 +1,17 @@
-//! Live counters of a run, and the line on the terminal that shows them.
+//! Live counters of a run, and the ticks that carry what they say.
 //!
-//! The stream path adds to counters; a thread of its own draws.
+//! The stream path adds to counters, and no more.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::Stop;
+use super::transport::Clock;
 use crate::model::RequestRecord;
 
 /// What has happened so far.
@@ -71,99 +73,129 @@ impl Progress {
         self.most_in_flight.load(Relaxed)
     }
 
-    fn message(&self, elapsed: Duration) -> String {
-        let seconds = elapsed.as_secs_f64().max(1e-3);
-        let (done, failed) = (self.done.load(Relaxed), self.failed.load(Relaxed));
-        let in_flight = self.in_flight.load(Relaxed);
-        let mut text = format!(
-            ", {failed} failed, {:.1} req/s, {:.0} tok/s",
-            done as f64 / seconds,
-            self.tokens.load(Relaxed) as f64 / seconds,
-        );
-        if let Some(Ok(ttft)) = self.ttft.as_ref().map(Mutex::lock)
-            && !ttft.is_empty()
+    /// What has happened until `elapsed` after the start.
+    pub(super) fn snapshot(&self, elapsed: Duration, ending: Option<String>) -> Snapshot {
+        let mut ttft = None;
+        if let Some(Ok(histogram)) = self.ttft.as_ref().map(Mutex::lock)
+            && !histogram.is_empty()
         {
-            let ms = |q| ttft.value_at_quantile(q) as f64 / 1e3;
-            text += &format!(", TTFT p50 {:.0} p99 {:.0} ms", ms(0.5), ms(0.99));
+            let at = |q| Duration::from_micros(histogram.value_at_quantile(q));
+            ttft = Some(Ttft { median: at(0.5), p99: at(0.99) });
         }
-        text += &format!(", {in_flight} in flight");
-        text
+        Snapshot {
+            elapsed,
+            done: self.done.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            in_flight: self.in_flight.load(Relaxed),
+            tokens: self.tokens.load(Relaxed),
+            ttft,
+            ending,
+        }
     }
 }
 
-/// Where a run goes.
+/// What had happened at some instant of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// From the start of the load.
+    pub elapsed: Duration,
+    /// Rounds of requests that had ended.
+    pub done: u64,
+    /// Those of them that did not complete.
+    pub failed: u64,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// Output tokens.
+    pub tokens: u64,
+    /// Time to first token of the requests that had completed, if any had.
+    pub ttft: Option<Ttft>,
+    /// Why nothing more is sent, if the run is being ended before its plan is done.
+    pub ending: Option<String>,
+}
+
+/// Percentiles of the time to first token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Towards {
-    /// So many requests.
-    Requests(usize),
-    /// The end of this time.
-    Time(Duration),
+pub struct Ttft {
+    /// Half of the requests had theirs within this.
+    pub median: Duration,
+    /// 99 % had.
+    pub p99: Duration,
 }
 
-/// The line on the terminal; gone when dropped.
+/// How often ticks are made.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Makes ticks on a thread of its own until dropped.
 #[derive(Debug)]
-pub struct Bar {
-    stop: Arc<AtomicBool>,
+pub(super) struct Ticker {
+    /// Dropped to end it.
+    end: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    /// Ends when the line is gone.
-    gone: mpsc::Receiver<()>,
 }
 
-/// How long the line may take to go: a terminal that was stopped with Ctrl-S takes nothing, and the results do not wait
-/// for it.
-const GONE_WITHIN: Duration = Duration::from_secs(1);
-
-impl Bar {
-    /// Draws `progress` on stderr until dropped.
-    ///
-    /// Draws nothing if stderr is no terminal.
-    pub fn start(progress: Arc<Progress>, towards: Towards, color: bool) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = stop.clone();
-        let (here, gone) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("rbench-progress".into()).spawn(move || {
-            let total = match towards {
-                Towards::Requests(n) => n as u64,
-                Towards::Time(lasts) => lasts.as_secs(),
-            };
-            let bar =
-                ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
-            let template = if color {
-                "{elapsed} [{bar:16.cyan/blue}] {wide_msg}"
-            } else {
-                "{elapsed} [{bar:16}] {wide_msg}"
-            };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("=> "));
+impl Ticker {
+    /// Hands what `progress` says to `tick`, now and every 100 ms, with the time since the start of `clock`.
+    pub(super) fn start(
+        progress: Arc<Progress>,
+        stop: Arc<Stop>,
+        clock: Clock,
+        tick: impl Fn(&Snapshot) + Send + 'static,
+    ) -> Self {
+        let (end, ended) = mpsc::channel::<()>();
+        let run = move || {
+            loop {
+                let ending = if stop.is_draining() { stop.why() } else { None };
+                tick(&progress.snapshot(clock.now(), ending));
+                if ended.recv_timeout(TICK) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
             }
-            let start = Instant::now();
-            while !seen.load(Relaxed) {
-                let done = progress.done.load(Relaxed);
-                let (position, text) = match towards {
-                    Towards::Requests(n) => (done, format!("{done}/{n}")),
-                    Towards::Time(lasts) => {
-                        let elapsed = start.elapsed().as_secs();
-                        (elapsed.min(total), format!("of {lasts:?}, {done} done"))
-                    }
-                };
-                bar.set_message(text + &progress.message(start.elapsed()));
-                bar.set_position(position);
-                std::thread::park_timeout(Duration::from_millis(100));
-            }
-            bar.finish_and_clear();
-            drop::<mpsc::Sender<()>>(here);
-        });
-        Self { stop, thread: thread.ok(), gone }
+        };
+        // Without a thread there are no ticks, and the load goes on.
+        let thread = std::thread::Builder::new().name("rbench-ticks".into()).spawn(run).ok();
+        Self { end: Some(end), thread }
     }
 }
 
-impl Drop for Bar {
+impl Drop for Ticker {
     fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // A thread that panicked has nothing left to draw.
-            let _ = self.gone.recv_timeout(GONE_WITHIN);
-        }
+        self.end = None;
+        // A thread that panicked makes no more ticks either.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::in_flight::tests::in_flight;
+    use crate::model::{Failure, FailureKind, Phase};
+
+    #[test]
+    fn ticks_carry_what_has_happened() {
+        let ms = Duration::from_millis;
+        let progress = Progress::new();
+        (0..3).for_each(|_| progress.sent());
+        progress.tokens(7);
+        let mut good = in_flight(0, ms(10)).settle(Ok(()), ms(90));
+        good.events.push(0, 40_000_000, 1);
+        progress.ended(&good);
+        let failure = Failure::new(FailureKind::Transport, Phase::Stream, "cut");
+        progress.ended(&in_flight(1, ms(10)).settle(Err(failure), ms(50)));
+        let stop = Stop::new();
+        stop.drain("enough");
+        let (here, ticks) = mpsc::channel();
+        let tick = move |snapshot: &Snapshot| here.send(snapshot.clone()).unwrap();
+        let ticker = Ticker::start(progress, stop, Clock::start(), tick);
+        let Snapshot { done, failed, in_flight, tokens, ttft, ending, .. } = ticks.recv().unwrap();
+        assert_eq!((done, failed, in_flight, tokens), (2, 1, 1, 7));
+        let Ttft { median, p99 } = ttft.unwrap();
+        assert_eq!((median.as_millis(), p99.as_millis()), (30, 30));
+        assert_eq!(ending.as_deref(), Some("enough"));
+        let second = ticks.recv().unwrap();
+        assert!(second.elapsed >= TICK, "{second:?}");
+        drop(ticker);
+        // What comes after its end has nobody to send it.
+        while ticks.recv().is_ok() {}
     }
 }

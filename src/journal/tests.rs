@@ -11,6 +11,8 @@ use super::end::EndLine;
 use super::row::Row;
 use super::*;
 use crate::analysis::testing::record;
+use crate::engine::event::RunEvent;
+use crate::engine::outbox;
 use crate::engine::system::Spent;
 use crate::health::{Machine, WorkerHealth};
 use crate::model::{
@@ -126,6 +128,11 @@ fn failed_record(index: usize) -> RequestRecord {
 
 // -- The thread ------------------------------------------------------------------------------------------------------
 
+/// The end of the round of `record`.
+fn ended(record: &RequestRecord) -> RunEvent {
+    RunEvent::Ended { record: record.clone(), charge: None }
+}
+
 /// Returns what was told while `records` were written, and what became of it.
 fn write(files: &Files, records: &[RequestRecord]) -> (Vec<String>, Result<(), Lost>) {
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -134,10 +141,11 @@ fn write(files: &Files, records: &[RequestRecord]) -> (Vec<String>, Result<(), L
         Box::new(move |text: &str| told.lock().unwrap().push(text.to_owned()))
     };
     let n = records.len();
-    let (journal, sender) = Journal::start(files, &header(n as u64), plan(n), ROOM, warn).unwrap();
+    let (sender, events) = outbox::bounded(ROOM);
+    let journal = Journal::start(files, &header(n as u64), plan(n), events, warn).unwrap();
     // The last one is not sent, as if it had never been.
     for record in &records[..n - 1] {
-        assert!(sender.offer(1, || record.clone()));
+        assert!(sender.offer(1, || ended(record)));
     }
     drop(sender);
     let result = journal.finish(records, &end());
@@ -373,12 +381,12 @@ fn a_newer_layout_is_not_written_to() {
 fn rows_that_could_not_wait_are_written_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let files = Files { failed: None, ..files(folder.path()) };
-    let (journal, sender) =
-        Journal::start(&files, &header(3), plan(3), 1, Box::new(|_| {})).unwrap();
+    let (sender, events) = outbox::bounded(1);
+    let journal = Journal::start(&files, &header(3), plan(3), events, Box::new(|_| {})).unwrap();
     let records = records(3);
     // Fills the room until it is written; the second finds none at times.
     for record in &records {
-        if !sender.offer(2, || record.clone()) {
+        if !sender.offer(2, || ended(record)) {
             sender.miss(record.index, record.round);
         }
     }
@@ -386,11 +394,11 @@ fn rows_that_could_not_wait_are_written_at_the_end() {
     assert_eq!(journal.finish(&records, &end()), Ok(()));
     assert_eq!(read(files.records.as_ref().unwrap()).unwrap()[0].records, records);
     // Where nobody keeps them, that is said.
-    let (journal, sender) =
-        Journal::start(&files, &header(3), plan(3), 0, Box::new(|_| {})).unwrap();
+    let (sender, events) = outbox::bounded(0);
+    let journal = Journal::start(&files, &header(3), plan(3), events, Box::new(|_| {})).unwrap();
     let mut left_out = 0;
     while left_out == 0 {
-        left_out += u64::from(!sender.offer(1, || records[0].clone()));
+        left_out += u64::from(!sender.offer(1, || ended(&records[0])));
     }
     drop(sender);
     let lost = journal.finish(&[], &end()).unwrap_err().records.unwrap();
@@ -401,8 +409,8 @@ fn rows_that_could_not_wait_are_written_at_the_end() {
 fn a_file_that_is_cut_while_it_is_written_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let files = Files { failed: None, ..files(folder.path()) };
-    let (journal, sender) =
-        Journal::start(&files, &header(1), plan(1), ROOM, Box::new(|_| {})).unwrap();
+    let (sender, events) = outbox::bounded::<RunEvent>(ROOM);
+    let journal = Journal::start(&files, &header(1), plan(1), events, Box::new(|_| {})).unwrap();
     // As logrotate does with copytruncate.
     File::create(files.records.as_ref().unwrap()).unwrap();
     drop(sender);
@@ -453,8 +461,8 @@ fn a_full_disk_is_told_once_and_the_rest_goes_on() {
 fn a_removed_folder_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let files = Files { failed: None, ..files(folder.path()) };
-    let (journal, sender) =
-        Journal::start(&files, &header(1), plan(1), ROOM, Box::new(|_| {})).unwrap();
+    let (sender, events) = outbox::bounded::<RunEvent>(ROOM);
+    let journal = Journal::start(&files, &header(1), plan(1), events, Box::new(|_| {})).unwrap();
     folder.close().unwrap();
     drop(sender);
     let lost = journal.finish(&records(1), &end()).unwrap_err().records.unwrap();

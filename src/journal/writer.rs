@@ -15,7 +15,8 @@ use super::header::HeaderLine;
 use super::row::Row;
 use super::sync::Syncer;
 use super::{End, Header, VERSION, failed, line};
-use crate::engine::outbox::{self, Backlog, Inbox, Outbox};
+use crate::engine::event::{Ends, RunEvent, Wants};
+use crate::engine::outbox::{Backlog, Inbox};
 use crate::model::{PlannedRequest, RequestRecord};
 use crate::secrets::Secrets;
 use crate::workload::conversation;
@@ -333,27 +334,33 @@ impl Writer {
         }
     }
 
+    fn hear(&mut self, event: RunEvent) {
+        if let RunEvent::Ended { record, .. } = event {
+            self.take_clean(record);
+        }
+    }
+
     /// Writes what comes until nothing can come any more.
-    fn run(mut self, mut records: Inbox<RequestRecord>) -> Self {
+    fn run(mut self, mut events: Inbox<RunEvent>) -> Self {
         let mut synced = Instant::now();
         let mut dirty = false;
         loop {
             let next = if dirty {
-                records.recv_timeout(SYNC.saturating_sub(synced.elapsed()))
+                events.recv_timeout(SYNC.saturating_sub(synced.elapsed()))
             } else {
-                records.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                events.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
             match next {
-                Ok(record) => {
-                    self.take_clean(record);
+                Ok(event) => {
+                    self.hear(event);
                     // What has come meanwhile goes into the same write; what comes later does not hold it back.
                     while !self.full()
-                        && let Ok(record) = records.try_recv()
+                        && let Ok(event) = events.try_recv()
                     {
-                        self.take_clean(record);
+                        self.hear(event);
                     }
                     self.write();
-                    records.done();
+                    events.done();
                     dirty = true;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -384,8 +391,10 @@ impl Drop for Journal {
 }
 
 impl Journal {
-    /// Begins the run of `header` and `plan` in `files`, and returns where its records are to be sent, of which `room`
-    /// bytes may wait.
+    /// What it hears of a run.
+    pub const WANTS: Wants = Wants { sends: false, ends: Some(Ends::Copies), ticks: false };
+
+    /// Begins the run of `header` and `plan` in `files`, whose `events` it hears.
     /// `warn` is called, once for each file, when it cannot be written to any more.
     ///
     /// # Errors
@@ -394,17 +403,16 @@ impl Journal {
         files: &Files,
         header: &Header,
         plan: Arc<[PlannedRequest]>,
-        room: u64,
+        events: Inbox<RunEvent>,
         warn: Warn,
-    ) -> Result<(Self, Outbox<RequestRecord>), (PathBuf, Refusal)> {
+    ) -> Result<Self, (PathBuf, Refusal)> {
         type Open = fn(&Path) -> Result<File, Refusal>;
         let opened = |path: &Option<PathBuf>, open: Open, alone: bool| {
             let Some(path) = path else { return Ok(None) };
             let appender = open(path).and_then(|file| Ok(Appender::new(path, file, alone)?));
             appender.map(Some).map_err(|refusal| (path.clone(), refusal))
         };
-        let (sender, receiver) = outbox::bounded(room);
-        let backlog = receiver.backlog();
+        let backlog = events.backlog();
         let mut writer = Writer {
             records: opened(&files.records, open, true)?,
             failed: opened(&files.failed, |path| Ok(append_to(path)?), false)?,
@@ -425,9 +433,9 @@ impl Journal {
         }
         let thread = std::thread::Builder::new()
             .name("rbench-records".into())
-            .spawn(move || writer.run(receiver))
+            .spawn(move || writer.run(events))
             .map_err(|error| (files.records.clone().unwrap_or_default(), error.into()))?;
-        Ok((Self { thread: Some(thread), backlog }, sender))
+        Ok(Self { thread: Some(thread), backlog })
     }
 
     /// Returns what is not written yet.

@@ -34,4 +34,23 @@ impl RequestRecord {
             ..self
         }
     }
+
+    /// A copy without what can be long: of the events the first is left, of the text its first `chars` characters.
+    #[must_use]
+    pub fn brief(&self, chars: usize) -> Self {
+        let TokenEvents { at_ns, tokens, .. } = &self.events;
+        Self {
+            outcome: self.outcome.clone(),
+            events: TokenEvents {
+                at_ns: at_ns.iter().take(1).copied().collect(),
+                tokens: tokens.iter().take(1).copied().collect(),
+                ..TokenEvents::default()
+            },
+            text: self.text.chars().take(chars).collect(),
+            other_texts: Vec::new(),
+            cached: self.cached.clone(),
+            impossible: self.impossible.clone(),
+            ..*self
+        }
+    }
 }

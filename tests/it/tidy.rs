@@ -29,6 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "journal",
         &[
             "analysis",
+            "engine::event",
             "engine::outbox",
             "engine::system",
             "error",
@@ -88,7 +89,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("httparse", &["engine::transport"]),
     ("hyper_util", &["engine::transport"]),
     ("image", &["workload::dataset"]),
-    ("indicatif", &["engine::progress", "workload::hub"]),
+    ("indicatif", &["app", "workload::hub"]),
     ("jpeg_encoder", &["workload::dataset"]),
     ("libc", &["engine::transport", "sys"]),
     ("minijinja", &["workload::tokenizer"]),

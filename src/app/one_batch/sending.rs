@@ -105,14 +105,9 @@ impl<'a> Sender<'a> {
         let header = self.header(batch, &options);
         let serve = &self.config.serve;
         let plan: Arc<[PlannedRequest]> = Arc::from([request.clone()]);
-        let backlog = options.budget.backlog();
         let result = &self.config.result_file;
-        let recording = recording::start(serve, result, &header, &plan, backlog, self.ui)?;
-        let recording = recording.map(|(recording, records)| {
-            options.records = Some(records);
-            signals::write_first(recording.backlog());
-            recording
-        });
+        let recording = recording::start(serve, result, &header, &plan, &mut options, self.ui)?;
+        let recording = recording.inspect(|recording| signals::write_first(recording.backlog()));
         let budget = options.budget.clone();
         let (record, Ran { health, ended_early, .. }) = self.run(request, options)?;
         let after = self.prefix_cache()?;

@@ -98,7 +98,7 @@ impl Worker {
     }
 
     fn report_end(&self, record: &RequestRecord) {
-        recorder::report_end(&self.shared, record, self.clock.wall());
+        recorder::report_end(&self.shared, record);
     }
 
     /// Ends requests whose answer has been whole for a while: their bodies may have no end.

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use crate::engine::request_log;
+use crate::engine::Options;
+use crate::engine::event::{RunEvent, weight};
+use crate::engine::outbox::Outbox;
 use crate::engine::shared::Shared;
 use crate::engine::system::Charge;
 use crate::engine::transport::Version;
 use crate::engine::transport::connection::Took;
-use crate::engine::{Options, Sink};
 use crate::health::WorkerHealth;
-use crate::model::{REQUEST_BYTES, RequestRecord};
+use crate::model::RequestRecord;
 
 /// What became of a worker's part of the load.
 #[derive(Debug)]
@@ -166,16 +167,16 @@ impl Recorder {
         self.ended.0 += 1;
         self.ended.1 += now.saturating_sub(last.sent.unwrap_or(now));
         self.health.unseen += unseen(&earlier, &last, now);
-        match &options.sink {
+        match options.subscribers.owner() {
             None => {
                 self.records.extend(earlier.into_iter().chain([last]));
                 charge.keep();
             }
-            Some(sink) => {
+            Some(owner) => {
                 for record in earlier {
-                    self.lost_events += pass_on(options, sink, record, None);
+                    self.lost_events += pass_on(options, owner, record, None);
                 }
-                self.lost_events += pass_on(options, sink, last, Some(charge));
+                self.lost_events += pass_on(options, owner, last, Some(charge));
             }
         }
         self.count_in_flight(now);
@@ -194,31 +195,27 @@ impl Recorder {
 }
 
 /// Reports the record of a round that has ended to whoever follows the run.
-pub(super) fn report_end(shared: &Shared, record: &RequestRecord, run: std::time::SystemTime) {
+pub(super) fn report_end(shared: &Shared, record: &RequestRecord) {
     shared.progress.ended(record);
-    if let Some(log) = &shared.options.log {
-        log.offer(request_log::WEIGHT, || request_log::Event::end(record, run));
-    }
-    if let Some(records) = &shared.options.records {
-        let kept = records.offer(weight(record), || record.clone());
-        if !kept && shared.options.sink.is_none() {
-            // It is written when the run is over.
-            records.miss(record.index, record.round);
-        }
-    }
+    shared.options.subscribers.ended(record);
 }
 
-/// Hands a record to whoever aggregates records; of one that has no room there the bare request is left, and the number
+/// Hands a record to its owner; of one that has no room there the bare request is left, and the number
 /// of its events is returned.
-fn pass_on(options: &Options, sink: &Sink, record: RequestRecord, charge: Option<Charge>) -> u64 {
-    if sink.has_room(weight(&record)) {
-        sink.push(weight(&record), (record, charge));
+fn pass_on(
+    options: &Options,
+    owner: &Outbox<RunEvent>,
+    record: RequestRecord,
+    charge: Option<Charge>,
+) -> u64 {
+    if owner.has_room(weight(&record)) {
+        owner.push(weight(&record), RunEvent::Ended { record, charge });
         return 0;
     }
     options.budget.count_uncounted();
     let lost = record.events.len() as u64;
     let record = record.uncounted();
-    sink.push(weight(&record), (record, None));
+    owner.push(weight(&record), RunEvent::Ended { record, charge: None });
     lost
 }
 
@@ -230,16 +227,11 @@ fn unseen(earlier: &[RequestRecord], last: &RequestRecord, now: Duration) -> Dur
     now.saturating_sub(begun).saturating_sub(recorded)
 }
 
-/// Bytes that a record takes while it waits for another thread.
-fn weight(record: &RequestRecord) -> u64 {
-    (record.heap() + REQUEST_BYTES) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::event::{Ends, Wants};
     use crate::engine::in_flight::tests::in_flight;
-    use crate::engine::outbox;
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -284,16 +276,21 @@ mod tests {
 
     #[test]
     fn a_record_without_room_leaves_the_bare_request() {
-        let (sink, mut inbox) = outbox::bounded(1);
-        let options = Options { sink: Some(sink), ..Options::default() };
+        let mut options = Options::default();
+        let owns = Wants { ends: Some(Ends::Records), ..Wants::default() };
+        let mut inbox = options.subscribers.subscribe(owns, 1);
         let mut recorder = Recorder::new(0);
         recorder.enter(ms(10));
         recorder.enter(ms(10));
         leave(&mut recorder, &options, 0, ms(30));
         leave(&mut recorder, &options, 1, ms(30));
-        let (first, charge) = inbox.recv().unwrap();
+        let mut next = || match inbox.recv().unwrap() {
+            RunEvent::Ended { record, charge } => (record, charge),
+            other => panic!("{other:?}"),
+        };
+        let (first, charge) = next();
         assert!(first.completed() && charge.is_some());
-        let (second, charge) = inbox.recv().unwrap();
+        let (second, charge) = next();
         assert_eq!((second.index, charge.is_some()), (1, false));
         assert!(recorder.finish().records.is_empty());
     }

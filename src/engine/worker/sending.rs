@@ -7,7 +7,6 @@ use mio::Token;
 use super::link::Link;
 use super::{Scratch, Worker, connect_failure, connect_kind, waiting_line};
 use crate::engine::in_flight::InFlight;
-use crate::engine::request_log;
 use crate::engine::transport::connection::Connection;
 use crate::engine::transport::tls;
 use crate::health::ClockSource;
@@ -88,16 +87,9 @@ impl Worker {
         let head = link.connection.head(endpoint, &in_flight.request);
         let sent = self.clock.now();
         in_flight.sent = Some(sent);
-        if let Some(log) = &self.shared.options.log
-            && !in_flight.is_resent()
-        {
-            let event = || request_log::Event::Start {
-                request: in_flight.request.clone(),
-                round: in_flight.round,
-                sent,
-                run: self.clock.wall(),
-            };
-            log.offer(request_log::WEIGHT, event);
+        let subscribers = &self.shared.options.subscribers;
+        if subscribers.want_sends() && !in_flight.is_resent() {
+            subscribers.sent(&in_flight.request, in_flight.round, sent);
         }
         let is_first = !link.is_reused;
         let result = link.connection.send(head, in_flight.request.body.clone());

@@ -1,126 +1,141 @@
-//! What `--print-requests` tells: a line of JSON when a request is sent, and one when it ended.
+//! `--print-requests`: a line of JSON when a request is sent, and one when it ended.
 //!
-//! For debugging; the keys may change between releases. Events are sent over a channel, and whoever holds its other end
-//! makes the lines: the stream path formats nothing.
+//! For debugging; the keys may change between releases.
 
 use std::borrow::Cow;
+use std::io;
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::engine::outbox::Outbox;
+use super::reporter::{self, Reporter};
+use crate::engine::event::{EXCERPT, Ends, RunEvent, Subscribers, Wants};
 use crate::model::{Failure, Outcome, PlannedRequest, RequestRecord};
+use crate::output::terminal::Ui;
 use crate::secrets::Secrets;
 
-/// Where events go.
-pub type Log = Outbox<Event>;
+/// Bytes of events that wait at most.
+const BACKLOG: u64 = 32 << 20;
 
-/// Bytes that an event counts for while it waits: about what a long one takes.
-pub const WEIGHT: u64 = 2 << 10;
-
-/// Longest excerpt of a body or an answer, in characters.
-const EXCERPT: usize = 200;
-
-/// Something that happened to a request.
-#[derive(Debug)]
-pub enum Event {
-    /// It was sent.
-    Start {
-        /// The request.
-        request: PlannedRequest,
-        /// Round of its conversation, from 0.
-        round: usize,
-        /// When.
-        sent: Duration,
-        /// Start of the run.
-        run: SystemTime,
-    },
-    /// It ended.
-    End(Box<Ended>),
-}
-
-/// What is told of a request that ended: its record without all that can be long.
-#[derive(Debug)]
-pub struct Ended {
-    index: usize,
-    round: usize,
-    due: Duration,
-    sent: Option<Duration>,
-    headers: Option<Duration>,
-    first_token: Option<Duration>,
-    done: Option<Duration>,
-    outcome: Outcome,
-    server_input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    text: String,
+/// Makes the lines.
+struct Lines {
+    /// When the load began.
     run: SystemTime,
+    /// What no line has.
+    secrets: Secrets,
 }
 
-impl Event {
-    /// The end of the request of `record`, in a run that began at `run`.
-    pub fn end(record: &RequestRecord, run: SystemTime) -> Self {
-        Self::End(Box::new(Ended {
-            index: record.index,
-            round: record.round,
-            due: record.due,
-            sent: record.sent,
-            headers: record.headers,
-            first_token: record.first_token(),
-            done: record.done,
-            outcome: record.outcome.clone(),
-            server_input_tokens: record.server_prompt_tokens,
-            output_tokens: record.output_tokens.map(|tokens| tokens.count),
-            text: record.text.chars().take(EXCERPT).collect(),
-            run,
-        }))
-    }
-
-    /// The event as one line of JSON, without a line end and without `secrets` in what the server said.
-    pub fn line(&self, secrets: &Secrets) -> String {
-        let line = match self {
-            Self::Start { request, round, sent, run } => Line {
-                event: "start",
-                index: request.index,
-                round: *round,
-                time: epoch(*run, *sent),
-                due_s: request.due.as_secs_f64(),
-                sent_s: Some(sent.as_secs_f64()),
-                start: Some(Start {
-                    input_tokens: request.prompt_len,
-                    output_tokens_asked: request.output_len,
-                    body_bytes: request.body.len(),
-                    body: secrets.hide(&excerpt(&request.body)).into_owned(),
-                }),
-                end: None,
-            },
-            Self::End(ended) => Line {
+impl Lines {
+    /// The line of `event`, without a line end and without secrets in what the server said; `None` if it has none.
+    fn line(&self, event: &RunEvent) -> Option<String> {
+        let line = match event {
+            RunEvent::Sent { request, round, at } => self.start(request, *round, *at),
+            RunEvent::Ended { record, .. } => Line {
                 event: "end",
-                index: ended.index,
-                round: ended.round,
-                time: epoch(ended.run, ended.done.unwrap_or_default()),
-                due_s: ended.due.as_secs_f64(),
-                sent_s: seconds(ended.sent),
+                index: record.index,
+                round: record.round,
+                time: epoch(self.run, record.done.unwrap_or_default()),
+                due_s: record.due.as_secs_f64(),
+                sent_s: seconds(record.sent),
                 start: None,
-                end: Some(end(ended, secrets)),
+                end: Some(end(record, &self.secrets)),
             },
+            RunEvent::Started(_) | RunEvent::Tick(_) | RunEvent::Finished => return None,
         };
         // Numbers and strings can always be written.
-        serde_json::to_string(&line).unwrap_or_default()
+        serde_json::to_string(&line).ok()
+    }
+
+    fn start(&self, request: &PlannedRequest, round: usize, sent: Duration) -> Line<'static> {
+        Line {
+            event: "start",
+            index: request.index,
+            round,
+            time: epoch(self.run, sent),
+            due_s: request.due.as_secs_f64(),
+            sent_s: Some(sent.as_secs_f64()),
+            start: Some(Start {
+                input_tokens: request.prompt_len,
+                output_tokens_asked: request.output_len,
+                body_bytes: request.body.len(),
+                body: self.secrets.hide(&excerpt(&request.body)).into_owned(),
+            }),
+            end: None,
+        }
     }
 }
 
-fn end<'a>(ended: &'a Ended, secrets: &Secrets) -> End<'a> {
-    let (outcome, failure) = match &ended.outcome {
+/// Writes the lines to stderr.
+struct Writer {
+    lines: Lines,
+    ui: Ui,
+}
+
+impl Reporter for Writer {
+    type Found = ();
+    const THREAD: &'static str = "rbench-log";
+    const WANTS: Wants = Wants { sends: true, ends: Some(Ends::Brief), ticks: false };
+
+    fn hear(&mut self, event: RunEvent) {
+        if let RunEvent::Started(wall) = event {
+            self.lines.run = wall;
+        }
+        if let Some(line) = self.lines.line(&event) {
+            self.ui.status(&line);
+        }
+    }
+
+    fn end(self, left_out: u64) {
+        if left_out > 0 {
+            self.ui.warn(&format!(
+                "--print-requests: {left_out} lines were left out, since stderr was read more slowly than they came"
+            ));
+        }
+    }
+}
+
+/// A log that was started; dropping it waits until everything is written, so all subscriptions are to be ended before.
+#[derive(Debug)]
+pub(super) struct RequestLog {
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RequestLog {
+    /// Starts it; it writes no `secrets`.
+    ///
+    /// # Errors
+    /// If no thread can be made.
+    pub(super) fn start(
+        ui: Ui,
+        secrets: Secrets,
+        subscribers: &mut Subscribers,
+    ) -> io::Result<Self> {
+        let writer = Writer { lines: Lines { run: UNIX_EPOCH, secrets }, ui };
+        let thread = reporter::start(writer, BACKLOG, subscribers)?;
+        Ok(Self { thread: Some(thread) })
+    }
+}
+
+impl Drop for RequestLog {
+    fn drop(&mut self) {
+        // A thread that panicked has nothing left to write.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn end<'a>(record: &'a RequestRecord, secrets: &Secrets) -> End<'a> {
+    let (outcome, failure) = match &record.outcome {
         Outcome::Completed => ("completed", None),
         Outcome::Failed(failure) => ("failed", Some(failure)),
         Outcome::Cancelled(_) => ("cancelled", None),
         Outcome::NotSent => ("not_sent", None),
     };
     End {
-        headers_s: seconds(ended.headers),
-        first_token_s: seconds(ended.first_token),
-        done_s: seconds(ended.done),
+        headers_s: seconds(record.headers),
+        first_token_s: seconds(record.first_token()),
+        done_s: seconds(record.done),
         outcome,
         failure: failure.map(|Failure { kind, phase, status, message, .. }| Reason {
             kind: kind.name(),
@@ -128,9 +143,9 @@ fn end<'a>(ended: &'a Ended, secrets: &Secrets) -> End<'a> {
             status: *status,
             message: secrets.hide(message),
         }),
-        server_input_tokens: ended.server_input_tokens,
-        output_tokens: ended.output_tokens,
-        text: secrets.hide(&ended.text),
+        server_input_tokens: record.server_prompt_tokens,
+        output_tokens: record.output_tokens.map(|tokens| tokens.count),
+        text: secrets.hide(&record.text),
     }
 }
 
@@ -215,10 +230,13 @@ mod tests {
         }
     }
 
+    /// The line of `event`.
+    fn line(event: &RunEvent) -> String {
+        Lines { run: UNIX_EPOCH + RUN, secrets: Secrets::default() }.line(event).unwrap()
+    }
+
     fn start(body: &str) -> String {
-        let sent = Duration::from_millis(500);
-        Event::Start { request: request(body), round: 1, sent, run: UNIX_EPOCH + RUN }
-            .line(&Secrets::default())
+        line(&RunEvent::Sent { request: request(body), round: 1, at: Duration::from_millis(500) })
     }
 
     #[test]
@@ -229,7 +247,9 @@ mod tests {
 
     #[test]
     fn what_an_end_tells() {
-        let line = |record| Event::end(&record, UNIX_EPOCH + RUN).line(&Secrets::default());
+        let line = |record: RequestRecord| {
+            line(&RunEvent::Ended { record: record.brief(EXCERPT), charge: None })
+        };
         let ms = Duration::from_millis;
         let good = RequestRecord {
             sent: Some(ms(500)),
