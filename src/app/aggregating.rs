@@ -55,13 +55,15 @@ pub(super) fn run(
     thread::scope(|scope| {
         let follow =
             move || reporter::follow(Aggregator { intake: Intake::new(rules), secrets }, records);
-        let aggregating =
-            thread::Builder::new().name(Aggregator::THREAD.into()).spawn_scoped(scope, follow);
-        let ran = if aggregating.is_ok() { Some(load(options)) } else { None };
+        let aggregating = thread::Builder::new()
+            .name(Aggregator::THREAD.into())
+            .spawn_scoped(scope, follow)
+            .inspect_err(|_| options.subscribers.clear())?;
+        let ran = load(options);
         // Reporters end with the last who could send to them.
         options.subscribers.clear();
-        let aggregated = aggregating?.join();
-        let ran = ran.transpose()?;
+        let aggregated = aggregating.join();
+        let ran = ran?;
         let taken = aggregated
             .map_err(|_| io::Error::other("the thread that aggregates records has a defect"))?;
         Ok((ran, Some(taken)))
