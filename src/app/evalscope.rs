@@ -14,7 +14,6 @@ use super::reporters::Reporters;
 use super::run::{Outcome, execute};
 use super::save;
 use super::serve::{self, Session};
-use super::signals;
 use super::warm_up::WarmUp;
 use crate::config::{self, Keys, Serve};
 use crate::dialect::evalscope::report::{self, About};
@@ -220,7 +219,7 @@ impl Job {
     /// Waits between two runs; a signal ends the program.
     fn pause(&self) {
         let seconds = self.flags.sleep_interval;
-        if seconds > 0 && signals::exit_code().is_none() {
+        if seconds > 0 && self.session.signals.exit_code().is_none() {
             self.ui.status(&format!("{seconds} s until the next run (--sleep-interval)"));
             let pause = async move { tokio::time::sleep(Duration::from_secs(seconds)).await };
             // Without a runtime there is no pause.

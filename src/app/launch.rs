@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::watch;
 
-use super::signals::{self, OnSignal};
+use super::signals::{OnSignal, Signals};
 use super::supervise::{ENDED, NAME, STARTED};
 use super::{calls, processes};
 use crate::config::Launch;
@@ -88,11 +88,11 @@ fn kill(state: &watch::Receiver<State>) {
 }
 
 impl Launched {
-    /// Starts the server and catches the signals that would leave it behind.
+    /// Starts the server, and has `signals` end it that would leave it behind.
     ///
     /// # Errors
     /// If no process can be started, or the log cannot be written.
-    pub(super) fn start(launch: &Launch, ui: Ui) -> Result<Self, Error> {
+    pub(super) fn start(launch: &Launch, signals: &Signals, ui: Ui) -> Result<Self, Error> {
         let failed = |error: std::io::Error| system::cannot_start("the server of --launch", error);
         let log = launch.log.as_deref().map(create).transpose()?;
         let (tell, state) = watch::channel(State::default());
@@ -104,8 +104,7 @@ impl Launched {
             first: Box::new(move || stopped.0.stop(&stopped.1)),
             again: Box::new(move || kill(&at_once)),
         };
-        signals::catch(ui)?;
-        signals::tidy(on);
+        signals.tidy(on);
         processes::adopt_orphans();
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{calls, signals};
+use super::calls;
+use super::signals::Signals;
 use crate::config::Serve;
 use crate::control::probe::Probe;
 use crate::control::profiler::{Running, Said};
@@ -17,11 +18,12 @@ pub(super) struct Profiling {
     running: Option<Running>,
     /// Calls that failed.
     failed: Vec<String>,
+    signals: Signals,
     ui: Ui,
 }
 
 impl Profiling {
-    /// Starts the profilers that `config` asks for; `epoch_s` names the folder of the traces.
+    /// Starts the profilers that `config` asks for, and has `signals` stop them; `epoch_s` names the folder of the traces.
     ///
     /// # Errors
     /// If the system has no means for the calls.
@@ -29,13 +31,15 @@ impl Profiling {
         config: &Serve,
         probe: &Probe,
         epoch_s: f64,
+        signals: &Signals,
         ui: Ui,
     ) -> Result<Self, Error> {
-        let mut profiling = Self { running: None, failed: Vec::new(), ui };
+        let signals = signals.clone();
+        let mut profiling = Self { running: None, failed: Vec::new(), signals, ui };
         let Some(profile) = &config.profile else { return Ok(profiling) };
         let mut running = Running::new(profile, probe);
         let hurry = running.clone();
-        signals::before_end(Box::new(move || {
+        profiling.signals.before_end(Box::new(move || {
             // Nobody is left who could do something about a failure.
             let _ = calls::run(hurry.stop_within(HURRY, |_| {}));
         }));
@@ -53,7 +57,7 @@ impl Profiling {
 
     fn end(&mut self) {
         let Some(running) = self.running.take() else { return };
-        signals::nothing_before_end();
+        self.signals.nothing_before_end();
         let (failed, ui) = (&mut self.failed, self.ui);
         if let Err(error) = calls::run(running.stop(|said| say(said, failed, ui))) {
             say(Said::Failed(format!("the profilers were not stopped: {error}")), failed, ui);

@@ -13,7 +13,7 @@ use super::progress_line::{ProgressLine, Towards};
 use super::recording::{self, Recording};
 use super::request_log::RequestLog;
 use super::save;
-use super::signals;
+use super::signals::Signals;
 use super::terms::terms;
 use crate::analysis::counts::Counter;
 use crate::analysis::intake::{Rules, Taken};
@@ -43,6 +43,7 @@ pub(super) struct Begun<'a> {
     pub(super) plan: &'a Arc<[PlannedRequest]>,
     pub(super) tokenizer: &'a Tokenizer,
     pub(super) date: &'a jiff::Zoned,
+    pub(super) signals: &'a Signals,
 }
 
 /// A run that was followed to its end.
@@ -134,7 +135,7 @@ impl Reporters {
     ) -> Result<Option<Recording>, Error> {
         let Begun { spec, header, plan, .. } = begun;
         let started = recording::start(spec, result, header, plan, options, self.ui)?;
-        Ok(started.inspect(|recording| signals::write_first(recording.backlog())))
+        Ok(started.inspect(|recording| begun.signals.write_first(recording.backlog())))
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) use super::reporters::Files;
 use super::reporters::{Begun, Followed, Reporters};
 use super::server::server_info;
 use super::session::Session;
-use super::signals;
+use super::signals::Reporting;
 use super::tokenizing;
 use super::warm_up::{self, WarmUp};
 use crate::analysis::aggregate::Aggregate;
@@ -64,7 +64,7 @@ pub(super) struct Closing {
     /// What became of the files that were written while the run went on.
     pub(super) files: Files,
     ended_early: Option<String>,
-    _reporting: signals::Reporting,
+    _reporting: Reporting,
 }
 
 impl Closing {
@@ -93,7 +93,7 @@ pub(super) fn execute(
     warm_up: &WarmUp,
     reporters: Reporters,
 ) -> Result<Outcome, Error> {
-    let Session { probe, served, hub, tokenizer, ui, .. } = session;
+    let Session { probe, served, hub, tokenizer, ui, signals, .. } = session;
     let prepared = prepare(spec, served, hub, tokenizer, *ui);
     // What nobody has counted looks like too few tokens.
     tokenizing::check(tokenizer)?;
@@ -111,12 +111,12 @@ pub(super) fn execute(
 
     let date = jiff::Zoned::now();
     // From here on a signal ends a run, with all that was begun for it.
-    let running = signals::Running::new(options.stop.clone())?;
-    let profiling = Profiling::start(spec, probe, epoch_s(&date), *ui)?;
+    let running = signals.running(options.stop.clone())?;
+    let profiling = Profiling::start(spec, probe, epoch_s(&date), signals, *ui)?;
     let progress = Progress::new();
     let counted = counting::counters(session, spec);
     let header = header(session, spec, command, &prepared, &options, &endpoints, &date);
-    let begun = Begun { spec, header: &header, plan, tokenizer, date: &date };
+    let begun = Begun { spec, header: &header, plan, tokenizer, date: &date, signals };
     let followed = reporters.follow(&begun, &mut options, |options| {
         send(spec, &prepared, session, &endpoints, options, &progress)
     });

@@ -7,7 +7,7 @@ use super::calls;
 use super::connection;
 use super::launch::Launched;
 use super::server::{Served, discover, wait_for};
-use super::signals;
+use super::signals::{self, Signals};
 use super::tokenizing;
 use crate::config::{Serve, Server};
 use crate::control::probe::Probe;
@@ -31,6 +31,8 @@ pub(super) struct Session {
     pub(super) hub: Hub,
     pub(super) tokenizer: Tokenizer,
     pub(super) ui: Ui,
+    /// What a signal does during its runs.
+    pub(super) signals: Signals,
     /// The server, if it was started for this; ends with the session.
     launched: Option<Launched>,
 }
@@ -38,9 +40,10 @@ pub(super) struct Session {
 impl Session {
     /// Waits for the server, asks it what it serves, and loads the tokenizer.
     pub(super) fn open(config: &Serve, ui: Ui) -> Result<Self, Error> {
+        let signals = signals::catch(ui)?;
         let route = connection::connection(config, ui)?;
         let probe = Probe::new(&config.target.first().base, config.target.control.clone(), &route)?;
-        let launched = calls::run(launch(config, &probe, ui))??;
+        let launched = calls::run(launch(config, &probe, &signals, ui))??;
         let served = calls::run(served(config, &probe, launched.as_ref(), ui))??;
         let mut others = Vec::new();
         for server in config.target.servers.iter().skip(1) {
@@ -57,7 +60,7 @@ impl Session {
                 tokenizer.name()
             ));
         }
-        Ok(Self { route, probe, others, served, hub, tokenizer, ui, launched })
+        Ok(Self { route, probe, others, served, hub, tokenizer, ui, signals, launched })
     }
 
     /// The result of what was done, after telling if a launched server has ended meanwhile.
@@ -67,7 +70,7 @@ impl Session {
         let timeouts = if result.is_err() { END_KNOWN_WITHIN } else { Duration::ZERO };
         let ended = calls::run(async { tokio::time::timeout(timeouts, launched.ended()).await });
         if let Ok(Ok(how)) = ended
-            && signals::exit_code().is_none()
+            && self.signals.exit_code().is_none()
         {
             self.ui.warn(&format!("the launched server ended during the run: {how}"));
             launched.show_output(self.ui);
@@ -117,7 +120,12 @@ impl Session {
 }
 
 /// Starts the server of `--launch`.
-async fn launch(config: &Serve, probe: &Probe, ui: Ui) -> Result<Option<Launched>, Error> {
+async fn launch(
+    config: &Serve,
+    probe: &Probe,
+    signals: &Signals,
+    ui: Ui,
+) -> Result<Option<Launched>, Error> {
     let Some(launch) = &config.launch else { return Ok(None) };
     let shown = &config.target.first().shown;
     if probe.ready(config.backend, Duration::ZERO, shown, true, |_| {}).await.is_ok() {
@@ -130,7 +138,7 @@ async fn launch(config: &Serve, probe: &Probe, ui: Ui) -> Result<Option<Launched
         .hint("end that server, or leave --launch out to measure it")
         .hint("--port names another port, which the command has to name as well"));
     }
-    Launched::start(launch, ui).map(Some)
+    Launched::start(launch, signals, ui).map(Some)
 }
 
 /// Waits for the server, unless it was launched and ends before it is ready.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use super::session::Session;
-use super::{calls, cycles, signals};
+use super::{calls, cycles};
 use crate::config::Serve;
 use crate::engine;
 use crate::engine::progress::Progress;
@@ -145,7 +145,7 @@ pub(super) fn try_first(
             record => {
                 let left = timeout.saturating_sub(started.elapsed());
                 let failure = record.and_then(|record| record.failure().map(Cow::into_owned));
-                if left.is_zero() || signals::exit_code().is_some() {
+                if left.is_zero() || session.signals.exit_code().is_some() {
                     return Err(failure.map_or_else(
                         || Error::new(Kind::Rejected, "the first request was not sent"),
                         |failure| warmup_error(&failure, config),

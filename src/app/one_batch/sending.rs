@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::analysis::RunMetadata;
 use crate::app::server::server_info;
 use crate::app::session::Session;
-use crate::app::{calls, figures, load, recording, signals};
+use crate::app::{calls, figures, load, recording};
 use crate::config::one_batch::OneBatch;
 use crate::engine::progress::Progress;
 use crate::engine::system::{self, Budget};
@@ -107,7 +107,8 @@ impl<'a> Sender<'a> {
         let plan: Arc<[PlannedRequest]> = Arc::from([request.clone()]);
         let result = &self.config.result_file;
         let recording = recording::start(serve, result, &header, &plan, &mut options, self.ui)?;
-        let recording = recording.inspect(|recording| signals::write_first(recording.backlog()));
+        let recording =
+            recording.inspect(|recording| self.session.signals.write_first(recording.backlog()));
         let budget = options.budget.clone();
         let (record, Ran { health, ended_early, .. }) = self.run(request, options)?;
         let after = self.prefix_cache()?;
@@ -234,7 +235,7 @@ impl<'a> Sender<'a> {
     ) -> Result<(RequestRecord, Ran), Error> {
         let failed = |error| Error::new(Kind::System, "cannot start the run").because(error);
         // From here on a signal ends the run, with all that was begun for it.
-        let running = signals::Running::new(options.stop.clone())?;
+        let running = self.session.signals.running(options.stop.clone())?;
         let endpoints = std::slice::from_ref(&self.endpoint);
         let plan: Arc<[PlannedRequest]> = Arc::from([request]);
         let ran = engine::run(plan.clone(), endpoints, &options, &Progress::new());
