@@ -20,7 +20,7 @@ use super::signals;
 use super::tokenizing;
 use crate::analysis::Analysis;
 use crate::config::Keys;
-use crate::config::one_batch::{Batches, OneBatch, Planned, resolve_batches, wire_of};
+use crate::config::one_batch::{Batches, OneBatch, Planned, resolve_batches};
 use crate::control::probe::{self, State};
 use crate::dialect::one_batch as output;
 use crate::engine::system;
@@ -493,7 +493,10 @@ pub(super) fn publish_again(
     };
     let request = report.requests().next();
     let record = request.map(|request| request.record);
-    let wire = wire_of(header.metadata.backend);
+    let wire = header.backend.batch.ok_or_else(|| {
+        let message = format!("the records are of --backend {}", header.backend.name);
+        Error::new(Kind::Input, message + ", which takes no batches")
+    })?;
     let done = request.and_then(|request| {
         let tokens = request.counts.output;
         let answer = answer(request.completed()?, tokens, wire, shape.batch_size)?;

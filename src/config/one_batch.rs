@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Job, Keys, Serve, files_differ, resolve, usage};
 use crate::error::Error;
+use crate::protocol::backend::{self, Backend};
 use crate::protocol::batch::{MOST, Shape, Wire};
 use crate::workload::dataset::{self, Dataset};
 
@@ -149,9 +150,18 @@ impl OneBatch {
     }
 }
 
-/// The form of the endpoint of `--backend NAME`.
-pub fn wire_of(backend: &str) -> Wire {
-    if backend == "vllm" { Wire::Completions } else { Wire::Generate }
+/// The form of the batches of `--backend NAME`.
+///
+/// # Errors
+/// If its endpoint takes no batches.
+fn wire_of(name: &str) -> Result<Wire, Error> {
+    let wire = Backend::find(name).and_then(|backend| backend.batch);
+    wire.ok_or_else(|| {
+        let able = backend::ALL.iter().filter(|backend| backend.batch.is_some());
+        let able: Vec<&str> = able.map(|backend| backend.name).collect();
+        usage(format!("--backend {name} does not take the prompts of a batch in one request"))
+            .hint(format!("use --backend {}", able.join(" or ")))
+    })
 }
 
 /// A batch that is to be sent.
@@ -175,7 +185,8 @@ pub fn resolve_batches(
     keys: &Keys,
     mock: Option<&str>,
 ) -> Result<OneBatch, Error> {
-    check(&batches)?;
+    let wire = wire_of(&batches.job.spec.servers.backend)?;
+    check(&batches, wire)?;
     files(&batches)?;
     let planned = |batch_size, input_len, output_len| -> Result<Planned, Error> {
         let shape = Shape { batch_size, input_len, output_len };
@@ -202,7 +213,7 @@ pub fn resolve_batches(
     let warm_ups = sizes.into_iter().map(|size| planned(size, WARM_UP.0, WARM_UP.1));
     let warm_ups = warm_ups.collect::<Result<_, _>>()?;
     let spec = &mut batches.job.spec;
-    let (backend, temperature) = (spec.servers.backend.clone(), spec.requests.temperature);
+    let temperature = spec.requests.temperature;
     spec.load.num_prompts = batches.batch_sizes.iter().copied().max().unwrap_or(1);
     // A file's prompt is templated where it is read.
     spec.prompts.apply_chat_template = batches.template && batches.fixed_prompt.is_none();
@@ -211,7 +222,7 @@ pub fn resolve_batches(
     batches.job.source = Some(batches.dataset(one).and_then(|spec| spec.build()).map_err(usage)?);
     let serve = resolve(batches.job, keys, mock)?;
     Ok(OneBatch {
-        wire: wire_of(&backend),
+        wire,
         warm_ups,
         cases,
         lengths: batches.lengths,
@@ -246,8 +257,8 @@ fn files(batches: &Batches) -> Result<(), Error> {
     ])
 }
 
-/// Refuses what does not go together.
-fn check(batches: &Batches) -> Result<(), Error> {
+/// Refuses what does not go together, or with batches of the form `wire`.
+fn check(batches: &Batches, wire: Wire) -> Result<(), Error> {
     let requests = &batches.job.spec.requests;
     if let Some(&size) = batches.batch_sizes.iter().find(|&&size| size > MOST) {
         return Err(usage(format!(
@@ -259,7 +270,8 @@ fn check(batches: &Batches) -> Result<(), Error> {
     let recorded = matches!(name, "sharegpt" | "custom") && !fixed;
     let shared = name == "generated-shared-prefix" && !fixed;
     let random = matches!(name, "random" | "random-ids") && !fixed;
-    let vllm = batches.job.spec.servers.backend == "vllm";
+    let backend = &batches.job.spec.servers.backend;
+    let counts_events = wire == Wire::Generate;
     for (flag, given) in [
         ("--disable-ignore-eos", !requests.ignore_eos),
         ("--parallel-batch", batches.parallel),
@@ -267,14 +279,16 @@ fn check(batches: &Batches) -> Result<(), Error> {
         ("--flush-hicache-storage", batches.flush_storage),
         ("--lora-name", !requests.lora_name.is_empty()),
     ] {
-        if vllm && given {
-            return Err(usage(format!("{flag} does not apply to --backend vllm"))
+        if given && !counts_events {
+            return Err(usage(format!("{flag} does not apply to --backend {backend}"))
                 .hint("it is for SGLang's /generate, whose events count tokens"));
         }
     }
-    if vllm && recorded {
-        return Err(usage(format!("--dataset-name {name} does not apply to --backend vllm"))
-            .hint("its answers may end early, and events of vLLM do not count tokens"));
+    if recorded && !counts_events {
+        return Err(usage(format!("--dataset-name {name} does not apply to --backend {backend}"))
+            .hint(
+                "its answers may end early, and the events of this backend do not count tokens",
+            ));
     }
     if !requests.ignore_eos && requests.fake_prefill {
         return Err(usage("--disable-ignore-eos does not apply to --fake-prefill".to_owned())

@@ -30,7 +30,13 @@ pub fn repaired(json: &[u8]) -> Option<Vec<u8>> {
 
 /// Every `--backend` value, in the order of `--help`.
 pub static ALL: &[Backend] = &[
-    Backend { name: "sglang", accepts_ids: true, flush: Flush::Sglang, ..generate::BACKEND },
+    Backend {
+        name: "sglang",
+        accepts_ids: true,
+        flush: Flush::Sglang,
+        batch: Some(Wire::Generate),
+        ..generate::BACKEND
+    },
     Backend { name: "sglang-native", flush: Flush::Sglang, ..generate::BACKEND },
     Backend {
         name: "sglang-oai",
@@ -49,7 +55,13 @@ pub static ALL: &[Backend] = &[
         ..chat::BACKEND
     },
     Backend { name: "sglang-embedding", port: 30000, flush: Flush::Sglang, ..embeddings::BACKEND },
-    Backend { name: "vllm", accepts_ids: true, flush: Flush::Vllm, ..completions::BACKEND },
+    Backend {
+        name: "vllm",
+        accepts_ids: true,
+        flush: Flush::Vllm,
+        batch: Some(Wire::Completions),
+        ..completions::BACKEND
+    },
     Backend { name: "vllm-chat", flush: Flush::Vllm, ..chat::BACKEND },
     Backend { name: "vllm-embedding", flush: Flush::Vllm, ..embeddings::BACKEND },
     Backend { name: "vllm-embedding-chat", flush: Flush::Vllm, ..embeddings::CHAT },
@@ -113,8 +125,19 @@ pub struct Backend {
     /// Whether gaps are shared among the tokens of an event by retokenizing,
     /// when the server reports an accept length.
     pub splits_itl: bool,
+    /// The form of its batches, if `rbench one-batch` can send it many prompts in one request.
+    pub batch: Option<Wire>,
     /// Why this backend cannot be used, if it cannot.
     pub refused: Option<&'static str>,
+}
+
+/// The form of an endpoint that takes the prompts of a batch in one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// `/generate`: an event has the `index` of its prompt and a running count of tokens.
+    Generate,
+    /// `/v1/completions`: an event has choices with an `index`, and the last one may have counts over all prompts.
+    Completions,
 }
 
 /// How a backend is made to tell which prompt tokens its prefix cache held.

@@ -11,19 +11,11 @@ use std::time::Duration;
 pub use self::answer::answer;
 pub use self::body::{Ask, prefixes, request};
 pub use self::progress::{Progress, Window};
+pub use super::backend::Wire;
 use crate::model::TokenSource;
 
 /// Most prompts of a batch: more have no index in the answer.
 pub const MOST: usize = u16::MAX as usize;
-
-/// The form of the endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wire {
-    /// `/generate`: an event has the `index` of its prompt and a running count of tokens.
-    Generate,
-    /// `/v1/completions`: an event has choices with an `index`, and the last one may have counts over all prompts.
-    Completions,
-}
 
 /// What one case of a benchmark asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,6 +24,7 @@ pub(super) const BACKEND: Backend = Backend {
     can_disable_stream: false,
     flush: Flush::Plain,
     splits_itl: false,
+    batch: None,
     refused: None,
 };
 

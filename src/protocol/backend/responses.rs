@@ -27,6 +27,7 @@ pub(super) const BACKEND: Backend = Backend {
     can_disable_stream: true,
     flush: Flush::Plain,
     splits_itl: false,
+    batch: None,
     refused: None,
 };
 
