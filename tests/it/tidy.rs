@@ -118,6 +118,15 @@ const PAUSES: &[&str] = &["engine/worker/waiting.rs"];
 /// Modules that may look at a clock.
 const CLOCKS: &[&str] = &["app", "control::probe", "engine", "journal", "mock"];
 
+/// The values of the process that change, by file, as nothing smaller than the process can own them.
+/// The page on the architecture says why. Whatever else changes belongs to a session.
+const STATICS: &[(&str, &str)] = &[
+    ("app/signals.rs", "CAUGHT"),
+    ("engine/transport/socket.rs", "STAMPED"),
+    ("output/door.rs", "SECRETS"),
+    ("output/terminal/stderr.rs", "STATE"),
+];
+
 /// The registries: their folder, and what a file declares that belongs on the list.
 const REGISTRIES: &[(&str, &str)] = &[
     ("analysis/metric", "const METRIC"),
@@ -449,6 +458,34 @@ fn crates_stay_behind_their_modules() {
         }
     }
     assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn few_values_of_the_process_change() {
+    const CHANGE: [&str; 6] = ["Atomic", "Cell<", "Lazy", "Mutex", "Once", "RwLock"];
+    let mut found = Vec::new();
+    for source in sources("src") {
+        // Tests may share what is dear to make.
+        let tested = source.code.find("#[cfg(test)]").unwrap_or(source.code.len());
+        if source.name.ends_with("tests.rs") {
+            continue;
+        }
+        for line in source.code[..tested].lines().map(str::trim) {
+            let rest = line
+                .split_once("static ")
+                .filter(|(before, _)| before.is_empty() || before.starts_with("pub"));
+            let Some((name, kind)) = rest.and_then(|(_, rest)| rest.split_once(": ")) else {
+                continue;
+            };
+            if CHANGE.iter().any(|word| kind.contains(word)) {
+                found.push((source.name.clone(), name.to_owned()));
+            }
+        }
+        assert!(!source.code.contains("thread_local!"), "{}", source.name);
+    }
+    let known: Vec<(String, String)> =
+        STATICS.iter().map(|(file, name)| ((*file).to_owned(), (*name).to_owned())).collect();
+    assert_eq!(found, known);
 }
 
 #[test]
