@@ -24,7 +24,7 @@ def linked():
     """Names and versions of the crates that are linked, on any platform."""
     lines = cargo("tree", "--locked", "-e", "normal,no-proc-macro", "--target", "all", "--prefix", "none", "-f", "{p}")
     crates = {tuple(line.split()[:2]) for line in lines.splitlines() if line.strip()}
-    return {(name, version.removeprefix("v")) for name, version in crates if name != "rbench"}
+    return {(name, version.removeprefix("v")) for name, version in crates if name != "llm-rbench"}
 
 
 def texts(folder):
