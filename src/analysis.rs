@@ -30,4 +30,4 @@ pub mod vision;
 
 pub use self::analyse::{Analysis, Requests, RunOutcome, analyse};
 pub use self::failures::{FailureGroup, failure_lines};
-pub use self::metadata::{PERCENTILES, RunMetadata};
+pub use self::metadata::{MACHINE, PERCENTILES, RunMetadata};

@@ -8,6 +8,7 @@ mod configured;
 mod connection;
 mod counting;
 mod cycles;
+mod dry_run;
 mod engine;
 mod evalscope;
 mod figures;
@@ -36,12 +37,14 @@ mod server;
 mod session;
 mod signals;
 mod supervise;
+mod supplies;
 mod sweep;
 mod terms;
 mod tokenizing;
 mod vllm;
 mod warm_up;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 
 use crate::cli::{self, Input};
@@ -55,7 +58,7 @@ use crate::workload::tokenizer::Tokenizer;
 /// Runs the program with `input`, its name first, and returns its exit code.
 pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
     let ui = Ui::new();
-    let input = match vllm::arguments(input.into_iter().collect()) {
+    let input = match argument_files(input.into_iter().collect()).and_then(vllm::arguments) {
         Ok(input) => input,
         Err(error) => {
             ui.error(&error);
@@ -107,6 +110,34 @@ pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => {
             ui.error(&error);
             error.kind.exit_code()
+        }
+    }
+}
+
+/// Puts the arguments that a file holds in the place of `@FILE`: as a shell splits them, over lines, with comments.
+///
+/// # Errors
+/// If a file cannot be read, or a quote in it has no end.
+fn argument_files(args: Vec<OsString>) -> Result<Vec<OsString>, Error> {
+    let open = Cell::new(false);
+    let words = |text: &str, _: char| {
+        let words = shlex::split(text).unwrap_or_else(|| {
+            open.set(true);
+            Vec::new()
+        });
+        words.into_iter().map(|word| argfile::Argument::PassThrough(word.into())).collect()
+    };
+    let expanded = argfile::expand_args_from(args.into_iter(), words, argfile::PREFIX);
+    let advice = "write --flag=@VALUE for a value that begins with @";
+    match expanded {
+        Ok(_) if open.get() => {
+            Err(Error::new(Kind::Usage, "a quote in a file of arguments has no end"))
+        }
+        Ok(expanded) => Ok(expanded),
+        Err(error) => {
+            Err(Error::new(Kind::Usage, "an argument @FILE names a file that cannot be read")
+                .because(error)
+                .hint(advice))
         }
     }
 }

@@ -24,11 +24,26 @@ use crate::config::one_batch::Batches;
 use crate::dialect::{self, sglang};
 use crate::mock;
 
+/// The version, the commit of builds that know it, and the target.
+const VERSION: &str = if env!("RBENCH_COMMIT").is_empty() {
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("RBENCH_TARGET"), ")")
+} else {
+    concat!(
+        env!("CARGO_PKG_VERSION"),
+        " (",
+        env!("RBENCH_COMMIT"),
+        ", ",
+        env!("RBENCH_TARGET"),
+        ")"
+    )
+};
+
 /// A serving benchmark for large language models
 #[derive(Debug, Parser)]
 #[command(
     name = "rbench",
-    version,
+    version = VERSION,
+    after_help = "Start here:\n  rbench serve --mock       tries it out, without a server and a network\n  rbench serve -h           the flags that people use most, and examples\n  rbench help COMMAND       all flags of a command\n\nAn argument @FILE stands for the arguments in that file.",
     max_term_width = 100,
     arg_required_else_help = true,
     args_conflicts_with_subcommands = true
@@ -119,7 +134,7 @@ pub enum Input {
 /// The whole command line, with the flags of every dataset.
 pub fn command() -> Command {
     Cli::command()
-        .mut_subcommand("serve", sglang::with_datasets)
+        .mut_subcommand("serve", |serve| sglang::brief(sglang::with_datasets(serve)))
         .mut_subcommand(sweep::NAME, sweep::shape)
         .mut_subcommand("offline", |offline| sglang::shape(sglang::with_datasets(offline)))
         .mut_subcommand("vllm", dialect::vllm::spellings)

@@ -11,6 +11,7 @@ mod objectives;
 pub mod one_batch;
 mod parts;
 pub mod profile;
+mod results;
 mod spec;
 mod target;
 pub mod timeouts;
@@ -32,9 +33,12 @@ use self::manner::pattern;
 pub use self::objectives::objectives;
 pub use self::parts::{
     Balance, Before, Client, ClockChoice, Connection, DEFAULT_ACTIVITIES, HttpVersion, Layout,
-    Layouts, Load, LoraDistribution, Outputs, Profiling, Prompts, Requests, Servers, Timeouts,
+    Layouts, Load, LoraDistribution, Outputs, Profiling, ProgressForm, Prompts, Requests, Servers,
+    Timeouts,
 };
+pub use self::results::Results;
 pub use self::spec::RunSpec;
+use self::target::Started;
 pub use self::target::{Server, Target};
 use self::timeouts::MaxErrors;
 use crate::analysis::metric::Slo;
@@ -152,8 +156,8 @@ pub struct Serve {
     pub slos: Vec<Slo>,
     /// Whether the server's prefix cache is reported on.
     pub cache_report: bool,
-    /// `--output-file`.
-    pub output_file: Option<PathBuf>,
+    /// Where results go.
+    pub results: Results,
     /// Whether the result has arrays with one entry per request.
     pub details: bool,
     /// File for the record of each request, as it ends.
@@ -172,8 +176,8 @@ pub struct Serve {
     pub plot: bool,
     /// Whether each request is told of.
     pub print_requests: bool,
-    /// Whether a progress bar is wanted.
-    pub progress: bool,
+    /// How progress is shown.
+    pub progress: ProgressForm,
     /// What is to be said of flags that have no effect here.
     pub notes: Vec<String>,
     /// What a dialect decides beside the configuration.
@@ -216,7 +220,12 @@ pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error
     let Job { spec, launch, source, effective, gates, manner, .. } = job;
     let dataset = source.map_or_else(|| spec.dataset()?.build().map_err(usage), Ok)?;
     let backend = backend(&spec)?;
-    let target = target::resolve(&spec, backend, keys, mock)?;
+    let started = match mock {
+        Some(url) => Started::Mock(url),
+        None if launch.is_some() => Started::Launched,
+        None => Started::No,
+    };
+    let target = target::resolve(&spec, backend, keys, started)?;
     let traces = std::env::var("SGLANG_TORCH_PROFILER_DIR").ok().filter(|dir| !dir.is_empty());
     let Server { base, shown, .. } = target.first();
     let profile = profile::resolve(&spec.profiling, base, shown, traces, backend.is_sglang())?;
@@ -336,9 +345,9 @@ pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error
         warmup: before.warmup_requests,
         flush: before.flush_cache.then(|| Duration::from_secs_f64(before.flush_cache_timeout.0)),
         layouts,
+        results: Results::of(&outputs),
         slos,
         cache_report: outputs.cache_report,
-        output_file: outputs.output_file,
         details: outputs.output_details,
         records: outputs.records,
         low_memory: outputs.low_memory,
@@ -349,7 +358,11 @@ pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error
         plot: outputs.plot_throughput,
         print_requests: outputs.print_requests,
         // Lines and a bar would overwrite each other.
-        progress: outputs.progress && !outputs.print_requests,
+        progress: if outputs.progress && !outputs.print_requests {
+            outputs.progress_form
+        } else {
+            ProgressForm::None
+        },
         notes,
         effective: all,
         gates,

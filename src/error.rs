@@ -18,10 +18,10 @@ pub const EXIT_INVALID: u8 = 4;
 
 /// What each exit code means, for help texts and the manual.
 pub const EXIT_CODES: &[(&str, &str)] = &[
-    ("0", "the run is done; some requests may have failed, which the result reports"),
+    ("0", "the run is done; a few requests may have failed, no more than --allow-failed (1 %)"),
     (
         "1",
-        "the run failed: no request succeeded, the warm-up failed, the server did not answer, --max-errors ended the run, or a file could not be used",
+        "the run failed: no request succeeded, more than --allow-failed (1 %) failed, the warm-up failed, the server did not answer, --max-errors ended the run, or a file could not be used",
     ),
     ("2", "the command line is not usable"),
     (
@@ -30,12 +30,23 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
     ),
     (
         "4",
-        "the run is over and its result stored, and --strict found that the client was the limit, a check failed or the sample decides no objective",
+        "the run is over and its result stored, and --strict found that the client affected figures, a self-check failed or the sample decides no objective",
     ),
     (
         "129, 130, 143",
         "SIGHUP, SIGINT or SIGTERM ended the run, whose partial result is printed and marked",
     ),
+];
+
+/// The variables of the environment that matter most, for help texts and the manual.
+pub const ENVIRONMENT: &[(&str, &str)] = &[
+    ("OPENAI_BASE_URL", "the server, where no flag names one and --backend is of the OpenAI API"),
+    ("OPENAI_API_KEY", "key that is sent as a bearer token; API_KEY is sent as it is"),
+    ("HF_HOME, HF_TOKEN", "where downloaded files lie; token for gated repositories"),
+    ("HF_ENDPOINT, HF_HUB_OFFLINE", "another Hub; 1 uses stored files alone"),
+    ("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "proxies, also of the load"),
+    ("SSL_CERT_FILE, SSL_CERT_DIR", "authorities in place of the system's"),
+    ("NO_COLOR", "no colours on stderr"),
 ];
 
 /// What kind of thing went wrong; decides the exit code.
@@ -53,6 +64,8 @@ pub enum Kind {
     System,
     /// No request succeeded.
     AllFailed,
+    /// More requests failed than are allowed to.
+    TooManyFailed,
     /// The run was ended before its plan was done.
     EndedEarly,
     /// The run is over, and its figures are not to be trusted.

@@ -1,6 +1,8 @@
 //! What rbench prints and writes in its own name, and the only door to the terminal.
 
+pub mod block;
 pub mod comparison;
+pub mod csv;
 pub mod door;
 pub mod extras;
 pub mod gates;

@@ -86,6 +86,8 @@ impl Ledger {
 pub struct Check {
     /// Its name, one word.
     pub name: &'static str,
+    /// What is wrong where it does not hold.
+    pub violation: &'static str,
     /// Whether it holds.
     pub passed: bool,
     /// The figures that it was judged by.
@@ -99,11 +101,56 @@ pub struct Finding {
     pub evidence: String,
     /// What to do about it.
     pub advice: &'static str,
+    /// The figures that are not to be trusted for it; none of a finding that only explains.
+    pub affects: &'static [Affected],
+}
+
+/// Figures that a limit of the client affects together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Affected {
+    /// Latencies from the scheduled time.
+    Scheduled,
+    /// Times to first token.
+    Ttft,
+    /// Times between tokens.
+    Itl,
+    /// Rates of requests and tokens.
+    Throughput,
+}
+
+impl Affected {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scheduled => "TTFT from scheduled time",
+            Self::Ttft => "TTFT",
+            Self::Itl => "ITL",
+            Self::Throughput => "throughput",
+        }
+    }
+
+    /// Its name for programs.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Scheduled => "ttft_from_schedule",
+            Self::Ttft => "ttft",
+            Self::Itl => "itl",
+            Self::Throughput => "throughput",
+        }
+    }
+}
+
+/// The names of `affected`, one after the other.
+pub fn figures(affected: &[Affected]) -> String {
+    affected.iter().map(|figure| figure.name()).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.evidence, self.advice)
+        if self.affects.is_empty() {
+            return write!(f, "{}: {}", self.evidence, self.advice);
+        }
+        write!(f, "{} (affects {}): {}", self.evidence, figures(self.affects), self.advice)
     }
 }
 
@@ -116,6 +163,8 @@ pub struct Audit {
     pub offered_rate: Option<f64>,
     /// Requests per second that were sent; `None` with fewer than two.
     pub achieved_rate: Option<f64>,
+    /// From the first send to the last, of first rounds; `None` with fewer than two.
+    pub sent_within: Option<Duration>,
     /// Laws that must hold.
     pub checks: Vec<Check>,
     /// Why the client was the limit; empty if it was not.
@@ -298,6 +347,12 @@ impl Span {
         self.ends = Some((first.min(ours), last.max(till)));
     }
 
+    /// From the first to the last, if there are two.
+    fn length(self) -> Option<Duration> {
+        let (first, last) = self.ends?;
+        (self.n > 1).then(|| last.saturating_sub(first))
+    }
+
     /// Per second: their number without the first, over the time from the first to the last.
     fn rate(self) -> Option<f64> {
         let (first, last) = self.ends?;
@@ -337,13 +392,28 @@ impl Audit {
             ledger,
             offered_rate: evidence.due.rate(),
             achieved_rate: evidence.sent.rate(),
+            sent_within: evidence.sent.length(),
             checks: checks(&evidence, &ledger, health),
             notes: (evidence.answers.notes(asked, health).into_iter())
                 .chain(limits::stop(health))
                 .chain(limits::held(health))
                 .collect(),
-            limits: limits::limits(evidence, health),
+            limits: if ledger.completed > 0 {
+                limits::limits(evidence, health)
+            } else {
+                // Nothing was measured that the client could have held back.
+                Vec::new()
+            },
         }
+    }
+
+    /// The figures that the client's limits affect, each once.
+    pub fn affected(&self) -> Vec<Affected> {
+        let mut affected: Vec<Affected> =
+            self.limits.iter().flat_map(|limit| limit.affects).copied().collect();
+        affected.sort_unstable();
+        affected.dedup();
+        affected
     }
 
     /// Why it is not sound.
@@ -366,6 +436,7 @@ fn checks(evidence: &Evidence, ledger: &Ledger, health: &Health) -> Vec<Check> {
     let mut checks = vec![
         Check {
             name: "ledger",
+            violation: "requests are missing or counted twice",
             passed: ledger.balances(),
             detail: format!(
                 "{scheduled} scheduled = {sent} sent + {never_sent} never sent{lost}; {sent} sent = {completed} completed + {failed} failed + {cancelled} cancelled"
@@ -387,6 +458,7 @@ fn order(evidence: &Evidence) -> Check {
     let (wrong, records) = (evidence.disordered, evidence.records);
     Check {
         name: "order",
+        violation: "instants of requests are out of order",
         passed: wrong == 0,
         detail: format!("{wrong} of {records} requests have instants out of order"),
     }
@@ -401,6 +473,7 @@ fn little(evidence: &Evidence, health: &Health) -> Check {
     let slack = told * CLOSE + evidence.records as f64 * CLAIM.as_secs_f64();
     Check {
         name: "little",
+        violation: "time in flight and request records differ",
         passed: (seen - unseen - told).abs() <= slack,
         detail: format!(
             "{seen:.3} request seconds seen in flight, {unseen:.3} of them past the ends, {told:.3} by the records"
@@ -416,6 +489,7 @@ fn events(evidence: &Evidence, health: &Health) -> Check {
     let bytes = health.sum(|worker| worker.bytes);
     Check {
         name: "events",
+        violation: "events were lost on the way to the records",
         passed: (read..=read + ends).contains(kept) && *text <= bytes,
         detail: format!(
             "{read} events read, {kept} in the records; {bytes} bytes read, {text} of text"
@@ -432,7 +506,12 @@ fn tokens(evidence: &Evidence) -> Check {
     if let Some(((index, _), doubt)) = &evidence.doubt {
         detail += &format!(", such as {doubt} of request {index}");
     }
-    Check { name: "tokens", passed: wrong == 0, detail }
+    Check {
+        name: "tokens",
+        violation: "the server reports impossible token counts",
+        passed: wrong == 0,
+        detail,
+    }
 }
 
 #[cfg(test)]

@@ -124,6 +124,13 @@ impl Counter<'_> {
     /// to date, and the texts that the round added.
     pub fn count(&self, record: &RequestRecord, round: Option<(&mut Said, &[&str])>) -> Counts {
         let mut counts = Counts::of(record);
+        if !self.tokenizer.counts() {
+            let told = record.server_prompt_tokens.and_then(|n| usize::try_from(n).ok());
+            counts.prompt = told.unwrap_or(0);
+            let estimated = record.completed() && self.generates && counts.output.is_none();
+            counts.output = counts.output.or_else(|| estimated.then(|| estimate(record, 0)));
+            return counts;
+        }
         if let Some((said, new)) = round {
             counts.prompt = said.round(record, new, self.tokenizer);
         }

@@ -44,6 +44,14 @@ pub struct RunMetadata {
 }
 
 impl RunMetadata {
+    /// The rate that was asked for, in requests/s; `None` where all are due at once, or a trace has the times.
+    pub fn asked_rate(&self) -> Option<f64> {
+        match self.rate {
+            Rate::PerSecond(rate) => Some(rate),
+            Rate::Unlimited | Rate::Trace => None,
+        }
+    }
+
     /// The percentiles that were asked for beside the usual ones, each once.
     pub fn percentiles(&self) -> Vec<Percent> {
         let asked = self.config.get(PERCENTILES).and_then(Value::as_array);
@@ -57,3 +65,6 @@ impl RunMetadata {
 
 /// The key of [`RunMetadata::config`] for percentiles that are asked for, a list of numbers from 0 to 100.
 pub const PERCENTILES: &str = "metric_percentiles";
+
+/// The key of [`RunMetadata::config`] for the machine that the run was measured from.
+pub const MACHINE: &str = "machine";

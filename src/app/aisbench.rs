@@ -14,7 +14,7 @@ use crate::dialect::aisbench::{
 };
 use crate::error::{Error, Kind};
 use crate::journal::Command;
-use crate::output::extras;
+use crate::output::block;
 use crate::output::object::own;
 use crate::output::terminal::Ui;
 
@@ -100,7 +100,7 @@ fn task(flags: &Flags, model: &Model, data: &Data, folder: &Path, ui: Ui) -> Res
     }
     ui.status(&format!("results written to {}", folder.display()));
     let mut out = partial_mark(&analysis);
-    out += &extras::block(&analysis);
+    out += &block::block(&analysis, false);
     out += &format!("Performance Results of task [{title}]:\n");
     out += &table::render(&stages, flags.layout);
     let printed = ui.data(&out);

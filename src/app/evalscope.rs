@@ -20,7 +20,7 @@ use crate::dialect::evalscope::report::{self, About};
 use crate::dialect::evalscope::{Figures, Flags, Load, Terms, endpoint, files, seed_of, table};
 use crate::error::{Error, Kind};
 use crate::journal::Command;
-use crate::output::extras;
+use crate::output::block;
 use crate::output::object::own;
 use crate::output::terminal::Ui;
 
@@ -157,7 +157,7 @@ impl Job {
         self.write(&run, own, folder)?;
         let handoff = self.flags.enable_pd_metrics;
         let mut shown = partial_mark(&analysis);
-        shown += &extras::block(&analysis);
+        shown += &block::block(&analysis, false);
         shown += &table::render(&run, self.flags.layout, handoff);
         self.print(&(shown + "\n"))?;
         tell_failures(&analysis, self.ui);

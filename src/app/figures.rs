@@ -65,6 +65,9 @@ pub(super) fn of_records<'a, 'b>(
             "the server did not count all answers again, and those counts are too low: {why}"
         ));
     }
+    if !tokenizer.counts() {
+        warn_of_uncounted(records, ui);
+    }
     let close = close(header, &end, 0);
     let shares = Shares::of(header.backend.splits_itl, close.accept_length);
     let pieces = records
@@ -210,6 +213,18 @@ fn lengths(extra: &Value) -> Lengths {
         (Lengths::AtMost, _) | (_, Lengths::AtMost) => Lengths::AtMost,
         _ => Lengths::Exact,
     })
+}
+
+/// Warns of answers without a count of their prompts, where nobody but the server counts.
+fn warn_of_uncounted(records: &[RequestRecord], ui: Ui) {
+    let completed = || records.iter().filter(|record| record.completed());
+    let uncounted = completed().filter(|record| record.server_prompt_tokens.is_none()).count();
+    if uncounted > 0 {
+        ui.warn(&format!(
+            "--tokenizer none: the server told no prompt tokens for {uncounted} of {} completed requests, which count as 0",
+            completed().count()
+        ));
+    }
 }
 
 /// Warns that a report on the prefix cache is asked for and the server told nothing of it.

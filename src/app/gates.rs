@@ -44,7 +44,7 @@ pub(super) fn judge(
     let judged: Vec<Judged> =
         gates.objectives.iter().map(|objective| objective.judge(&[&run], gates.on)).collect();
     for one in &judged {
-        ui.status(&format!("objective {}", gates::line(one)));
+        ui.report(&format!("objective {}", gates::line(one)));
     }
     let name = name(report);
     write(gates, &name, &judged, &run)?;

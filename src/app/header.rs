@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::prepare::Prepared;
 use super::session::Session;
-use crate::analysis::RunMetadata;
 use crate::analysis::ceiling::{self, Ceiling, Host};
+use crate::analysis::{MACHINE, RunMetadata};
 use crate::config::Serve;
 use crate::engine::transport::Endpoint;
-use crate::engine::{self, Options};
+use crate::engine::{self, Options, system};
 use crate::journal::{Command, Header};
 use crate::model::PlannedRequest;
 use crate::output::terminal::Ui;
@@ -25,6 +27,10 @@ pub(super) fn header(
     date: &jiff::Zoned,
 ) -> Header {
     let mut metadata = metadata(session, spec, prepared, date);
+    metadata.config.insert(MACHINE.to_owned(), machine().into());
+    if let Some(path) = &session.dataset_path {
+        metadata.config.insert("dataset_path".to_owned(), path.display().to_string().into());
+    }
     if let Some(proxy) = endpoints.iter().find_map(|endpoint| endpoint.proxy.as_ref()) {
         metadata.config.insert("proxy".to_owned(), proxy.shown.clone().into());
     }
@@ -45,6 +51,15 @@ pub(super) fn header(
         steady_state: spec.steady_state,
         ceiling: known_ceiling(session.ui),
     }
+}
+
+/// The machine, and the program that runs on it: its commit, which builds for development do not know, and its target.
+fn machine() -> Map<String, Value> {
+    let mut machine = system::machine();
+    let commit = Some(env!("RBENCH_COMMIT")).filter(|commit| !commit.is_empty());
+    machine.insert("commit".to_owned(), commit.into());
+    machine.insert("target".to_owned(), env!("RBENCH_TARGET").into());
+    machine
 }
 
 /// The ceiling that `rbench selftest` last found for this host.

@@ -160,14 +160,14 @@ impl Launched {
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
         if lines.is_empty() {
-            ui.status("the server said nothing");
+            ui.report("the server said nothing");
             return;
         }
-        ui.status("the last that the server said:");
+        ui.report("the last that the server said:");
         for line in &lines[lines.len().saturating_sub(SHOWN)..] {
             // Of a progress bar the last state is shown.
             let shown = line.rsplit('\r').find(|state| !state.is_empty()).unwrap_or_default();
-            ui.status(&format!("  {}", end_of(shown)));
+            ui.report(&format!("  {}", end_of(shown)));
         }
     }
 }

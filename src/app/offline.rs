@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::figures;
-use super::publish::{none_completed, partial_mark, tell_failures};
+use super::publish::{none_completed, partial_mark, tell_failures, too_many_failed};
 use super::reporters::Reporters;
 use super::run::{Outcome, execute};
 use super::save;
@@ -50,7 +50,9 @@ fn run(
     let outcome = execute(session, spec, Command::Offline, warm_up, reporters)?;
     let Outcome { ran, records, closing } = outcome;
     let analysis = figures::of_run(ran, &records, &session.tokenizer, ui);
-    publish_throughput(&analysis, looks.table, looks.jsonl, file, ui).and(closing.close())
+    publish_throughput(&analysis, looks.table, looks.jsonl, file, ui)
+        .and_then(|()| too_many_failed(&analysis, spec.results.allow_failed))
+        .and(closing.close())
 }
 
 /// Prints the table of throughput, lists failures, and appends the line to `file`.
@@ -76,7 +78,7 @@ pub(super) fn publish_throughput(
         let line = jsonl.offline_line(report, last);
         if let Err(error) = save::append(path, &line) {
             // What was measured is not lost with the file.
-            ui.status(line.trim_end());
+            ui.report(line.trim_end());
             return Err(error);
         }
         ui.status(&format!("result appended to {}", path.display()));

@@ -65,7 +65,7 @@ pub(super) fn one_batch(mut batches: Batches, ui: Ui) -> Result<(), Error> {
     save::check("--records", config.serve.records.as_deref())?;
     recording::check(config.serve.records.as_deref())?;
     system::raise_descriptors();
-    let session = Session::open(&config.serve, ui)?;
+    let session = Session::open_with(&config.serve, false, ui)?;
     let result = session.explained(Bench::new(&config, &session, ui).and_then(|bench| bench.run()));
     drop(engine);
     result

@@ -6,20 +6,17 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::cycles;
-use super::server::Served;
+use super::session::Session;
 use crate::analysis::vision;
 use crate::config::Serve;
 use crate::engine::system;
 use crate::error::{Error, Kind};
 use crate::model::{PlannedRequest, Prompt, Row, VisionSource};
-use crate::output::terminal::Ui;
 use crate::protocol::backend::{self, Common};
 use crate::workload::arrival::{self, Rate};
 use crate::workload::conversation;
 use crate::workload::dataset::{Context, Dataset, Reading, Rows};
-use crate::workload::hub::Hub;
 use crate::workload::plan::{self, Encoder, Planned, Render};
-use crate::workload::tokenizer::Tokenizer;
 
 /// What is ready before the first request.
 pub(super) struct Prepared {
@@ -40,19 +37,14 @@ pub(super) struct Prepared {
 }
 
 /// Makes the rows and the plan.
-pub(super) fn prepare(
-    config: &Serve,
-    served: &Served,
-    hub: &Hub,
-    tokenizer: &Tokenizer,
-    ui: Ui,
-) -> Result<Prepared, Error> {
+pub(super) fn prepare(config: &Serve, session: &Session) -> Result<Prepared, Error> {
+    let Session { served, hub, tokenizer, ui, .. } = session;
     let started = Instant::now();
     check_room(config, config.dataset.as_ref(), config.num_prompts)?;
     let mut rows = config.dataset.load(&Context {
         tokenizer,
         hub,
-        path: config.dataset_path.as_deref(),
+        path: session.dataset_path.as_deref().or(config.dataset_path.as_deref()),
         n: config.num_prompts,
         seed: config.seed,
         ids: config.tokenize_prompt,
@@ -106,13 +98,14 @@ pub(super) fn prepare(
     let plan = plan::build(rows.rows, &due, &encoder);
     let total =
         |len: fn(&PlannedRequest) -> usize| plan.iter().map(len).fold(0, usize::saturating_add);
+    let about = if tokenizer.counts() { "" } else { "about " };
     let asked = if config.backend.protocol.generates() {
         format!("{} output tokens asked for, ", total(|request| request.output_len))
     } else {
         String::new()
     };
     ui.status(&format!(
-        "{} requests of {}: {} input tokens, {asked}prepared in {:.2} s",
+        "{} requests of {}: {about}{} input tokens, {asked}prepared in {:.2} s",
         plan.len(),
         config.dataset_name,
         total(|request| request.prompt_len),

@@ -1,10 +1,13 @@
 //! Tells what a run found: tables, failures, files.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::save;
+use crate::analysis::audit::Ledger;
 use crate::analysis::{self, Analysis};
+use crate::config::timeouts::MaxErrors;
 use crate::dialect::{Choice, Mode, ResultFile, Wanted};
 use crate::error::{Error, Kind};
 use crate::output;
@@ -20,10 +23,16 @@ pub(super) struct Outputs {
     pub(super) jsonl: Choice,
     /// Whether the block on the measurement is left out.
     pub(super) quiet: bool,
+    /// Whether it has all its rows also where all is well.
+    pub(super) verbose: bool,
     /// Whether the run is plotted over time.
     pub(super) plot: bool,
     /// The result file, if there is to be one.
     pub(super) file: Option<PathBuf>,
+    /// Whether stdout has the line in place of the tables.
+    pub(super) json: bool,
+    /// A file of comma-separated values, if there is to be one.
+    pub(super) csv: Option<PathBuf>,
     /// Whether the line has arrays with one entry per request.
     pub(super) details: bool,
     /// A file of records that is needed no more when the line has been appended.
@@ -32,6 +41,8 @@ pub(super) struct Outputs {
     pub(super) steady_file: Option<PathBuf>,
     /// Whether a measurement that is not sound is an error.
     pub(super) strict: bool,
+    /// How many failures are no error; any number if that is not judged.
+    pub(super) allow_failed: Option<MaxErrors>,
 }
 
 /// Appends the lines, prints the tables, and lists failures: what was measured is stored before anybody who reads it
@@ -43,7 +54,7 @@ pub(super) fn publish(report: &Analysis<'_>, outputs: &Outputs, ui: Ui) -> Resul
     // What is compatible ends the output: scripts take its last lines.
     let mut tables = partial_mark(report);
     if !outputs.quiet {
-        tables += &output::extras::block(report);
+        tables += &output::block::block(report, outputs.verbose);
     }
     tables += &outputs.table.table(report);
     if let Some(steady) = &report.steady {
@@ -53,7 +64,10 @@ pub(super) fn publish(report: &Analysis<'_>, outputs: &Outputs, ui: Ui) -> Resul
         }
         tables += &table;
     }
-    let stored = store(report, outputs, ui);
+    let stored = store(report, outputs, ui).and(add_to_table(report, outputs, ui));
+    if outputs.json {
+        tables = outputs.jsonl.line(report, outputs.details);
+    }
     let printed = ui
         .data(&tables)
         .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error));
@@ -63,6 +77,9 @@ pub(super) fn publish(report: &Analysis<'_>, outputs: &Outputs, ui: Ui) -> Resul
     tell_failures(report, ui);
     stored.and(printed)?;
     none_completed(report)?;
+    if let Some(allowed) = outputs.allow_failed {
+        too_many_failed(report, allowed)?;
+    }
     if outputs.strict && !report.audit.sound() {
         let reasons: Vec<String> = report.audit.reasons().collect();
         let message = format!("--strict: the measurement is not valid: {}", reasons.join("; "));
@@ -93,6 +110,33 @@ pub(super) fn store(report: &Analysis<'_>, outputs: &Outputs, ui: Ui) -> Result<
     Ok(())
 }
 
+/// Longest header of a file of comma-separated values, in bytes.
+const LONGEST_HEADER: u64 = 1 << 16;
+
+/// Appends the result to the file of comma-separated values, if there is to be one.
+fn add_to_table(report: &Analysis<'_>, outputs: &Outputs, ui: Ui) -> Result<(), Error> {
+    let Some(path) = &outputs.csv else { return Ok(()) };
+    let mut header = String::new();
+    // What cannot be read has no header, and is found out about when it is written to.
+    if let Ok(file) = File::open(path) {
+        let _ = BufReader::new(file.take(LONGEST_HEADER)).read_line(&mut header);
+    }
+    let line = outputs.jsonl.line(report, false);
+    let (rows, lost) = output::csv::rows(&header, &line).map_err(|what| {
+        Error::new(Kind::Input, format!("--csv {}: {what}", path.display()))
+            .hint("name a file that does not exist, or one that --csv has written")
+    })?;
+    save::append_lines(path, rows.as_bytes()).map_err(|error| {
+        let message = format!("cannot append the result to {}", path.display());
+        Error::new(Kind::System, message).because(error)
+    })?;
+    if !lost.is_empty() {
+        ui.warn(&format!("--csv {}: its header lacks {}", path.display(), lost.join(", ")));
+    }
+    ui.status(&format!("result appended to {}", path.display()));
+    Ok(())
+}
+
 /// An error if no request completed.
 pub(super) fn none_completed(report: &Analysis<'_>) -> Result<(), Error> {
     let ledger = &report.audit.ledger;
@@ -114,6 +158,18 @@ pub(super) fn none_completed(report: &Analysis<'_>) -> Result<(), Error> {
     Err(Error::new(Kind::AllFailed, message))
 }
 
+/// An error if more requests failed than are `allowed` to.
+pub(super) fn too_many_failed(report: &Analysis<'_>, allowed: MaxErrors) -> Result<(), Error> {
+    let Ledger { sent, failed, .. } = report.audit.ledger;
+    if failed <= allowed.of(sent) {
+        return Ok(());
+    }
+    let message =
+        format!("{failed} of {sent} requests failed, more than the {allowed} of --allow-failed");
+    Err(Error::new(Kind::TooManyFailed, message)
+        .hint("the result is printed and stored all the same"))
+}
+
 /// Writes one file; `beside` has the records of the run.
 fn write(file: &ResultFile, beside: Option<&Path>, ui: Ui) -> Result<(), Error> {
     let ResultFile { what, path, text, mode } = file;
@@ -123,7 +179,7 @@ fn write(file: &ResultFile, beside: Option<&Path>, ui: Ui) -> Result<(), Error> 
     };
     if let Err(error) = written {
         // What was measured is not lost with the file.
-        ui.status(text.trim_end());
+        ui.report(text.trim_end());
         return Err(match beside.filter(|beside| beside.exists()) {
             Some(beside) => error.hint(format!(
                 "the records of the run are in {0}: rbench report {0} --output-file FILE writes the result anew",
@@ -145,7 +201,7 @@ pub(super) fn partial_mark(report: &Analysis<'_>) -> String {
 pub(super) fn tell_failures(report: &Analysis<'_>, ui: Ui) {
     if !report.failures.is_empty() {
         for line in analysis::failure_lines(&report.failures, report.audit.ledger.known()) {
-            ui.status(&line);
+            ui.report(&line);
         }
         let mut said = report.failures.iter().filter_map(|group| group.excerpt.as_deref());
         if let Some(hint) = said.find_map(leave_out) {

@@ -72,7 +72,7 @@ pub(super) fn start(
         secrets: config.target.secrets.clone(),
     };
     let mut beside = None;
-    if files.records.is_none() && config.details {
+    if files.records.is_none() && config.details && !result.as_os_str().is_empty() {
         beside = make_beside(result, ui);
         files.records.clone_from(&beside);
     }

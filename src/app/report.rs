@@ -104,12 +104,16 @@ fn outputs(metadata: &RunMetadata, args: &ReportArgs) -> Result<Outputs, Error> 
         table: choice(args.table, "table")?,
         jsonl: choice(args.jsonl, "jsonl")?,
         quiet: args.quiet_extras || was("quiet_extras"),
+        verbose: args.verbose || was("verbose"),
         plot: args.plot_throughput,
         file: args.output_file.clone(),
+        json: false,
+        csv: None,
         details: args.output_details || was("output_details"),
         beside: None,
         steady_file: None,
         strict: false,
+        allow_failed: None,
     })
 }
 

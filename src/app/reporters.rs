@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::aggregating;
-use super::progress_line::{ProgressLine, Towards};
+use super::progress_line::{ProgressLine, Shown, Towards};
 use super::recording::{self, Recording};
 use super::request_log::RequestLog;
 use super::save;
@@ -17,7 +17,7 @@ use super::signals::Signals;
 use super::terms::terms;
 use crate::analysis::counts::Counter;
 use crate::analysis::intake::{Rules, Taken};
-use crate::config::Serve;
+use crate::config::{ProgressForm, Serve};
 use crate::dialect::Choice;
 use crate::engine::{Options, Ran};
 use crate::error::{Error, Kind};
@@ -29,7 +29,7 @@ use crate::workload::tokenizer::Tokenizer;
 /// The reporters that a run is to have.
 pub(super) struct Reporters {
     ui: Ui,
-    progress: bool,
+    progress: ProgressForm,
     print_requests: bool,
     aggregate: bool,
     names_result: Option<Choice>,
@@ -52,7 +52,7 @@ pub(super) struct Followed {
     pub(super) taken: Option<Taken>,
     /// The files of the run, which lack their end.
     pub(super) recording: Option<Recording>,
-    /// The result file.
+    /// The result file; an empty path if there is none.
     pub(super) result: PathBuf,
 }
 
@@ -68,7 +68,7 @@ impl Reporters {
     pub(super) fn of(spec: &Serve, names_result: Option<Choice>, ui: Ui) -> Self {
         Self {
             ui,
-            progress: spec.progress && ui.terminal(),
+            progress: if spec.results.quiet { ProgressForm::None } else { spec.progress },
             print_requests: spec.print_requests,
             aggregate: spec.low_memory,
             names_result,
@@ -99,13 +99,14 @@ impl Reporters {
         Ok(Followed { ran, taken, recording, result })
     }
 
-    /// The result file, which can be written to.
+    /// The result file, which can be written to; an empty path if there is to be none.
     fn result(&self, begun: &Begun<'_>) -> Result<PathBuf, Error> {
         let Begun { spec, header, date, .. } = begun;
-        if let Some(path) = &spec.output_file {
+        if let Some(path) = &spec.results.file {
             return Ok(path.clone());
         }
-        let Some(jsonl) = self.names_result else { return Ok(PathBuf::new()) };
+        let named = self.names_result.filter(|_| !spec.results.no_file);
+        let Some(jsonl) = named else { return Ok(PathBuf::new()) };
         let path = jsonl.file_name(&header.metadata, &date.strftime("%m%d").to_string());
         save::check("the result file", Some(&path))
             .map_err(|error| error.hint("--output-file FILE names another"))?;
@@ -118,12 +119,21 @@ impl Reporters {
         let towards = begun.spec.duration.map_or(Towards::Requests(requests), Towards::Time);
         let Options { subscribers, .. } = options;
         let line =
-            self.progress.then(|| ProgressLine::start(towards, self.ui.color(), subscribers));
+            self.shown().map(|shown| ProgressLine::start(towards, shown, self.ui, subscribers));
         // Without a thread for it there is no line.
         let line = line.and_then(Result::ok);
         let secrets = begun.spec.target.secrets.clone();
         let log = self.print_requests.then(|| RequestLog::start(self.ui, secrets, subscribers));
         Ok(Live { _line: line, _log: log.transpose()? })
+    }
+
+    /// How progress is shown, if it is. What is no terminal gets lines.
+    fn shown(&self) -> Option<Shown> {
+        match self.progress {
+            ProgressForm::None => None,
+            ProgressForm::Auto | ProgressForm::Bar if self.ui.terminal() => Some(Shown::Bar),
+            ProgressForm::Auto | ProgressForm::Bar | ProgressForm::Lines => Some(Shown::Lines),
+        }
     }
 
     /// Starts the records on disk.
@@ -154,7 +164,7 @@ fn rules<'a>(begun: &Begun<'a>) -> Rules<'a> {
 
 /// What became of the files of a run.
 pub(super) struct Files {
-    /// The result file.
+    /// The result file; an empty path if there is none.
     pub(super) result: PathBuf,
     /// Records that lie beside the result without being asked for.
     pub(super) beside: Option<PathBuf>,

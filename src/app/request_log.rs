@@ -83,7 +83,7 @@ impl Reporter for Writer {
             self.lines.run = wall;
         }
         if let Some(line) = self.lines.line(&event) {
-            self.ui.status(&line);
+            self.ui.report(&line);
         }
     }
 

@@ -93,8 +93,8 @@ pub(super) fn execute(
     warm_up: &WarmUp,
     reporters: Reporters,
 ) -> Result<Outcome, Error> {
-    let Session { probe, served, hub, tokenizer, ui, signals, .. } = session;
-    let prepared = prepare(spec, served, hub, tokenizer, *ui);
+    let Session { probe, tokenizer, ui, signals, .. } = session;
+    let prepared = prepare(spec, session);
     // What nobody has counted looks like too few tokens.
     tokenizing::check(tokenizer)?;
     let prepared = prepared?;

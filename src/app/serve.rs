@@ -1,5 +1,6 @@
 //! `rbench serve`: resolve, execute, analyse, write.
 
+use super::dry_run;
 use super::engine::Engine;
 use super::figures;
 use super::gates;
@@ -23,14 +24,19 @@ use crate::workload::arrival::Rate;
 
 /// `rbench serve`.
 pub(super) fn serve(job: Job, ui: Ui) -> Result<(), Error> {
+    let ui = ui.hushed(job.spec.outputs.quiet);
     let (engine, looks, mut spec) = begin(job, ui)?;
     for note in looks.table.unprinted(!spec.slos.is_empty(), spec.cache_report) {
         ui.status(&note);
     }
-    save::check("--output-file", spec.output_file.as_deref())?;
+    save::check("--output-file", spec.results.file.as_deref())?;
+    save::check("--csv", spec.results.csv.as_deref())?;
     save::check("--steady-state-output-file", spec.steady_state_file.as_deref())?;
     check_recording(&spec)?;
     gates::check(&spec.gates)?;
+    if spec.results.dry {
+        return dry_run::show(&spec, looks.jsonl, ui);
+    }
     let session = Session::open(&spec, ui)?;
     let result = session.explained(runs(&session, &mut spec, looks, ui));
     drop(engine);
@@ -142,11 +148,15 @@ pub(super) fn outputs(spec: &Serve, looks: Looks, files: &Files) -> Outputs {
         table: looks.table,
         jsonl: looks.jsonl,
         quiet: spec.client.quiet_extras,
+        verbose: spec.client.verbose,
         plot: spec.plot,
-        file: Some(files.result.clone()),
+        file: Some(files.result.clone()).filter(|path| !path.as_os_str().is_empty()),
+        json: spec.results.json,
+        csv: spec.results.csv.clone(),
         details: spec.details,
         beside: files.beside.clone(),
         steady_file: spec.steady_state_file.clone(),
         strict: spec.client.strict,
+        allow_failed: Some(spec.results.allow_failed),
     }
 }

@@ -9,6 +9,7 @@ use super::calls;
 use crate::config::Serve;
 use crate::control::probe::{self, ListedModel, Probe, Ready};
 use crate::error::{Error, Kind};
+use crate::mock;
 use crate::output::terminal::Ui;
 use crate::workload::tokenizer::{Name, Origin};
 
@@ -21,6 +22,19 @@ pub(super) struct Served {
     pub(super) model: String,
     /// Where a tokenizer may be had, the best first.
     pub(super) tokenizers: Vec<Name>,
+}
+
+impl Served {
+    /// What is known of a server that is not asked.
+    pub(super) fn unasked(config: &Serve) -> Self {
+        let own = config.target.own.then(|| mock::MODEL.to_owned());
+        let model = config.served_model_name.clone().or_else(|| config.model.clone()).or(own);
+        let named = config.tokenizer.iter().chain(&config.model).take(1);
+        Self {
+            model: model.unwrap_or_else(|| "MODEL".to_owned()),
+            tokenizers: named.map(|name| Name::of_user(name)).collect(),
+        }
+    }
 }
 
 /// Waits for the server at `shown` if that is asked for, and returns what it answers when it is asked for its models.

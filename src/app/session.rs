@@ -1,5 +1,6 @@
 //! What all runs against the same servers share: connections, model, tokenizer, the launched server.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::connection;
 use super::launch::Launched;
 use super::server::{Served, discover, wait_for};
 use super::signals::{self, Signals};
-use super::tokenizing;
+use super::supplies::{self, Supplies};
 use crate::config::{Serve, Server};
 use crate::control::probe::Probe;
 use crate::engine::transport::{Endpoint, Route};
@@ -30,6 +31,8 @@ pub(super) struct Session {
     /// Where tokenizers and datasets come from.
     pub(super) hub: Hub,
     pub(super) tokenizer: Tokenizer,
+    /// What stands in for the path of the dataset, where its own file cannot be had.
+    pub(super) dataset_path: Option<PathBuf>,
     pub(super) ui: Ui,
     /// What a signal does during its runs.
     pub(super) signals: Signals,
@@ -38,8 +41,19 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Waits for the server, asks it what it serves, and loads the tokenizer.
+    /// Waits for the server, asks it what it serves, loads the tokenizer, and finds the files of the dataset.
+    ///
+    /// # Errors
+    /// If the server is not ready, or something is missing.
     pub(super) fn open(config: &Serve, ui: Ui) -> Result<Self, Error> {
+        Self::open_with(config, true, ui)
+    }
+
+    /// As [`Self::open`], without a look at the dataset if there is none of it to `read`.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub(super) fn open_with(config: &Serve, read: bool, ui: Ui) -> Result<Self, Error> {
         let signals = signals::catch(ui)?;
         let route = connection::connection(config, ui)?;
         let probe = Probe::new(&config.target.first().base, config.target.control.clone(), &route)?;
@@ -53,14 +67,53 @@ impl Session {
             others.push(probe);
         }
         let hub = connection::hub(&route, config, ui);
-        let tokenizer = tokenizing::load(config, &served, &probe, &hub, ui)?;
+        let Supplies { tokenizer, dataset_path } =
+            supplies::gather(config, &served, &probe, &hub, read, ui)?;
         if tokenizer.has_template() == Some(false) && config.backend.protocol.generates() {
             ui.warn(&format!(
                 "the tokenizer {} has no chat template; base models may answer with text whose tokens cannot be counted well",
                 tokenizer.name()
             ));
         }
-        Ok(Self { route, probe, others, served, hub, tokenizer, ui, signals, launched })
+        Ok(Self {
+            route,
+            probe,
+            others,
+            served,
+            hub,
+            tokenizer,
+            dataset_path,
+            ui,
+            signals,
+            launched,
+        })
+    }
+
+    /// A session in which the server is not asked for anything: its model is the one that the user names.
+    ///
+    /// # Errors
+    /// If the files of the dataset cannot be had.
+    pub(super) fn without_server(config: &Serve, ui: Ui) -> Result<Self, Error> {
+        let route = connection::connection(config, ui)?;
+        let probe = Probe::new(&config.target.first().base, config.target.control.clone(), &route)?;
+        let hub = connection::hub(&route, config, ui);
+        let served = Served::unasked(config);
+        let Supplies { tokenizer, dataset_path } =
+            supplies::without_server(config, &served, &hub, ui)?;
+        let (others, launched) = (Vec::new(), None);
+        let signals = signals::catch(ui)?;
+        Ok(Self {
+            route,
+            probe,
+            others,
+            served,
+            hub,
+            tokenizer,
+            dataset_path,
+            ui,
+            signals,
+            launched,
+        })
     }
 
     /// The result of what was done, after telling if a launched server has ended meanwhile.

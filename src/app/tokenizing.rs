@@ -42,6 +42,12 @@ pub(super) fn load(
     ui: Ui,
 ) -> Result<Tokenizer, Error> {
     let loaded = Tokenizer::load_named(&served.tokenizers, hub);
+    if let Ok(tokenizer) = &loaded
+        && !tokenizer.counts()
+    {
+        check_uncounted(config)?;
+        ui.status("--tokenizer none: all counts are the server's; lengths to ask for are estimated at 4 bytes per token");
+    }
     let missing = match loaded {
         Err(missing) if config.tokenizer.is_none() => missing,
         result => return result,
@@ -73,6 +79,23 @@ pub(super) fn load(
     Ok(Tokenizer::of_server(format!("{}/tokenize", config.target.first().shown), Box::new(server)))
 }
 
+/// Refuses a run that needs tokens where nothing makes them.
+fn check_uncounted(config: &Serve) -> Result<(), Error> {
+    let name = &config.dataset_name;
+    let refuse = |what: &str| {
+        Err(Error::new(Kind::Usage, format!("--tokenizer none does not apply to {what}")).hint(
+            "--tokenizer rbench-bundled is inside the program; its counts are not those of the model",
+        ))
+    };
+    if config.dataset.uses().vocabulary {
+        return refuse(&format!("--dataset-name {name}, whose prompts are made of tokens"));
+    }
+    if config.reading.template {
+        return refuse("--apply-chat-template, which is that of the tokenizer");
+    }
+    Ok(())
+}
+
 /// Goes on only if the server has counted all that it was asked to.
 ///
 /// # Errors
@@ -80,6 +103,9 @@ pub(super) fn load(
 pub(super) fn check(tokenizer: &Tokenizer) -> Result<(), Error> {
     match tokenizer.trouble() {
         None => Ok(()),
+        Some(why) if !tokenizer.counts() => Err(Error::new(Kind::Usage, why)
+            .hint("use a dataset of given text, such as sharegpt, custom or openai")
+            .hint("or --tokenizer rbench-bundled, whose counts are not those of the model")),
         Some(why) => Err(Error::new(
             Kind::Unreachable,
             format!("the server did not count the tokens of a prompt: {why}"),

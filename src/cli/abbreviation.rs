@@ -1,18 +1,14 @@
-//! Long flags of the commands that send a load may be shortened.
+//! Long flags of the commands that send a load may be shortened, as far as they are those of SGLang's clients.
 //!
-//! Scripts shorten the flags of SGLang's client. A prefix is resolved against that client's whole flag set first,
-//! so that a flag which only rbench has cannot make such a prefix ambiguous or change its meaning.
-//! Of the others, flags that name a file, start a program or weaken what protects keys are never meant by a prefix,
-//! and a whole flag of another client is no prefix.
+//! Scripts shorten the flags of those clients. A prefix is resolved against their whole flag set, so that a flag which
+//! only rbench has is always written in full: none makes such a prefix ambiguous or changes its meaning.
 
 use std::ffi::OsString;
 
-use clap::builder::Str;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
 
-use super::siblings;
-use crate::dialect::sglang::{BATCH, REFERENCE};
+use crate::dialect::sglang::REFERENCE;
 
 /// Replaces shortened flags by the whole ones.
 ///
@@ -23,13 +19,20 @@ pub(super) fn expand(
     command: &mut Command,
 ) -> Result<Vec<OsString>, clap::Error> {
     let Some(name) = super::load_of(&args) else { return Ok(args) };
-    let Some(load) = command.find_subcommand(name) else { return Ok(args) };
-    let ours: Vec<&str> = load.get_arguments().flat_map(longs).collect();
-    let theirs = |flag: &&str| name == "one-batch" && BATCH.contains(flag);
-    let guarded = load.get_arguments().filter(|arg| is_guarded(arg)).flat_map(longs);
-    let guarded: Vec<&str> = guarded.filter(|flag| !theirs(flag)).collect();
-    // The reference has flags of other names for batches, all of which are among ours.
-    let reference = if name == "one-batch" { &[] } else { REFERENCE };
+    let flags = |name: &str| {
+        let command = command.find_subcommand(name);
+        command.map_or_else(Vec::new, |command| command.get_arguments().flat_map(longs).collect())
+    };
+    let (ours, serve) = (flags(name), flags("serve"));
+    let mut reference: Vec<&str> = match name {
+        // Its flags are of another client, which shares some names with this one.
+        "one-batch" => REFERENCE.iter().copied().filter(|flag| ours.contains(flag)).collect(),
+        _ => REFERENCE.to_vec(),
+    };
+    if matches!(name, "offline" | "one-batch") {
+        // What these have beyond `serve` is that of their own references.
+        reference.extend(ours.iter().copied().filter(|flag| !serve.contains(flag)));
+    }
     let mut ambiguous = None;
     for word in args.iter_mut().skip(2) {
         let Some(text) = word.to_str() else { continue };
@@ -41,7 +44,7 @@ pub(super) fn expand(
             Some((flag, value)) => (flag, Some(value)),
             None => (flag, None),
         };
-        match resolve(flag, reference, &ours, &guarded) {
+        match resolve(flag, &reference, &ours) {
             Resolved::Whole => {}
             Resolved::Prefix(whole) => {
                 let value = value.map_or(String::new(), |value| format!("={value}"));
@@ -84,44 +87,17 @@ fn longs(arg: &Arg) -> Vec<&str> {
     arg.get_long_and_visible_aliases().unwrap_or_default()
 }
 
-/// Names of values that are files or programs.
-const OPENED: &[&str] = &["FILE", "PATH", "PATH|ID", "COMMAND"];
-
-/// Flags without such a value that open something, or more than was asked for.
-const TRUSTING: &[&str] = &["mock", "insecure", "no-proxy"];
-
-/// Whether the flag is to be written in full.
-fn is_guarded(arg: &Arg) -> bool {
-    let opens = |name: &Str| OPENED.contains(&name.as_str());
-    arg.get_value_names().unwrap_or_default().iter().any(opens)
-        || arg.get_long().is_some_and(|long| TRUSTING.contains(&long))
-}
-
-fn resolve<'a>(
-    flag: &str,
-    reference: &[&'a str],
-    ours: &[&'a str],
-    guarded: &[&str],
-) -> Resolved<'a> {
+fn resolve<'a>(flag: &str, reference: &[&'a str], ours: &[&str]) -> Resolved<'a> {
     if flag.is_empty() || ours.contains(&flag) || reference.contains(&flag) {
         return Resolved::Whole;
     }
-    for (set, guarded) in [(reference, &[][..]), (ours, guarded)] {
-        let begins = |whole: &&str| whole.starts_with(flag);
-        let fits: Vec<&str> = set.iter().copied().filter(begins).collect();
-        if fits.iter().any(|whole| guarded.contains(whole)) {
-            return Resolved::Whole;
-        }
-        match fits[..] {
-            [] => {}
-            [whole] => return Resolved::Prefix(whole),
-            _ => return Resolved::Ambiguous(fits),
-        }
-        if siblings::flag(&format!("--{flag}")).is_some() {
-            return Resolved::Whole;
-        }
+    let fits: Vec<&str> =
+        reference.iter().copied().filter(|whole| whole.starts_with(flag)).collect();
+    match fits[..] {
+        [] => Resolved::Whole,
+        [whole] => Resolved::Prefix(whole),
+        _ => Resolved::Ambiguous(fits),
     }
-    Resolved::Whole
 }
 
 #[cfg(test)]
@@ -166,24 +142,16 @@ mod tests {
             ("gsp-or", "gsp-ordered"),
             ("gsp-ou", "gsp-output-len"),
             ("tokenize-", "tokenize-prompt"),
-            ("worker", "worker-threads"),
         ] {
-            assert_eq!(
-                resolve(typed, REFERENCE, &ours, &["mock"]),
-                Resolved::Prefix(whole),
-                "{typed}"
-            );
+            assert_eq!(resolve(typed, REFERENCE, &ours), Resolved::Prefix(whole), "{typed}");
         }
     }
 
     #[test]
     fn whole_flags_win_over_longer_ones() {
-        for flag in ["flush-cache", "profile", "numa", "unheard-of"] {
-            assert_eq!(
-                resolve(flag, REFERENCE, &["numa", "numa-nodes"], &[]),
-                Resolved::Whole,
-                "{flag}"
-            );
+        for flag in ["flush-cache", "profile", "numa", "worker", "unheard-of"] {
+            let ours = ["numa", "numa-nodes", "worker-threads"];
+            assert_eq!(resolve(flag, REFERENCE, &ours), Resolved::Whole, "{flag}");
         }
     }
 
@@ -202,12 +170,12 @@ mod tests {
             "pro",
             "h",
         ] {
-            let Resolved::Ambiguous(candidates) = resolve(flag, REFERENCE, &[], &[]) else {
+            let Resolved::Ambiguous(candidates) = resolve(flag, REFERENCE, &[]) else {
                 panic!("{flag}")
             };
             assert!(candidates.len() > 1, "{flag}");
         }
         let candidates = vec!["random-image-count", "random-input-len"];
-        assert_eq!(resolve("random-i", REFERENCE, &[], &[]), Resolved::Ambiguous(candidates));
+        assert_eq!(resolve("random-i", REFERENCE, &[]), Resolved::Ambiguous(candidates));
     }
 }

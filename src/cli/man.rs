@@ -5,12 +5,13 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::advice::{HIDDEN, may_repeat};
-use crate::error::EXIT_CODES;
+use crate::error::{ENVIRONMENT, EXIT_CODES};
 
 /// The flags.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "To read it: rbench man serve | man -l -\n\
-                  To install it: rbench man > /usr/local/share/man/man1/rbench.1")]
+                  To install it: rbench man > /usr/local/share/man/man1/rbench.1,\n\
+                  and rbench man serve > /usr/local/share/man/man1/rbench-serve.1")]
 pub struct ManArgs {
     /// Command whose page is to be printed [default: that of the whole program]
     #[arg(value_name = "COMMAND")]
@@ -38,12 +39,32 @@ pub(super) fn page(program: &Command, name: Option<&str>) -> Result<String, Stri
         }
     };
     let mut roff = Roff::new();
+    roff.control("SH", ["ENVIRONMENT"]);
+    for (variables, meaning) in ENVIRONMENT {
+        roff.control("TP", []);
+        roff.text([bold(*variables)]);
+        roff.text([roman(*meaning)]);
+    }
     roff.control("SH", ["EXIT STATUS"]);
     for (code, meaning) in EXIT_CODES {
         roff.control("TP", []);
         roff.text([bold(*code)]);
         roff.text([roman(*meaning)]);
     }
+    roff.control("SH", ["SEE ALSO"]);
+    let has_page = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
+    let others = program.get_subcommands().filter(has_page);
+    let others = others.map(|command| Some(command.get_name())).filter(|other| *other != name);
+    let itself = name.is_some().then_some(None);
+    let mut pages = Vec::new();
+    for page in itself.into_iter().chain(others) {
+        if !pages.is_empty() {
+            pages.push(roman(", "));
+        }
+        pages.push(bold(page.map_or("rbench".to_owned(), |page| format!("rbench-{page}"))));
+        pages.push(roman("(1)"));
+    }
+    roff.text(pages);
     let man = Man::new(command).manual("rbench manual");
     let mut text = Vec::new();
     // Writing to memory does not fail.

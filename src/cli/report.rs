@@ -47,6 +47,9 @@ pub struct ReportArgs {
     /// Print no block on the measurement before the table
     #[arg(long)]
     pub quiet_extras: bool,
+    /// Print all rows of that block, also where all is well
+    #[arg(long, overrides_with = "quiet_extras")]
+    pub verbose: bool,
     /// Tokenizer to count with, if the run's lies elsewhere now [default: that of the run]
     #[arg(long, value_name = "PATH|ID")]
     pub tokenizer: Option<String>,

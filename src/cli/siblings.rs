@@ -48,7 +48,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("concurrency", "--max-concurrency sets how many requests are in flight at most"),
     ("config", NOT_HERE),
     ("cooldown", NOT_HERE),
-    ("csv", NOT_HERE),
     ("custom-dataset-path", "--dataset-path names the file of the dataset"),
     ("custom-dataset-type", "--dataset-name sets the source of prompts"),
     ("custom-output-len", OUTPUT_LEN),
@@ -97,7 +96,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("input-tokens-stddev", SPREAD),
     ("isl", INPUT_LEN),
     ("isl-stddev", SPREAD),
-    ("json", "the result is a line of JSON in the file of --output-file"),
     ("label", "--tag adds a label to the result"),
     (
         "log-every-n-query",
@@ -213,10 +211,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("public-dataset", "--dataset-name sets the source of prompts"),
     ("qps", "--request-rate sets the requests per second"),
     ("query-template", BODY),
-    (
-        "quiet",
-        "--disable-tqdm draws no progress bar, --quiet-extras prints no block on the measurement",
-    ),
     ("rampup", STEADY),
     ("random-batch-size", NOT_HERE),
     ("random-mm-base-items-per-request", IMAGES),
@@ -279,11 +273,9 @@ const FLAGS: &[(&str, &str)] = &[
     ("trust-remote-code", "tokenizers are read without running code: leave it out"),
     ("ui", "--disable-tqdm draws no progress bar"),
     ("ui-type", "--disable-tqdm draws no progress bar"),
-    ("url", "--base-url names the server"),
     ("use-beam-search", BODY),
     ("user", KEY),
     ("users", "--max-concurrency sets how many requests are in flight at most"),
-    ("verbose", "--print-requests prints a line for each request that is sent or has ended"),
     ("visualizer", NOT_HERE),
     ("warmup-num", "--warmup-requests sets how many requests are sent first"),
     ("warmup-request-count", "--warmup-requests sets how many requests are sent first"),
@@ -307,9 +299,7 @@ const FLAGS: &[(&str, &str)] = &[
 
 /// Values by their flags, each with the value that means the same here.
 const VALUES: &[(&str, &str, &str)] = &[
-    ("backend", "openai", "vllm"),
     ("backend", "openai-completions", "vllm"),
-    ("backend", "openai-chat", "vllm-chat"),
     ("backend", "openai-chat-completions", "vllm-chat"),
     ("backend", "openai_http", "vllm-chat"),
     ("backend", "chat", "vllm-chat"),

@@ -24,6 +24,10 @@ const SWEEP: &str = "Sweep";
 /// Flags of `rbench serve` that a sweep has no use for, and what it has instead.
 const REFUSED: &[(&str, &str)] = &[
     ("output_file", "--output-dir has the line of each point"),
+    ("no_output_file", "--output-dir has the line of each point"),
+    ("json", "--output-dir has the line of each point"),
+    ("csv", "--output-dir has the points as comma-separated values"),
+    ("dry_run", "`rbench serve` shows a run"),
     ("records", "--output-dir has the records of each point"),
     ("failed_file", "--output-dir has the records of each point, failed requests included"),
     ("steady_state_output_file", "--output-dir has the steady state of each point"),

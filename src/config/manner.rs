@@ -12,6 +12,8 @@ pub struct Manner {
     pub style: Style,
     /// Path of the endpoint below the base URL, in the place of the backend's.
     pub path: Option<String>,
+    /// Whether nobody named a dataset, so that another may stand in for it.
+    pub any_dataset: bool,
     /// Whether due times are stretched; see [`Pattern::stretched`].
     pub stretched: bool,
     /// What stands before the number of each request in its header `x-request-id`, which it then has.

@@ -341,6 +341,8 @@ pub struct Client {
     pub stall_threshold: Duration,
     /// Whether no block on the measurement is printed.
     pub quiet_extras: bool,
+    /// Whether the block on the measurement has all its rows also where all is well.
+    pub verbose: bool,
     /// Whether a measurement that is not valid is an error.
     pub strict: bool,
     /// Whether each request has a connection of its own.
@@ -355,6 +357,7 @@ impl Default for Client {
             no_spin: false,
             stall_threshold: Duration::from_secs(1),
             quiet_extras: false,
+            verbose: false,
             strict: false,
             connection_per_request: false,
         }
@@ -484,9 +487,41 @@ pub struct Outputs {
     pub plot_throughput: bool,
     /// Whether each request is printed on stderr when it is sent and when it has ended.
     pub print_requests: bool,
+    /// How many requests may fail in a run that is a success all the same.
+    pub allow_failed: MaxErrors,
+    /// Whether there is no result file unless one is named.
+    pub no_output_file: bool,
+    /// Whether stdout has the result as JSON in place of the table.
+    pub json: bool,
+    /// File of comma-separated values that the result is appended to.
+    #[serde(serialize_with = "values::path")]
+    pub csv: Option<PathBuf>,
+    /// Whether stderr has warnings and errors alone.
+    pub quiet: bool,
+    /// Whether the run is shown instead of done.
+    #[serde(skip)]
+    pub dry_run: bool,
     /// Whether a progress bar is drawn.
     #[serde(rename = "disable_tqdm", with = "values::off")]
     pub progress: bool,
+    /// How progress is shown, if it is.
+    #[serde(rename = "progress")]
+    pub progress_form: ProgressForm,
+}
+
+/// How progress is shown on stderr.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgressForm {
+    /// A bar on a terminal, lines elsewhere.
+    #[default]
+    Auto,
+    /// A line of the terminal that is drawn again and again.
+    Bar,
+    /// A line every few seconds.
+    Lines,
+    /// Not at all.
+    None,
 }
 
 impl Default for Outputs {
@@ -504,7 +539,14 @@ impl Default for Outputs {
             steady_state_output_file: None,
             plot_throughput: false,
             print_requests: false,
+            allow_failed: MaxErrors::Percent(1.0),
+            no_output_file: false,
+            json: false,
+            csv: None,
+            quiet: false,
+            dry_run: false,
             progress: true,
+            progress_form: ProgressForm::Auto,
         }
     }
 }

@@ -146,6 +146,7 @@ impl RunSpec {
             ("--steady-state-output-file", &outputs.steady_state_output_file),
             ("--records", &outputs.records),
             ("--failed-file", &outputs.failed_file),
+            ("--csv", &outputs.csv),
             ("--api-key-file", &connection.api_key_file),
             ("--cacert", &connection.cacert),
             ("--cert", &connection.cert),

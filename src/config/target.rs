@@ -1,12 +1,13 @@
 //! Which servers are measured, and the headers that they are sent.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use super::urls::checked_url;
 use super::values::Header;
-use super::{Keys, RunSpec, connection, spec, usage};
+use super::{Keys, RunSpec, Servers, connection, keys, spec, usage};
 use crate::error::Error;
 use crate::protocol::backend::Backend;
 use crate::secrets::{Collected, Secrets};
@@ -77,37 +78,64 @@ const OF_CONNECTIONS: &[(&str, &str)] = &[
     ("upgrade", "--http-version 2 speaks HTTP/2"),
 ];
 
-/// The servers that `spec` names, or the engine at `mock`.
+/// The variable of the environment that names a server where no flag does.
+const URL: &str = "OPENAI_BASE_URL";
+
+/// Whether a server is started for the run.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Started<'a> {
+    /// None is.
+    No,
+    /// The user's own.
+    Launched,
+    /// The simulated engine, at this URL.
+    Mock(&'a str),
+}
+
+/// The servers that `spec` names, or the one that is started.
 pub(super) fn resolve(
     spec: &RunSpec,
     backend: &Backend,
     keys: &Keys,
-    mock: Option<&str>,
+    started: Started<'_>,
 ) -> Result<Target, Error> {
     let servers = &spec.servers;
-    let base = match (mock, servers.base_url.first()) {
-        (Some(url), _) => url.to_owned(),
-        (None, Some(url)) => url.trim().trim_end_matches('/').to_owned(),
-        (None, None) => {
+    let mut notes = Vec::new();
+    let environment = match started {
+        Started::No => environment(servers, backend)?,
+        Started::Launched | Started::Mock(_) => None,
+    };
+    let mock = match started {
+        Started::Mock(url) => Some(url),
+        Started::No | Started::Launched => None,
+    };
+    let (flag, base) = match (mock, servers.base_url.first(), &environment) {
+        (Some(url), ..) => ("--mock", url.to_owned()),
+        (None, Some(url), _) => ("--base-url", url.trim().to_owned()),
+        (None, None, Some(url)) => (URL, url.trim().to_owned()),
+        (None, None, None) => {
             let host = servers.host.trim().trim_start_matches('[').trim_end_matches(']');
             let port = servers.port.unwrap_or(backend.port);
-            if host.parse::<std::net::Ipv6Addr>().is_ok() {
+            let url = if host.parse::<Ipv6Addr>().is_ok() {
                 format!("http://[{host}]:{port}")
             } else {
                 format!("http://{host}:{port}")
-            }
+            };
+            ("--host", url)
         }
     };
-    let flag = if servers.base_url.is_empty() { "--host" } else { "--base-url" };
-    let mut notes = Vec::new();
     let mut placed = |flag, base: &str| {
+        let base = connected(&with_scheme(base));
         let (base, path) = without_route(base.trim_end_matches('/'), backend.path);
         let server = server(flag, base.to_owned())?;
         if !path.is_empty() {
             notes.push(format!(
-                "{flag} ends with {path}, which comes after it anyhow: {} is asked",
+                "{flag} ends with {path}, which rbench adds itself: the server is {}",
                 server.shown
             ));
+        }
+        if flag == URL {
+            notes.push(format!("{URL} names the server: {}", server.shown));
         }
         Ok(server)
     };
@@ -130,16 +158,14 @@ pub(super) fn resolve(
     for (i, header) in headers.iter().enumerate() {
         let Header::Pair { name, value } = header else {
             return Err(usage(format!(
-                "--header takes arguments of the form KEY=VALUE with neither side empty, and argument {} is not one",
+                "--header takes arguments of the form KEY=VALUE or 'KEY: VALUE' with neither side empty, and argument {} is not one",
                 i + 1
             ))
             .hint(UNSHOWN));
         };
         let name = HeaderName::try_from(name).map_err(|_| {
             usage(format!("--header: argument {} has a name that cannot be sent", i + 1))
-                .hint(
-                    "write KEY=VALUE, such as Authorization=..., for what is KEY: VALUE elsewhere",
-                )
+                .hint("write KEY=VALUE or 'KEY: VALUE', such as Authorization=...")
                 .hint(UNSHOWN)
         })?;
         if let Some((_, instead)) = OF_CONNECTIONS.iter().find(|(own, _)| name == *own) {
@@ -152,12 +178,54 @@ pub(super) fn resolve(
         value.set_sensitive(true);
         load.insert(name, value);
     }
-    let secrets = secrets(spec, &headers, keys);
+    let mut secrets = secrets(spec, &headers, keys);
+    if let Some(url) = &environment {
+        secrets.url(url);
+    }
+    let secrets = secrets.done();
     Ok(Target { servers: all, own: mock.is_some(), control, load, secrets, notes })
 }
 
+/// What the environment has for the server, if no flag names one and the backend is of the API that the variable is for.
+fn environment(servers: &Servers, backend: &Backend) -> Result<Option<String>, Error> {
+    let is_named = !servers.base_url.is_empty()
+        || servers.port.is_some()
+        || servers.host != Servers::default().host;
+    if is_named || !backend.path.starts_with("/v1/") { Ok(None) } else { keys::variable(URL) }
+}
+
+/// `base` with the scheme that is meant where there is none, as in `localhost:8000`.
+fn with_scheme(base: &str) -> String {
+    let place = base.split('/').next().unwrap_or_default();
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (place, None),
+    };
+    let is_host = host == "localhost" || host.contains('.') || port.is_some();
+    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok());
+    let is_plain = host.chars().all(|c| c.is_ascii_alphanumeric() || "-._[]:".contains(c));
+    if !base.contains("://") && !host.is_empty() && is_host && is_port && is_plain {
+        format!("http://{base}")
+    } else {
+        base.to_owned()
+    }
+}
+
+/// `base` with the address that is connected to in the place of one that servers listen on.
+fn connected(base: &str) -> String {
+    let Some((scheme, rest)) = base.split_once("://") else { return base.to_owned() };
+    for (any, here) in [("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")] {
+        let after = rest.strip_prefix(any);
+        if let Some(after) = after.filter(|after| after.is_empty() || after.starts_with([':', '/']))
+        {
+            return format!("{scheme}://{here}{after}");
+        }
+    }
+    base.to_owned()
+}
+
 /// What must not be shown of the words and the environment.
-fn secrets(spec: &RunSpec, headers: &[Header], keys: &Keys) -> Secrets {
+fn secrets(spec: &RunSpec, headers: &[Header], keys: &Keys) -> Collected {
     let mut secrets = Collected::default();
     keys.collect(&mut secrets);
     for header in headers {
@@ -170,7 +238,7 @@ fn secrets(spec: &RunSpec, headers: &[Header], keys: &Keys) -> Secrets {
     for url in spec.servers.base_url.iter().chain(profiled) {
         secrets.url(url);
     }
-    secrets.done()
+    secrets
 }
 
 /// `base` without the beginning or the whole of the path that requests go to, which is the second part then.
@@ -200,6 +268,27 @@ fn server(flag: &str, base: String) -> Result<Server, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forms_of_base_urls() {
+        for (typed, want) in [
+            ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+            ("host:1/v1", "http://host:1/v1"),
+            ("localhost", "http://localhost"),
+            ("gpu.example", "http://gpu.example"),
+            ("[::1]:8000", "http://[::1]:8000"),
+            ("0.0.0.0:8000", "http://127.0.0.1:8000"),
+            ("http://0.0.0.0", "http://127.0.0.1"),
+            ("https://[::]:8000/v1", "https://[::1]:8000/v1"),
+            ("http://0.0.0.0.example", "http://0.0.0.0.example"),
+            ("unix:/run/v1", "unix:/run/v1"),
+            ("nonsense", "nonsense"),
+            ("htp:/h", "htp:/h"),
+            ("me:pw@h:1", "me:pw@h:1"),
+        ] {
+            assert_eq!(connected(&with_scheme(typed)), want, "{typed}");
+        }
+    }
 
     #[test]
     fn routes_in_base_urls() {

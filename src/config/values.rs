@@ -15,7 +15,7 @@ pub const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
 /// it may be a key that was typed in another form.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Header {
-    /// `KEY=VALUE` with neither side empty.
+    /// `KEY=VALUE`, or `KEY: VALUE`, with neither side empty.
     Pair {
         /// The key.
         name: String,
@@ -53,11 +53,17 @@ impl FromStr for Header {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text.split_once('=') {
+        // As curl writes it: no name of a header has a colon in it.
+        let (parts, is_line) = match text.find(['=', ':']).map(|at| text.split_at(at)) {
+            Some((name, rest)) if rest.starts_with(':') => (Some((name, &rest[1..])), true),
+            _ => (text.split_once('='), false),
+        };
+        Ok(match parts {
             // What has nothing but `=` after it is the end of a key in base64.
             Some((name, value))
                 if !name.is_empty() && !value.trim_matches('=').trim().is_empty() =>
             {
+                let value = if is_line { value.trim() } else { value };
                 Self::Pair { name: name.to_owned(), value: value.to_owned() }
             }
             _ => Self::Malformed,

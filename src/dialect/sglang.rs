@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-pub use self::flags::{OfflineArgs, OneBatchArgs, ServeArgs, Throughput, shape, with_datasets};
-pub use self::reference::{BATCH, COMMANDS, REFERENCE, RENAMED};
+pub use self::flags::{
+    OfflineArgs, OneBatchArgs, ServeArgs, Throughput, brief, shape, with_datasets,
+};
+pub use self::reference::{COMMANDS, REFERENCE, RENAMED};
 use super::release::Version;
 use super::{Dialect, Mode, ResultFile, Section, Wanted};
 use crate::analysis::measure::Measure;

@@ -1,17 +1,25 @@
 //! Limits of the operating system that a run can meet.
 
 mod budget;
+mod machine;
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use self::budget::{Budget, Charge, OWED, OWED_PER_TOKEN, OverBudget, Spent};
+pub use self::machine::machine;
 
 use crate::error::{Error, Kind};
 
 /// Descriptors that the program needs beside one per request: streams, files, event queues, control calls.
 const RESERVE: u64 = 64;
+
+/// The columns of the terminal that stderr is; `None` if it is none, or does not say.
+pub fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
+}
 
 /// Raises the soft limit of open descriptors to the hard one and returns it; `None` means there is none.
 ///

@@ -412,3 +412,20 @@ pub fn innermost(error: &reqwest::Error) -> String {
     }
     messages.join(": ")
 }
+
+/// Returns whether `error` is that what came back is not HTTP of the version that was spoken.
+pub fn is_another_protocol(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let parse = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+        // What the other side sends as HTTP/2 is that, whatever it says.
+        let frames = cause
+            .downcast_ref::<h2::Error>()
+            .is_some_and(|error| error.is_go_away() && error.is_library());
+        if parse || frames {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}

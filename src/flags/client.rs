@@ -27,9 +27,12 @@ pub struct ClientArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration, help_heading = CLIENT)]
     pub stall_threshold: Duration,
     /// Print no block on the measurement before the table
-    #[arg(long, help_heading = CLIENT)]
+    #[arg(long, overrides_with = "verbose", help_heading = CLIENT)]
     pub quiet_extras: bool,
-    /// Exit with 4 if the client was the limit, or a check of the measurement fails
+    /// Print all rows of the block on the measurement, also where all is well
+    #[arg(long, overrides_with = "quiet_extras", help_heading = CLIENT)]
+    pub verbose: bool,
+    /// Exit with 4 if the client affected a figure, or a self-check of the measurement fails
     #[arg(long, help_heading = CLIENT)]
     pub strict: bool,
     /// Open a connection for each request instead of keeping them
@@ -45,6 +48,7 @@ impl From<ClientArgs> for Client {
             no_spin,
             stall_threshold,
             quiet_extras,
+            verbose,
             strict,
             connection_per_request,
         } = args;
@@ -54,23 +58,33 @@ impl From<ClientArgs> for Client {
             no_spin,
             stall_threshold,
             quiet_extras,
+            verbose,
             strict,
             connection_per_request,
         }
     }
 }
 
-/// A length of time with its unit, such as `200us`, `1ms` or `10m`; 0 needs no unit.
+/// A length of time with its unit, such as `200us`, `1ms` or `10m`, or a number of seconds.
 ///
 /// # Errors
 /// If it is none, or is longer than 10 years.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let expected = || "expected a number with a unit, such as 200us, 1ms, 30s or 10m".to_owned();
-    let signed: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
-    match Duration::try_from(signed) {
+    let expected = || {
+        "expected a number with a unit, such as 200us, 1ms, 30s or 10m, or a number of seconds"
+            .to_owned()
+    };
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let length = match text.parse::<f64>() {
+        Ok(seconds) if is_number => {
+            return match Duration::try_from_secs_f64(seconds) {
+                Ok(duration) if duration <= LONGEST => Ok(duration),
+                _ => Err("must be at most 10 years".to_owned()),
+            };
+        }
+        _ => text.parse::<jiff::SignedDuration>().map_err(|_| expected())?,
+    };
+    match Duration::try_from(length) {
         Ok(duration) if duration <= LONGEST => Ok(duration),
         Ok(_) => Err("must be at most 10 years".to_owned()),
         Err(_) => Err(expected()),
@@ -97,10 +111,24 @@ mod tests {
             ("1.5s", us(1_500_000)),
             ("10m", us(600_000_000)),
             ("1h30m", us(5_400_000_000)),
+            ("5", us(5_000_000)),
+            ("0.25", us(250_000)),
         ] {
             assert_eq!(duration(text), Ok(want), "{text}");
         }
-        for text in ["", "5", "999999h", "584542046090y", "-1s", "soon", "1 parsec"] {
+        for text in [
+            "",
+            ".",
+            "-5",
+            "5e3",
+            "inf",
+            "99999999999",
+            "999999h",
+            "584542046090y",
+            "-1s",
+            "soon",
+            "1 parsec",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

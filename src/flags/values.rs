@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
 use crate::config::values::{is_count, is_probability, is_temperature};
-use crate::config::{Balance, ClockChoice, HttpVersion, LoraDistribution};
+use crate::config::{Balance, ClockChoice, HttpVersion, LoraDistribution, ProgressForm};
 
 /// Parses a whole number.
 ///
@@ -98,6 +98,21 @@ impl ValueEnum for HttpVersion {
                 .help("HTTP/1.1, and HTTP/2 for servers that refuse it in the handshake of TLS"),
             Self::One => PossibleValue::new("1.1").help("HTTP/1.1"),
             Self::Two => PossibleValue::new("2").help("HTTP/2, without asking"),
+        })
+    }
+}
+
+impl ValueEnum for ProgressForm {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Bar, Self::Lines, Self::None]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Auto => PossibleValue::new("auto").help("A bar on a terminal, lines elsewhere"),
+            Self::Bar => PossibleValue::new("bar").help("A bar, on a terminal"),
+            Self::Lines => PossibleValue::new("lines").help("A line every 10 s"),
+            Self::None => PossibleValue::new("none").help("Nothing"),
         })
     }
 }

@@ -141,7 +141,7 @@ mod tests {
     fn characters_that_steer_are_written_as_in_json() {
         for (text, want) in [
             ("plain, ümlaut, 日本語 😀", "plain, ümlaut, 日本語 😀"),
-            ("a\nVerdict: client ok\r\tb", "a\\nVerdict: client ok\\r\\tb"),
+            ("a\nClient: not the bottleneck\r\tb", "a\\nClient: not the bottleneck\\r\\tb"),
             ("\u{1b}[2J\u{7}\0", "\\u001b[2J\\u0007\\u0000"),
             ("\u{7f}\u{9b}31m\u{85}", "\\u007f\\u009b31m\\u0085"),
             ("\u{202e}x\u{2066}y\u{200f}\u{61c}\u{2028}", "\\u202ex\\u2066y\\u200f\\u061c\\u2028"),

@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::extras;
 use super::names::{Name, name};
-use crate::analysis::Analysis;
 use crate::analysis::ceiling::Headroom;
 use crate::analysis::measure::Measure;
 use crate::analysis::metric::Figure;
+use crate::analysis::{Analysis, MACHINE};
 use crate::health::{Health, LagSecond, Machine, Times, WorkerHealth};
 use crate::model::RequestRecord;
 
@@ -71,7 +71,19 @@ pub fn own(report: &Analysis<'_>, written: &[Measure], details: bool) -> Value {
         }
     }
     put("reference", reference.into());
-    put("config", metadata.config.clone().into());
+    let mut config = metadata.config.clone();
+    if let Some(mut machine) = config.shift_remove(MACHINE) {
+        if let Some(gpu) = report.server_info.as_ref().and_then(gpu) {
+            machine["server_gpu"] = gpu.into();
+        }
+        // The program is not a part of it.
+        for key in ["commit", "target"] {
+            let value = machine.as_object_mut().and_then(|machine| machine.shift_remove(key));
+            put(key, value.unwrap_or_default());
+        }
+        put("machine", machine);
+    }
+    put("config", config.into());
     if details {
         let seconds = |at: fn(&RequestRecord) -> Option<Duration>| {
             let each = report.records.iter().map(|r| at(r).map(|t| t.as_secs_f64()));
@@ -99,6 +111,11 @@ pub fn own(report: &Analysis<'_>, written: &[Measure], details: bool) -> Value {
         }
     }
     own.into()
+}
+
+/// The accelerator that a server reports of itself, under one of the names that servers have for it.
+fn gpu(info: &Value) -> Option<&str> {
+    ["gpu_name", "device_name", "gpu"].iter().find_map(|key| info.get(key)?.as_str())
 }
 
 /// How the client kept up.

@@ -15,6 +15,7 @@ use crate::output::door;
 pub struct Ui {
     color: bool,
     terminal: bool,
+    quiet: bool,
 }
 
 impl Ui {
@@ -23,7 +24,13 @@ impl Ui {
         let terminal = io::stderr().is_terminal();
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        Self { color: terminal && !plain, terminal }
+        Self { color: terminal && !plain, terminal, quiet: false }
+    }
+
+    /// The same that prints no status if `quiet`.
+    #[must_use]
+    pub fn hushed(self, quiet: bool) -> Self {
+        Self { quiet: self.quiet || quiet, ..self }
     }
 
     /// Whether colour may be used on stderr.
@@ -48,8 +55,15 @@ impl Ui {
         }
     }
 
-    /// Tells what is being done.
+    /// Prints what is being done, unless it is quiet.
     pub fn status(self, text: &str) {
+        if !self.quiet {
+            self.line("", "", text);
+        }
+    }
+
+    /// Prints what was found, also if it is quiet.
+    pub fn report(self, text: &str) {
         self.line("", "", text);
     }
 

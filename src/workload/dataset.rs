@@ -336,6 +336,15 @@ pub trait Dataset: std::fmt::Debug {
         0
     }
 
+    /// Downloads the files that it reads, unless they are on this machine or `path` names one.
+    ///
+    /// # Errors
+    /// If one cannot be had.
+    fn fetch(&self, hub: &Hub, path: Option<&Path>) -> Result<(), Error> {
+        let _ = (hub, path);
+        Ok(())
+    }
+
     /// Makes the rows. Row *i* depends on the files, the flags, the seed and *i* alone.
     ///
     /// # Errors

@@ -86,6 +86,11 @@ impl Hub {
         &self.fetcher
     }
 
+    /// Whether `error`, of a file that was asked for, is that the Hub cannot be reached, or must not be.
+    pub fn is_away(&self, error: &Error) -> bool {
+        error.kind == Kind::Unreachable || self.environment.offline.is_some()
+    }
+
     /// Whether `id` has the form of a repository's name.
     pub fn is_id(id: &str) -> bool {
         let word = |part: &str| {

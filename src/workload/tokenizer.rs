@@ -23,13 +23,16 @@ use serde_json::{Map, Value};
 use self::memo::Memo;
 pub use self::origin::{Name, Origin, read_beside};
 pub use self::remote::Counter;
-use self::remote::Remote;
+use self::remote::{Estimate, Remote};
 use self::template::Beside;
 pub use self::template::ChatTemplate;
 use crate::error::{Error, Kind};
 use crate::workload::bundled;
 use crate::workload::filetype;
 use crate::workload::hub::Hub;
+
+/// The name that stands for none.
+pub const NONE: &str = "none";
 
 /// A tokenizer and where it came from.
 #[derive(Debug)]
@@ -84,6 +87,9 @@ impl Tokenizer {
     }
 
     fn load_one(name: &str, origin: Origin, hub: &Hub) -> Result<Self, Error> {
+        if name == NONE && origin == Origin::User {
+            return Ok(Self::none());
+        }
         if name == bundled::NAME {
             return Self::parse(name, bundled::TOKENIZER, Beside::Bundled, &Map::new());
         }
@@ -127,6 +133,17 @@ impl Tokenizer {
         let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
         let beside = Beside::Text("{}".to_owned());
         Self { inner, memo: None, name, beside, remote: Some(Remote::new(counter)) }
+    }
+
+    /// No tokenizer: lengths to ask for are estimated by the bytes of a text, and what was sent and came is for the
+    /// server to count.
+    fn none() -> Self {
+        Self::of_server(NONE.to_owned(), Box::new(Estimate))
+    }
+
+    /// Whether it counts; what does not count estimates lengths to ask for, and no figure is made of that.
+    pub fn counts(&self) -> bool {
+        self.remote.is_none() || self.name != NONE
     }
 
     /// Whether texts are counted on this machine, and so at no cost.

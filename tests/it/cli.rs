@@ -69,7 +69,7 @@ fn unusable_command_lines_are_refused_by_name_and_rule() {
         (&["--mock"], &["--mock", "--base-url"]),
         (&["--output-file", "absent/out.jsonl"], &["--output-file", "absent/out.jsonl", "folder"]),
         (&["--output-file", "."], &["--output-file", "folder"]),
-        (&["--base-url", "127.0.0.1:30000"], &["--base-url", "http://127.0.0.1:30000"]),
+        (&["--base-url", "nonsense"], &["--base-url", "http://127.0.0.1:30000"]),
         (&["--base-url", "ftp://127.0.0.1"], &["--base-url", "http"]),
         (&["--base-url", "http://127.0.0.1/?a=1"], &["--base-url", "query"]),
         (&["--base-url", ""], &["--base-url"]),
@@ -197,8 +197,36 @@ fn exit_codes_are_those_of_the_docs() {
 fn version() {
     for word in ["--version", "-V"] {
         let run = Rbench::new([word]).run().exits(0);
-        assert_eq!(run.stdout, concat!("rbench ", env!("CARGO_PKG_VERSION"), "\n"));
+        let begin = concat!("rbench ", env!("CARGO_PKG_VERSION"), " (");
+        assert!(run.stdout.starts_with(begin) && run.stdout.ends_with(")\n"), "{run:?}");
+        assert!(run.stdout.contains(std::env::consts::ARCH), "{run:?}");
     }
+}
+
+/// The short help fits on two screens, and has what a first run needs.
+#[test]
+fn the_short_help_is_short() {
+    let short = Rbench::new(["serve", "-h"]).run().exits(0).stdout;
+    assert!(short.lines().count() <= 110, "{}", short.lines().count());
+    for part in ["--backend", "--base-url", "--json", "--dry-run", "--slo", "Examples:", "--help"] {
+        assert!(short.contains(part), "{part}: {short}");
+    }
+    assert!(!short.contains("--gsp-num-groups") && !short.contains("gserver"), "{short}");
+    let long = Rbench::new(["serve", "--help"]).run().exits(0).stdout;
+    for part in ["--gsp-num-groups", "Examples:", "OPENAI_BASE_URL", "HF_HUB_OFFLINE"] {
+        assert!(long.contains(part), "{part}");
+    }
+}
+
+/// The pages name each other, and what they name is there.
+#[test]
+fn manual_pages_refer_to_each_other() {
+    let page = |words: &[&str]| Rbench::new(["man"]).args(words).run().exits(0).stdout;
+    let whole = page(&[]);
+    assert!(whole.contains(".SH \"SEE ALSO\"") && whole.contains("rbench\\-serve"), "{whole}");
+    let serve = page(&["serve"]);
+    assert!(serve.contains("\\fBrbench\\fR(1)") && serve.contains("rbench\\-mock"), "{serve}");
+    assert!(serve.contains("OPENAI_BASE_URL") && !serve.contains("supervise"), "{serve}");
 }
 
 /// An end of a pipe that nobody reads.

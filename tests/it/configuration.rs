@@ -212,7 +212,7 @@ fn every_flag_of_serve_is_a_key() {
     let missing: Vec<&String> = flags.difference(&keys).collect();
     // `--print-config` refuses those of a launch and of gates; two are older names of `worker_threads`.
     let mut apart = ["launch", "launch_grace_sec", "launch_log"].to_vec();
-    apart.extend(["print_config", "rust_client", "rust_worker_threads"]);
+    apart.extend(["dry_run", "print_config", "rust_client", "rust_worker_threads"]);
     apart.extend(["bencher", "benchmark_action", "junit", "slo", "slo_on", "summary"]);
     apart.sort_unstable();
     assert_eq!(missing, apart);

@@ -374,7 +374,8 @@ fn some_requests_fail() {
         .prints_a_table();
     assert_eq!(run.row("Successful requests:"), Some("1"));
     assert_eq!(run.result()["completed"], 1);
-    let told: Vec<&str> = run.stderr.lines().filter(|line| !line.contains("prepared in")).collect();
+    let is_made = |line: &&str| line.contains("prepared in") || line.contains("drawn from");
+    let told: Vec<&str> = run.stderr.lines().filter(|line| !is_made(line)).collect();
     let told = told.join("\n").replace(&server.url(), "URL");
     expect![[r#"
         sglang at URL, model tiny

@@ -39,6 +39,8 @@ mod evalscope;
 mod extras;
 /// What hostile and broken servers do, and the good streams beside them.
 mod faults;
+/// The first minutes of a user: forms, machines without a network, servers that are not what they seem.
+mod first;
 /// A walk over every flag: each changes something.
 mod flags;
 /// The course of a run: what is asked before, between and after, and what ends it.
@@ -68,6 +70,8 @@ mod mmmu;
 mod offline;
 /// Batches of prompts in one request.
 mod one_batch;
+/// Where results go: stdout, files, tables for spreadsheets; and runs that are only shown.
+mod outlets;
 mod output;
 /// Whole runs of flags that reach the server.
 mod prefix;

@@ -4,12 +4,19 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::rbench::{MEASUREMENT, Process, Rbench, Run};
+use crate::support::rbench::{LOAD, MEASUREMENT, Process, Rbench, Run, WELL};
 use crate::support::server::{Answer, Script, Server};
 use crate::support::wire::{self, DONE, WORDS, Wire, event};
 
 fn run(server: &Server, flags: &[&str]) -> Run {
     Rbench::load("vllm", &server.url()).args(["--model", "tiny"]).args(flags).run()
+}
+
+/// The load of [`run`] with what is on by default.
+fn load(server: &Server) -> Rbench {
+    let load = LOAD.split(|word| *word == "--verbose").next().unwrap();
+    let server = ["serve", "--backend", "vllm", "--model", "tiny", "--base-url", &server.url()];
+    Rbench::new(server).args(load)
 }
 
 #[test]
@@ -19,13 +26,14 @@ fn the_block_comes_before_the_table_unless_it_is_not_wanted() {
     let (block, table) = with.stdout.split_once("\n\n").unwrap();
     assert!(block.starts_with(MEASUREMENT) && block.ends_with('='), "{with:?}");
     assert!(table.starts_with("============ Serving Benchmark Result"), "{with:?}");
-    assert_eq!(with.row("Scheduled = sent + never sent:"), Some("3 = 3 + 0"));
-    assert_eq!(with.row("Sent = completed + failed + cancelled:"), Some("3 = 3 + 0 + 0"));
-    assert_eq!(with.row("Checks:"), Some("5 passed"));
+    assert_eq!(with.row("Failed requests:"), None);
+    assert_eq!(with.row("Requests planned:"), Some("3 (3 sent, 0 not sent)"));
+    assert_eq!(with.row("Requests sent:"), Some("3 (3 ok, 0 failed, 0 cancelled)"));
+    assert_eq!(with.row("Self-checks:"), Some("5 of 5 passed"));
     let own = &with.result()["rbench"];
     assert_eq!(own["ledger"]["sent"], 3);
     assert_eq!(own["client"]["events"], 3 * WORDS.len());
-    let without = run(&server, &["--quiet-extras"]).exits(0).prints_a_table();
+    let without = load(&server).arg("--quiet-extras").run().exits(0).prints_a_table();
     assert!(!without.stdout.contains("Measurement"), "{without:?}");
     assert_eq!(without.result()["rbench"]["ledger"], own["ledger"]);
 }
@@ -41,7 +49,57 @@ fn failures_are_in_the_ledger() {
     })
     .start();
     let run = run(&server, &[]).exits(0);
-    assert_eq!(run.row("Sent = completed + failed + cancelled:"), Some("3 = 2 + 1 + 0"));
+    let first = run.stdout.lines().nth(1).unwrap();
+    assert_eq!(first, format!("{:<40} 1 (33.3 %)", "Failed requests:"), "{run:#?}");
+    assert_eq!(run.row("Requests sent:"), Some("3 (2 ok, 1 failed, 0 cancelled)"));
+}
+
+/// Where all is well one line says so, and it stays on stdout above the table.
+#[test]
+fn a_good_measurement_takes_one_line() {
+    let server = Script::new(wire::good).start();
+    let run = load(&server).run().exits(0).prints_a_table();
+    let first = run.stdout.lines().next().unwrap();
+    assert!(first.starts_with(WELL) && first.ends_with(')'), "{run:#?}");
+    assert!(first.contains("5 self-checks passed, client not the bottleneck, "), "{first}");
+    let rows = load(&server).arg("--verbose").run().exits(0).prints_a_table();
+    assert!(rows.stdout.starts_with(MEASUREMENT), "{rows:#?}");
+}
+
+/// A run that lost requests is no success, and loses nothing of its result.
+#[test]
+fn failures_are_an_exit_code() {
+    let failing = |nth: usize| {
+        Script::new(move |request| {
+            if request.nth == nth {
+                Answer::body("500 Oops", "text/plain", "")
+            } else {
+                wire::good(request)
+            }
+        })
+        .start()
+    };
+    let told = "1 of 3 requests failed, more than the 1% of --allow-failed";
+    let run =
+        load(&failing(1)).run().exits(1).prints_a_table().says(&[told, "HTTP status 500 Oops"]);
+    assert_eq!(run.result()["completed"], 2, "the result is stored all the same");
+    assert!(run.stdout.starts_with(MEASUREMENT), "{run:#?}");
+    for (allowed, code) in [("1", 0), ("40%", 0), ("0", 1), ("33%", 1)] {
+        drop(load(&failing(2)).args(["--allow-failed", allowed]).run().exits(code));
+    }
+    let many = ["--num-prompts", "100"];
+    drop(load(&failing(50)).args(many).run().exits(0).prints_a_table());
+    drop(load(&failing(50)).args(many).args(["--allow-failed", "0"]).run().exits(1));
+}
+
+/// Nothing is said of a client that measured nothing.
+#[test]
+fn there_is_no_verdict_where_nothing_succeeded() {
+    let server = Script::new(|_| Answer::body("500 Oops", "text/plain", "")).start();
+    let run = load(&server).args(["--request-rate", "1000"]).run().exits(1);
+    assert_eq!((run.row("Client:"), run.row("  Reason:")), (None, None), "{run:#?}");
+    assert_eq!(run.row("Failed requests:"), Some("3 (100.0 %)"));
+    assert_eq!(run.result()["rbench"]["verdict"]["client_ok"], json!(null));
 }
 
 #[test]
@@ -58,7 +116,9 @@ fn a_check_that_fails_is_told_and_is_an_exit_code_under_strict() {
     let events = events();
     let server = Script::new(move |_| Answer::stream(&events)).start();
     let lax = run(&server, &[]).exits(0).prints_a_table();
-    assert_eq!(lax.row("Checks:"), Some("FAILED: tokens"));
+    assert_eq!(lax.row("Self-checks:"), Some("4 of 5 passed"));
+    let violation = "the server reports impossible token counts (tokens)";
+    assert_eq!(lax.row("  Failed:"), Some(violation));
     let strict = run(&server, &["--strict"])
         .exits(4)
         .prints_a_table()
@@ -85,7 +145,9 @@ fn a_client_that_was_the_limit_is_an_exit_code_under_strict() {
             .run()
     };
     let lax = run(&[]).exits(0).prints_a_table();
-    assert!(lax.row("Verdict: client was the limit:").is_some(), "{lax:#?}");
+    let affected = lax.row("Client:").unwrap();
+    assert!(affected.starts_with("LIMITED THE RUN, affects TTFT from scheduled time"), "{lax:#?}");
+    assert!(lax.row("  Reason:").unwrap().starts_with("the client did not run for"), "{lax:#?}");
     let strict = run(&["--strict"])
         .exits(4)
         .prints_a_table()

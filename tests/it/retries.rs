@@ -25,7 +25,7 @@ fn what_is_turned_away_is_sent_again() {
             .run()
             .exits(0);
         assert_eq!(server.inference().len(), 5);
-        assert_eq!(run.row("Sent again, requests / times:"), Some("1 / 2"));
+        assert_eq!(run.row("Requests retried:"), Some("1 (2 attempts more)"));
         let result = run.result();
         assert_eq!(result["completed"], 3);
         let own = &result["rbench"];

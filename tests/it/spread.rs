@@ -40,7 +40,11 @@ fn servers_take_turns_and_have_figures_of_their_own() {
         assert_eq!((&one["sent"], &one["completed"]), (&json!(3), &json!(3)));
         assert!(one["median_ttft_ms"].as_f64().unwrap() <= one["p99_ttft_ms"].as_f64().unwrap());
     }
-    assert!(run.stdout.contains("  Sent / completed / failed:"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("  Requests sent:                         3 (3 ok, 0 failed)"),
+        "{}",
+        run.stdout
+    );
     assert_eq!(result["completed"], 6);
 }
 

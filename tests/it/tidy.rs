@@ -70,6 +70,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Crates that only the modules beside them may name.
 const CRATES: &[(&str, &[&str])] = &[
+    ("argfile", &["app"]),
     ("axum", &["mock"]),
     (
         "base64",
@@ -84,9 +85,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "dialect", "flags", "mock", "workload::dataset"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
-    ("csv", &["output::sweep", "workload::dataset"]),
+    ("csv", &["output::csv", "output::sweep", "workload::dataset"]),
     ("h2", &["engine::transport"]),
     ("httparse", &["engine::transport"]),
+    ("hyper", &["engine::transport"]),
     ("hyper_util", &["engine::transport"]),
     ("image", &["workload::dataset"]),
     ("indicatif", &["app", "workload::hub"]),
@@ -106,9 +108,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustix", &["app", "engine::system"]),
     ("rustls", &["app", "engine::transport"]),
     ("rustls_platform_verifier", &["engine::transport"]),
+    ("shlex", &["app"]),
     ("statrs", &["analysis::statistics"]),
     ("tokenizers", &["mock", "workload::tokenizer"]),
     ("tokio", &["app", "control", "engine::transport", "mock", "workload::download"]),
+    ("webpki_roots", &["engine::transport"]),
     ("yaml_rust2", &["dialect::vllm"]),
 ];
 

@@ -265,7 +265,7 @@ fn what_is_not_tls_is_told() {
         }
     });
     let run = Rbench::load("vllm", &url).arg("--insecure").args(words).run().exits(1);
-    let run = run.says(&["does it speak plain http?"]);
+    let run = run.says(&["if it speaks plain http, write http://"]);
     assert_eq!(failures(&run)[0]["kind"], "tls");
 }
 

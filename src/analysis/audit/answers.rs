@@ -159,6 +159,7 @@ impl Answers {
                     missed.requests
                 ),
                 advice,
+                affects: &[],
             })
         };
         let shorter = note(
@@ -187,6 +188,7 @@ impl Answers {
                     "input tokens: {ours} by the local tokenizer, {theirs} by the server"
                 ),
                 advice: "is it the tokenizer of the model that is served? name that with --tokenizer",
+                affects: &[],
             }
         })
     }
@@ -201,6 +203,7 @@ impl Answers {
                 "{whole} of {long} streams came in one piece: their TTFT is the E2E latency, and their ITL is 0"
             ),
             advice: "the server does not stream, or a proxy in between holds streams back",
+            affects: &[],
         })
     }
 }

@@ -2,16 +2,32 @@
 
 use std::time::Duration;
 
+use super::Affected::{self, Itl, Scheduled, Throughput, Ttft};
 use super::{Evidence, Finding};
 use crate::analysis::measures::ms;
 use crate::analysis::stats::Method;
 use crate::health::{ClockSource, Health, Machine, WorkerHealth};
 
-/// Sends are late if the 99th percentile of their lateness is above this...
+/// What is sent late counts from when it is sent, and was answered as soon as that allows.
+const SENDS: &[Affected] = &[Scheduled];
+
+/// What holds a load back.
+const LOAD: &[Affected] = &[Scheduled, Throughput];
+
+/// What holds a load back, and connections with it.
+const CONNECTIONS: &[Affected] = &[Scheduled, Ttft, Throughput];
+
+/// Everything.
+const ALL: &[Affected] = &[Scheduled, Ttft, Itl, Throughput];
+
+/// Sends are late if a high percentile of their lateness is above this...
 const LATE: Duration = Duration::from_millis(1);
 
 /// ...and above this share of the median TTFT.
 const LATE_SHARE: f64 = 0.02;
+
+/// Percentiles of lateness, and the requests that carry them: ten lie beyond each.
+const LATENESS: [(f64, u64); 4] = [(99.0, 1000), (95.0, 200), (90.0, 100), (50.0, 20)];
 
 /// A thread of the load that was busy for more than this share of the run could not do more.
 const BUSY: f64 = 0.9;
@@ -44,16 +60,22 @@ const THROTTLED: f64 = 0.05;
 pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
     let mut limits = Vec::new();
     let lost = lost(&evidence, health);
-    let mut limit = |evidence: String, advice| limits.push(Finding { evidence, advice });
-    if let Some(p99) = late(evidence) {
+    // The kernel takes the time of what comes also while the client stands still.
+    let held_back = if health.clock == ClockSource::Kernel { LOAD } else { ALL };
+    let mut limit = |affects, evidence: String, advice| {
+        limits.push(Finding { evidence, advice, affects });
+    };
+    if let Some((percentile, late)) = late(evidence) {
         limit(
-            format!("requests were sent late, p99 {p99:.2} ms"),
+            SENDS,
+            format!("requests were sent late, p{percentile:.0} {late:.2} ms"),
             "lower --request-rate or --max-concurrency, add --worker-threads, or use a machine with idle cores",
         );
     }
     let Machine { stops, longest_stop, steal, throttled, .. } = health.machine;
     if let Some((absent, share)) = absent(health) {
         limit(
+            held_back,
             format!(
                 "the client did not run for {:.2} s, {:.1} % of the run ({stops} stops, the longest {:.2} s)",
                 absent.as_secs_f64(),
@@ -65,12 +87,14 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
     }
     if let Some(share) = steal.filter(|&share| share > STOLEN) {
         limit(
+            held_back,
             format!("the host took {:.0} % of this machine's CPU time (steal)", share * 100.0),
             "use a machine with CPUs of its own",
         );
     }
     if let Some(share) = throttled.filter(|&share| share > THROTTLED) {
         limit(
+            held_back,
             format!(
                 "the CPU quota was used up in {:.0} % of its periods, and the client stopped",
                 share * 100.0
@@ -80,6 +104,7 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
     }
     if let Some((each, share)) = lost {
         limit(
+            LOAD,
             format!(
                 "ends were seen late, {each:.2} ms each: the closed loop lost {:.1} % of its load",
                 share * 100.0
@@ -97,13 +122,17 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
     let busy = most(|worker| worker.cpu);
     if busy > BUSY {
         limit(
+            held_back,
             format!("a thread of the load was busy for {:.0} % of the run", busy * 100.0),
             "add --worker-threads",
         );
     }
     let waited = most(|worker| worker.run_delay.unwrap_or_default());
-    if waited > WAITED {
+    let lag = Duration::from_nanos(health.lag().quantile_ns(0.99));
+    // What that costs is measured where the kernel takes the times: sends, ends and reads that are late.
+    if waited > WAITED && (health.clock != ClockSource::Kernel || lag > LAG / 4) {
         limit(
+            held_back,
             format!("a thread of the load waited for a CPU for {:.0} % of the run", waited * 100.0),
             "leave cores to the client, or run it on another machine than the server",
         );
@@ -111,6 +140,7 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
     let exhausted = health.sum(|worker| worker.exhausted);
     if exhausted > 0 {
         limit(
+            LOAD,
             format!("{exhausted} requests waited for a file descriptor or local port to be free"),
             "raise the limit (ulimit -n), or lower --max-concurrency or --request-rate",
         );
@@ -119,6 +149,7 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
     if left.len() >= LEFT {
         let most = ms(Duration::from_nanos(left.max_ns()));
         limit(
+            CONNECTIONS,
             format!(
                 "the server left {} requests waiting up to {most:.0} ms while it answered over other connections",
                 left.len()
@@ -126,9 +157,9 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
             "its workers serve a connection until it is closed: set --max-concurrency to their number, or --connection-per-request",
         );
     }
-    let lag = Duration::from_nanos(health.lag().quantile_ns(0.99));
     if lag > LAG {
         limit(
+            LOAD,
             format!("data waited to be read, p99 {:.1} ms", ms(lag)),
             "arrival times are right, but what waits for an answer is sent late: add --worker-threads",
         );
@@ -137,6 +168,7 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
     let merged = merged as f64 / events.max(1) as f64;
     if merged > MERGED && health.clock == ClockSource::Kernel && lag > LAG / 4 {
         limit(
+            &[Itl],
             format!("{:.1} % of the events share their time with a later one", merged * 100.0),
             "gaps are blurred by the client: add --worker-threads, or lower --read-batch",
         );
@@ -144,18 +176,20 @@ pub(super) fn limits(evidence: Evidence, health: &Health) -> Vec<Finding> {
     limits
 }
 
-/// The 99th percentile of how late requests were sent, in ms, if that is too late.
+/// A percentile of how late requests were sent and what it is, in ms, if that is too late: the highest that the number
+/// of requests carries.
 ///
-/// `None` where there is nothing to be late for: all were due at once, or none was answered.
-fn late(evidence: Evidence) -> Option<f64> {
+/// `None` where there is nothing to be late for, as all were due at once or none was answered, or too few were sent.
+fn late(evidence: Evidence) -> Option<(f64, f64)> {
     evidence.due.rate()?;
-    let Evidence { mut late, mut ttft, mut whole, .. } = evidence;
-    let [p99] = late.percentiles([99.0], Method::Linear);
+    let Evidence { ledger, mut late, mut ttft, mut whole, .. } = evidence;
+    let (percentile, _) = LATENESS.into_iter().find(|&(_, enough)| ledger.sent >= enough)?;
+    let [late] = late.percentiles([percentile], Method::Linear);
     // Answers without tokens have no TTFT.
     let [ttft] = ttft.percentiles([50.0], Method::Linear);
     let [whole] = whole.percentiles([50.0], Method::Linear);
     let allowed = ms(LATE).max(ttft.or(whole)? * LATE_SHARE);
-    p99.filter(|&p99| p99 > allowed)
+    late.filter(|&late| late > allowed).map(|late| (percentile, late))
 }
 
 /// How long the client did not run, and what share of the run that is, if it is much.
@@ -176,6 +210,7 @@ pub(super) fn stop(health: &Health) -> Option<Finding> {
             longest_stop.as_secs_f64()
         ),
         advice: "too little of the run to matter, but for maxima",
+        affects: &[],
     })
 }
 
@@ -194,6 +229,7 @@ pub(super) fn held(health: &Health) -> Option<Finding> {
             ms(longest)
         ),
         advice: "that time is in the latencies, and is neither the client's nor the server's",
+        affects: &[],
     })
 }
 

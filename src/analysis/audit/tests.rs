@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::analysis::testing::record;
-use crate::health::{Lag, WorkerHealth};
+use crate::health::{ClockSource, Lag, WorkerHealth};
 use crate::model::{Failure, FailureKind, Phase};
 
 fn ms(ms: u64) -> Duration {
@@ -123,9 +123,13 @@ fn each_limit_is_told() {
         let audit = audit_of(records, health);
         audit.limits.iter().map(|limit| limit.evidence.clone()).collect::<Vec<_>>()
     };
-    let mut late = records();
-    (late[1].due, late[1].released) = (ms(100), ms(150));
-    assert_eq!(evidence(&late, &health()), ["requests were sent late, p99 49.50 ms"]);
+    let late =
+        |n: u64| (0..n).map(|i| whole(i * 10, i * 10 + 3, 20)).collect::<Vec<RequestRecord>>();
+    for (n, told) in [(19, None), (20, Some("p50")), (100, Some("p90")), (1000, Some("p99"))] {
+        let told = told.map(|p| format!("requests were sent late, {p} 3.00 ms"));
+        let found = evidence(&late(n), &Health::default());
+        assert_eq!(found.first(), told.as_ref(), "{n} requests");
+    }
     let with = |change: fn(&mut WorkerHealth)| {
         let mut health = health();
         change(&mut health.workers[0]);
@@ -135,10 +139,13 @@ fn each_limit_is_told() {
         with(|worker| worker.cpu = ms(380)),
         ["a thread of the load was busy for 95 % of the run"]
     );
-    assert_eq!(
-        with(|worker| worker.run_delay = Some(ms(100))),
-        ["a thread of the load waited for a CPU for 25 % of the run"]
-    );
+    // It costs nothing as long as nothing is late for it.
+    assert_eq!(with(|worker| worker.run_delay = Some(ms(100))), [""; 0]);
+    let waits = |worker: &mut WorkerHealth| {
+        worker.run_delay = Some(ms(100));
+        worker.lag.add(ms(1), ms(10));
+    };
+    assert_eq!(with(waits), ["a thread of the load waited for a CPU for 25 % of the run"]);
     let slow = |worker: &mut WorkerHealth| {
         worker.lag = Lag::default();
         worker.lag.add(ms(1), ms(30));
@@ -239,4 +246,25 @@ fn what_the_network_held_back_is_no_limit_of_the_client() {
             "the network lost or reordered packets: 2 reads had waited for one, up to 60.0 ms, and 3 events share their time with a later one"
         ]
     );
+}
+
+#[test]
+fn findings_name_what_they_affect() {
+    let mut health = health();
+    health.workers[0].cpu = ms(380);
+    health.workers[0].exhausted = 1;
+    let audit = audit_of(&records(), &health);
+    assert_eq!(audit.affected(), [Affected::Scheduled, Affected::Throughput]);
+    let first = audit.limits[0].to_string();
+    assert!(first.contains("(affects TTFT from scheduled time, throughput): add"), "{first}");
+    health.clock = ClockSource::User;
+    assert_eq!(audit_of(&records(), &health).affected().len(), 4);
+}
+
+#[test]
+fn there_is_no_verdict_where_nothing_succeeded() {
+    let mut health = health();
+    health.workers[0].cpu = ms(380);
+    let none: Vec<RequestRecord> = records().into_iter().map(failed).collect();
+    assert!(audit_of(&none, &health).limits.is_empty());
 }

@@ -33,18 +33,22 @@ pub(super) struct Point {
 }
 
 /// Keys of a configuration that change nothing of what is measured.
-const APART: [&str; 11] = [
+const APART: [&str; 15] = [
+    "allow_failed",
     "disable_tqdm",
     "failed_file",
     "output_file",
     "plot_throughput",
     "print_requests",
+    "progress",
+    "quiet",
     "quiet_extras",
     "ready_check_timeout_sec",
     "records",
     "steady_state_output_file",
     "strict",
     "table",
+    "verbose",
 ];
 
 /// Longest beginning of a folder's name.

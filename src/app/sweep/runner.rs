@@ -52,7 +52,7 @@ impl<'a> Runner<'a> {
         let folder = self.store.begin(&point.name)?;
         let spec = &mut point.spec;
         spec.records = Some(folder.join(RECORDS));
-        spec.output_file = Some(folder.join(RESULT));
+        spec.results.file = Some(folder.join(RESULT));
         spec.steady_state_file = spec.steady_state.map(|_| folder.join(STEADY_STATE));
         let launched = spec.launch.is_some();
         let ran = self.measure(point).unwrap_or_else(|error| {

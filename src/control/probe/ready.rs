@@ -6,7 +6,7 @@ use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
 use super::{Probe, answered, read_json};
-use crate::engine::transport::{Version, innermost, tls};
+use crate::engine::transport::{Version, innermost, is_another_protocol, tls};
 use crate::error::{Error, Kind};
 use crate::protocol::backend::Backend;
 
@@ -147,7 +147,7 @@ impl Probe {
     /// One look: a model list where there is one, else any answer of the server.
     async fn look(&self, backend: &Backend) -> Result<Ready, Miss> {
         let path = if backend.lists_models { MODELS } else { "/" };
-        let response = self.get(path).send().await.map_err(|error| unreached(&error))?;
+        let response = self.get(path).send().await.map_err(|error| self.unreached(&error))?;
         let status = response.status();
         if is_not_ready(status, backend) {
             return Err(Miss::NotYet(format!("GET {path} answers {}", answered(response).await)));
@@ -159,20 +159,38 @@ impl Probe {
             Miss::Unlisted(Unlisted { status, reason: format!("GET {path} answers {what}") })
         })
     }
-}
 
-/// Why there is no answer.
-fn unreached(error: &reqwest::Error) -> Miss {
-    match tls::trouble(error) {
-        // Certificates do not get better by waiting.
-        Some(trouble) if trouble.lasting => {
-            Miss::Refused(Error::new(Kind::Unreachable, trouble.message))
+    /// Why there is no answer.
+    fn unreached(&self, error: &reqwest::Error) -> Miss {
+        match tls::trouble(error) {
+            // Neither certificates nor protocols get better by waiting.
+            Some(trouble) if trouble.lasting => {
+                Miss::Refused(Error::new(Kind::Unreachable, trouble.message))
+            }
+            _ if is_another_protocol(error) => Miss::Refused(self.foreign(&innermost(error))),
+            // It was reached, and closed the connection without an answer, as proxies of containers do that start.
+            _ if error.is_request() && !error.is_connect() && !error.is_timeout() => {
+                Miss::Broken(innermost(error))
+            }
+            _ => Miss::NotYet(innermost(error)),
         }
-        // It was reached, and what it said is not HTTP as it was asked for.
-        _ if error.is_request() && !error.is_connect() && !error.is_timeout() => {
-            Miss::Broken(innermost(error))
+    }
+
+    /// The error that the server speaks something else than it was asked in.
+    fn foreign(&self, reason: &str) -> Error {
+        let spoken = if self.version == Some(Version::Http2) { "HTTP/2" } else { "HTTP/1.1" };
+        let message = format!("what the server sent is not {spoken}: {reason}");
+        let error = Error::new(Kind::Unreachable, message);
+        let error = if self.version == Some(Version::Http2) {
+            error.hint("if it speaks HTTP/1.1, leave --http-version 2 out")
+        } else {
+            error.hint("if it speaks HTTP/2 alone, say so with --http-version 2")
+        };
+        if self.base.starts_with("http://") {
+            error.hint("if it speaks TLS, write https:// in the place of http://")
+        } else {
+            error
         }
-        _ => Miss::NotYet(innermost(error)),
     }
 }
 

@@ -95,10 +95,6 @@ pub const REFERENCE: &[&str] = &[
     "warmup-requests",
 ];
 
-/// The flags with files of the reference's command for batches.
-pub const BATCH: &[&str] =
-    &["dataset-path", "fixed-prompt-file", "local-tokenizer-path", "result-filename"];
-
 /// What was, and what it is now; the new one may carry its value.
 pub const RENAMED: &[(&str, &str)] = &[
     ("disable-warmup", "warmup-requests=0"),

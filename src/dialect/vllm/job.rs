@@ -41,6 +41,7 @@ impl Flags {
         let manner = Manner {
             style: Style::VLLM,
             path: self.path()?,
+            any_dataset: false,
             stretched: true,
             request_ids: Some(self.request_ids()?),
             counters: if generates { COUNTERS } else { &[] },

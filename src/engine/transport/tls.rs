@@ -6,14 +6,15 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_name;
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
+    SignatureScheme,
 };
 use rustls_platform_verifier::Verifier;
 
@@ -59,7 +60,7 @@ impl Trust {
         let trust = Self { roots, identity: pair, insecure, known: Arc::default() };
         // What rustls does not like is better known before the run, while the files can be named.
         if let Some(path) = cacert {
-            let mut store = rustls::RootCertStore::empty();
+            let mut store = RootCertStore::empty();
             for root in &trust.roots {
                 store.add(root.clone()).map_err(|error| {
                     unusable("--cacert", path, "a certificate in it cannot be used").because(error)
@@ -129,7 +130,7 @@ impl Trust {
 
     fn known(&self) -> Result<Arc<Known>, rustls::Error> {
         let read = || {
-            let verifier = Verifier::new_with_extra_roots(self.roots.clone(), provider())?;
+            let verifier = verifier(&self.roots)?;
             Ok(Arc::new(Known { named: self.roots.clone(), verifier }))
         };
         self.known.get_or_init(read).clone()
@@ -138,6 +139,26 @@ impl Trust {
 
 /// Why a handshake fails on a system without certificates.
 const NO_AUTHORITIES: &str = "no certificates of authorities";
+
+/// Trusts the authorities of the system and `more`; those inside the program where the system has none, as in images
+/// without a package of certificates.
+fn verifier(
+    more: &[CertificateDer<'static>],
+) -> Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
+    match Verifier::new(provider()) {
+        Ok(verifier) if more.is_empty() => Ok(Arc::new(verifier)),
+        Ok(_) => Ok(Arc::new(Verifier::new_with_extra_roots(more.iter().cloned(), provider())?)),
+        Err(_) => {
+            let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+            for root in more {
+                roots.add(root.clone())?;
+            }
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider());
+            let verifier = verifier.build().map_err(|why| rustls::Error::General(why.to_string()));
+            Ok(verifier?)
+        }
+    }
+}
 
 fn provider() -> Arc<CryptoProvider> {
     CryptoProvider::get_default()
@@ -176,7 +197,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
 #[derive(Debug)]
 struct Known {
     named: Vec<CertificateDer<'static>>,
-    verifier: Verifier,
+    verifier: Arc<dyn ServerCertVerifier>,
 }
 
 impl Known {
@@ -390,9 +411,9 @@ fn explain(error: &rustls::Error) -> Trouble {
         E::InvalidMessage(_) => {
             return Trouble {
                 message: format!(
-                    "what the server sent is not TLS ({error}): does it speak plain http?"
+                    "what the server sent is not TLS ({error}): if it speaks plain http, write http:// in the place of https://"
                 ),
-                lasting: false,
+                lasting: true,
             };
         }
         _ => return Trouble { message: format!("TLS: {error}"), lasting: false },

@@ -15,6 +15,7 @@ use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::workload::conversation::text_len;
 use crate::workload::filetype;
+use crate::workload::hub::Hub;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "agentic-trace",
@@ -75,13 +76,21 @@ struct Round {
     prompt_tokens: Option<usize>,
 }
 
+/// The path, which there is no default for.
+fn given(path: Option<&Path>) -> Result<&Path, Error> {
+    path.ok_or_else(|| {
+        Error::new(Kind::Usage, "--dataset-name agentic-trace needs --dataset-path").hint(FORMAT)
+    })
+}
+
 impl Dataset for AgenticTrace {
+    fn fetch(&self, _: &Hub, path: Option<&Path>) -> Result<(), Error> {
+        given(path).map(drop)
+    }
+
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         super::refuse_ids(context, ENTRY.name)?;
-        let path = context.path.ok_or_else(|| {
-            Error::new(Kind::Usage, "--dataset-name agentic-trace needs --dataset-path")
-                .hint(FORMAT)
-        })?;
+        let path = given(context.path)?;
         let mut conversations = read(path)?;
         let found = conversations.len();
         conversations.rotate_left(self.opts.dataset_offset % found);

@@ -1,6 +1,6 @@
 //! Conversations in the ShareGPT format, as `sharegpt`, `custom` and `random` read them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -8,7 +8,7 @@ use super::Context;
 use super::records::{self, FirstTwo, Records, Taken};
 use crate::error::Error;
 use crate::workload::bundled;
-use crate::workload::hub::Holds;
+use crate::workload::hub::{Holds, Hub};
 
 const REPO: &str = "anon8231489123/ShareGPT_Vicuna_unfiltered";
 const FILE: &str = "ShareGPT_V3_unfiltered_cleaned_split.json";
@@ -42,28 +42,34 @@ struct Turn {
 }
 
 impl Corpus {
+    /// Finds the file of conversations: `path`, or that of the Hub; `None` for those inside the program.
+    ///
+    /// # Errors
+    /// If it cannot be downloaded.
+    pub(super) fn file(hub: &Hub, path: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+        match path {
+            Some(path) if path == Path::new(bundled::NAME) => Ok(None),
+            Some(path) => Ok(Some(path.to_owned())),
+            None => hub.file(Holds::Dataset, REPO, FILE).map(Some).map_err(|error| {
+                error.hint("pass --dataset-path with a file in the ShareGPT format").hint(format!(
+                    "or --dataset-path {} for the small file inside rbench",
+                    bundled::NAME
+                ))
+            }),
+        }
+    }
+
     /// All conversations with at least two turns, shuffled by the run's seed.
     ///
     /// # Errors
     /// If the file cannot be had or is not in the format.
     pub fn load(context: &Context<'_>, consumer: &str) -> Result<Self, Error> {
         let take = |item| exchange(item, false);
-        let corpus = match context.path {
-            Some(path) if path == Path::new(bundled::NAME) => {
+        let corpus = match Self::file(context.hub, context.path)? {
+            None => {
                 records::of_array(bundled::NAME, bundled::CONVERSATIONS, context, EXPECTED, take)
             }
-            Some(path) => records::read(path, context, EXPECTED, usize::MAX, take),
-            None => {
-                let path = context.hub.file(Holds::Dataset, REPO, FILE).map_err(|error| {
-                    error.hint("pass --dataset-path with a file in the ShareGPT format").hint(
-                        format!(
-                            "or --dataset-path {} for the small file inside rbench",
-                            bundled::NAME
-                        ),
-                    )
-                })?;
-                records::read(&path, context, EXPECTED, usize::MAX, take)
-            }
+            Some(path) => records::read(&path, context, EXPECTED, usize::MAX, take),
         };
         Ok(corpus?.shuffled(context, consumer))
     }

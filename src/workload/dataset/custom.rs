@@ -1,11 +1,14 @@
 //! `custom`: conversations of the user's own, one per line.
 
+use std::path::Path;
+
 use clap::FromArgMatches;
 
 use super::corpus::Corpus;
 use super::sharegpt::{self, Opts};
 use super::{Context, Dataset, Entry, Rows, Uses, effective, params, records};
 use crate::error::Error;
+use crate::workload::hub::Hub;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "custom",
@@ -25,6 +28,10 @@ const EXPECTED: &str =
 struct Custom(Opts);
 
 impl Dataset for Custom {
+    fn fetch(&self, _: &Hub, path: Option<&Path>) -> Result<(), Error> {
+        records::given(path, ENTRY.name, EXPECTED).map(drop)
+    }
+
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         super::refuse_ids(context, ENTRY.name)?;
         let path = records::path(context, ENTRY.name, EXPECTED)?;

@@ -1,11 +1,14 @@
 //! `embedding`: bodies of embedding requests, sent again in the order of the file.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use super::records::{self, Taken};
 use super::{Context, Dataset, Entry, Rows, Uses};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
+use crate::workload::hub::Hub;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "embedding",
@@ -29,6 +32,10 @@ struct Body {
 }
 
 impl Dataset for Embedding {
+    fn fetch(&self, _: &Hub, path: Option<&Path>) -> Result<(), Error> {
+        records::given(path, ENTRY.name, EXPECTED).map(drop)
+    }
+
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         super::refuse_ids(context, ENTRY.name)?;
         let path = records::path(context, ENTRY.name, EXPECTED)?;

@@ -1,6 +1,6 @@
 //! `longbench_v2`: questions of choice about long texts, from LongBench v2.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::FromArgMatches;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use super::{Context, Dataset, Entry, Rows, Uses, effective, of, params, records}
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::workload::bundled;
-use crate::workload::hub::Holds;
+use crate::workload::hub::{Holds, Hub};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "longbench_v2",
@@ -54,16 +54,30 @@ impl Item {
     }
 }
 
+/// The path that was given, unless it is that of the bundled file, which is of another format.
+fn given(path: Option<&Path>) -> Option<&Path> {
+    path.filter(|path| *path != Path::new(bundled::NAME))
+}
+
+/// The file to read.
+fn file(hub: &Hub, given: Option<&Path>) -> Result<PathBuf, Error> {
+    match given {
+        Some(path) => Ok(path.to_owned()),
+        None => hub
+            .file(Holds::Dataset, REPO, FILE)
+            .map_err(|error| error.hint(format!("pass --dataset-path with a file of {EXPECTED}"))),
+    }
+}
+
 impl Dataset for LongBench {
+    fn fetch(&self, hub: &Hub, path: Option<&Path>) -> Result<(), Error> {
+        file(hub, given(path)).map(drop)
+    }
+
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         super::refuse_ids(context, ENTRY.name)?;
-        let given = context.path.filter(|path| *path != Path::new(bundled::NAME));
-        let path = match given {
-            Some(path) => path.to_owned(),
-            None => context.hub.file(Holds::Dataset, REPO, FILE).map_err(|error| {
-                error.hint(format!("pass --dataset-path with a file of {EXPECTED}"))
-            })?,
-        };
+        let given = given(context.path);
+        let path = file(context.hub, given)?;
         let prompts = records::read(&path, context, EXPECTED, usize::MAX, |item: Item| {
             Ok(records::Taken::Row(item.prompt()))
         })

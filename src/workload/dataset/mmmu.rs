@@ -28,7 +28,7 @@ use crate::model::{Prompt, Row};
 use crate::rng;
 use crate::workload::bundled;
 use crate::workload::filetype;
-use crate::workload::hub::Holds;
+use crate::workload::hub::{Holds, Hub};
 use crate::workload::lengths::{Distribution, Drawn};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -68,9 +68,13 @@ struct Example {
 }
 
 impl Dataset for Mmmu {
+    fn fetch(&self, hub: &Hub, path: Option<&Path>) -> Result<(), Error> {
+        file(hub, path).map(drop)
+    }
+
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         super::refuse_ids(context, ENTRY.name)?;
-        let path = file(context)?;
+        let path = file(context.hub, context.path)?;
         let placing = Placing::of(context)?;
         let (examples, bare) = read(&path, context.n, context.seed)?;
         let lengths = match &self.0.distributions.output_len_dist {
@@ -127,15 +131,15 @@ fn row(
 }
 
 /// The file to read.
-fn file(context: &Context<'_>) -> Result<PathBuf, Error> {
+fn file(hub: &Hub, path: Option<&Path>) -> Result<PathBuf, Error> {
     let hint = "pass --dataset-path with a Parquet file of MMMU";
-    match context.path {
+    match path {
         Some(path) if path == Path::new(bundled::NAME) => {
             let message = format!("--dataset-path {} has no questions about images", bundled::NAME);
             Err(Error::new(Kind::Usage, message).hint(hint))
         }
         Some(path) => Ok(path.to_owned()),
-        None => context.hub.file(Holds::Dataset, REPO, FILE).map_err(|error| error.hint(hint)),
+        None => hub.file(Holds::Dataset, REPO, FILE).map_err(|error| error.hint(hint)),
     }
 }
 

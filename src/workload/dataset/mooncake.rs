@@ -4,7 +4,7 @@
 //! Requests that share leading hash ids share the beginning of their prompts, so a prefix cache sees the trace's pattern.
 //! The text of a block is made up: its id and a run of short words; it does not have the trace's length.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
@@ -16,6 +16,7 @@ use super::records::{self, Taken};
 use super::{Context, Dataset, Entry, Rows, Uses, effective, of, params, weight};
 use crate::error::Error;
 use crate::model::{Prompt, Row, user_message};
+use crate::workload::hub::Hub;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "mooncake",
@@ -98,9 +99,19 @@ struct Line {
 }
 
 impl Dataset for Opts {
+    fn fetch(&self, hub: &Hub, path: Option<&Path>) -> Result<(), Error> {
+        self.file(hub, path).map(drop)
+    }
+
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         super::refuse_ids(context, ENTRY.name)?;
-        let trace = records::read(&self.file(context)?, context, EXPECTED, context.n, usable)?;
+        let trace = records::read(
+            &self.file(context.hub, context.path)?,
+            context,
+            EXPECTED,
+            context.n,
+            usable,
+        )?;
         let mut lines = trace.items;
         lines.sort_by(|a, b| a.timestamp.total_cmp(&b.timestamp));
         let start = lines.first().map_or(0.0, |line| line.timestamp);
@@ -145,15 +156,14 @@ impl Dataset for Opts {
 }
 
 impl Opts {
-    fn file(&self, context: &Context<'_>) -> Result<PathBuf, Error> {
-        if let Some(path) = context.path {
+    fn file(&self, hub: &Hub, path: Option<&Path>) -> Result<PathBuf, Error> {
+        if let Some(path) = path {
             return Ok(path.to_owned());
         }
         let workload = &self.mooncake_workload;
         let path = WORKLOADS.iter().find(|(name, _)| name == workload).map_or("", |(_, path)| path);
         let file = format!("mooncake/{workload}_trace.jsonl");
-        let fetcher = context.hub.fetcher();
-        fetcher
+        hub.fetcher()
             .cached(&format!("{BASE}{path}"), &file)
             .map_err(|error| error.hint("pass --dataset-path with a trace in this format"))
     }

@@ -3,6 +3,8 @@
 //! A row's own keys win over those of the run. Its model and its limits of tokens are not sent as they are:
 //! the model is that of the run, and the limit is the output length of the row.
 
+use std::path::Path;
+
 use clap::FromArgMatches;
 use serde_json::{Map, Value};
 
@@ -12,6 +14,7 @@ use super::{Context, Dataset, Entry, Rows, Uses, effective, of, params};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::workload::conversation::text_len;
+use crate::workload::hub::Hub;
 use crate::workload::tokenizer::{ChatTemplate, Tokenizer};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -42,6 +45,10 @@ struct Body {
 }
 
 impl Dataset for OpenAi {
+    fn fetch(&self, _: &Hub, path: Option<&Path>) -> Result<(), Error> {
+        records::given(path, ENTRY.name, EXPECTED).map(drop)
+    }
+
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         super::refuse_ids(context, ENTRY.name)?;
         let path = records::path(context, ENTRY.name, EXPECTED)?;

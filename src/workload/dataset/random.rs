@@ -1,6 +1,7 @@
 //! `random`: real text, cut or repeated to random lengths.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use clap::{Args, FromArgMatches};
 use rayon::prelude::*;
@@ -13,6 +14,7 @@ use super::{
 };
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
+use crate::workload::hub::Hub;
 use crate::workload::tokenizer::Tokenizer;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -36,6 +38,10 @@ pub(super) const ENTRY: Entry = Entry {
 struct Random(Opts);
 
 impl Dataset for Random {
+    fn fetch(&self, hub: &Hub, path: Option<&Path>) -> Result<(), Error> {
+        Corpus::file(hub, path).map(drop)
+    }
+
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         let corpus = Corpus::load(context, "random/shuffle")?;
         // Questions without a token would leave nothing to repeat.

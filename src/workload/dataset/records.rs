@@ -97,8 +97,20 @@ impl LeftOut {
 /// # Errors
 /// If it was not given.
 pub fn path<'a>(context: &Context<'a>, dataset: &str, expected: &str) -> Result<&'a Path, Error> {
+    given(context.path, dataset, expected)
+}
+
+/// The same, of the path that was given.
+///
+/// # Errors
+/// If none was.
+pub(super) fn given<'a>(
+    path: Option<&'a Path>,
+    dataset: &str,
+    expected: &str,
+) -> Result<&'a Path, Error> {
     // The bundled file is of another format.
-    context.path.filter(|path| *path != Path::new(bundled::NAME)).ok_or_else(|| {
+    path.filter(|path| *path != Path::new(bundled::NAME)).ok_or_else(|| {
         Error::new(Kind::Usage, format!("--dataset-name {dataset} needs --dataset-path"))
             .hint(format!("expected a file of JSON records: {expected}"))
     })

@@ -1,5 +1,7 @@
 //! `sharegpt`: the first question of real conversations, with the length of its answer.
 
+use std::path::Path;
+
 use clap::{Args, FromArgMatches};
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +10,7 @@ use super::text::Shaper;
 use super::{Context, Dataset, Entry, Params, Rows, Templates, Uses, effective, of, params};
 use crate::error::Error;
 use crate::model::{Prompt, Row};
+use crate::workload::hub::Hub;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "sharegpt",
@@ -47,6 +50,10 @@ pub(super) struct Opts {
 struct ShareGpt(Opts);
 
 impl Dataset for ShareGpt {
+    fn fetch(&self, hub: &Hub, path: Option<&Path>) -> Result<(), Error> {
+        Corpus::file(hub, path).map(drop)
+    }
+
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         super::refuse_ids(context, ENTRY.name)?;
         self.0.rows(Corpus::load(context, "sharegpt/shuffle")?, context)

@@ -1,5 +1,7 @@
 //! `speed-bench`: first turns of SPEED-Bench, whose categories differ in how well drafts can guess the answers.
 
+use std::path::Path;
+
 use clap::{Args, FromArgMatches, ValueEnum};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
@@ -11,6 +13,7 @@ use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, of, param
 use crate::error::Error;
 use crate::model::{Prompt, Row};
 use crate::rng;
+use crate::workload::hub::Hub;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "speed-bench",
@@ -71,6 +74,10 @@ struct Item {
 }
 
 impl Dataset for Opts {
+    fn fetch(&self, _: &Hub, path: Option<&Path>) -> Result<(), Error> {
+        records::given(path, ENTRY.name, EXPECTED).map(drop)
+    }
+
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         super::refuse_ids(context, ENTRY.name)?;
         let path = records::path(context, ENTRY.name, EXPECTED)?;

@@ -63,7 +63,7 @@ fn check_resent(what: &str, run: &Run, seen: &[Request]) {
         "{what}"
     );
     assert_eq!((&own["resent_requests"], &own["retry_attempts"]), (&json!(2), &json!(0)), "{what}");
-    assert!(run.row("Sent once more, requests / max ms:").unwrap().starts_with("2 / "), "{what}");
+    assert!(run.row("Resent after a lost connection:").unwrap().starts_with("2 ("), "{what}");
     checks_pass(what, own);
     // Latencies begin with the second send; the cost of the first is beside it, and the parts fit together.
     let of = |key: &str, i: usize| own[key][i].as_f64();
@@ -224,7 +224,7 @@ fn nothing_is_sent_once_more_after_a_byte_of_the_answer_or_over_a_new_connection
         assert_eq!(server.inference().len(), 3, "{what}");
         let own = &run.result()["rbench"];
         assert_eq!((&own["ledger"]["failed"], &own["ledger"]["resent"]), (&json!(1), &json!(null)));
-        assert_eq!(run.row("Sent once more, requests / max ms:"), None, "{what}");
+        assert_eq!(run.row("Resent after a lost connection:"), None, "{what}");
         checks_pass(what, own);
     }
     // The second one is lost twice, and fails; the third one finds no kept connection.

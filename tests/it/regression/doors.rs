@@ -214,7 +214,7 @@ fn fill(value: &mut Value) {
 }
 
 /// What a server says to clear the screen, and to print a line of its own.
-const EVIL: &str = "x\u{1b}[2J\u{1b}]0;t\u{7}\r\nVerdict: client ok\u{9b}31m\u{85}\u{7f}\u{202e}tail\u{2066}\u{200f}\u{2028}\0end";
+const EVIL: &str = "x\u{1b}[2J\u{1b}]0;t\u{7}\r\nClient: not the bottleneck\u{9b}31m\u{85}\u{7f}\u{202e}tail\u{2066}\u{200f}\u{2028}\0end";
 
 #[test]
 fn what_a_server_says_steers_no_terminal_and_forges_no_line() {
@@ -226,14 +226,14 @@ fn what_a_server_says_steers_no_terminal_and_forges_no_line() {
             };
             let found: Vec<char> = text.chars().filter(|c| steers(*c)).collect();
             assert!(found.is_empty(), "{what}: {place} has {found:?}: {text}");
-            let forged = text.lines().find(|line| line.starts_with("Verdict: client ok"));
+            let forged = text.lines().find(|line| line.starts_with("Client: not the bottleneck"));
             // The line of rbench itself goes on with blanks before its value.
             assert!(forged.is_none(), "{what}: {place}: {text}");
         }
     };
     for backend in ["sglang", "sglang-oai-chat", "vllm"] {
         let run = run(backend, parrot(EVIL), &[]).exits(0);
-        assert!(run.stderr.contains("Verdict: client ok"), "{run:#?}");
+        assert!(run.stderr.contains("Client: not the bottleneck"), "{run:#?}");
         check(backend, &run);
         if backend == "sglang" {
             assert!(run.stdout.contains("Storage (x\\u001b[2J"), "{run:#?}");
@@ -270,13 +270,13 @@ fn what_a_server_says_steers_no_terminal_and_forges_no_line() {
         Rbench::new(["serve", "--backend", "vllm", "--port", "9", "--host", "127.0.0.1"])
             .args([
                 "--launch",
-                "printf 'a 10%%\\r a 90%%\\nx\\033[2J\\nVerdict: client ok\\n'; exit 1",
+                "printf 'a 10%%\\r a 90%%\\nx\\033[2J\\nClient: not the bottleneck\\n'; exit 1",
             ])
             .args(["--tokenizer", "rbench-bundled"])
             .run()
             .exits(1);
     check("a launched server", &launched);
-    let _ = launched.says(&["   a 90%\n", "  x\\u001b[2J\n", "  Verdict: client ok\n"]);
+    let _ = launched.says(&["   a 90%\n", "  x\\u001b[2J\n", "  Client: not the bottleneck\n"]);
 }
 
 #[test]

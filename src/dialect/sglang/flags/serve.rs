@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args};
 
 use super::shared::{BeforeArgs, DataArgs, LoadArgs, RecordArgs, RequestArgs, TargetArgs};
-use super::{after_help, job, typed};
+use super::{EXAMPLES, after_help, job, short_help, typed};
 use crate::analysis::metric::Slo;
 use crate::config::{Job, Layouts, Load, LoraDistribution, Outputs, Requests, RunSpec};
 use crate::dialect::Choice;
@@ -22,7 +22,7 @@ use crate::workload::arrival::{Rate, RateRange};
 /// The flags.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
-#[command(args_override_self = true, after_help = after_help())]
+#[command(args_override_self = true, after_help = short_help(), after_long_help = format!("{EXAMPLES}\n{}", after_help()))]
 pub struct ServeArgs {
     /// The servers.
     #[command(flatten)]
@@ -196,6 +196,21 @@ impl MoreArgs {
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 struct ReportingArgs {
+    /// Write no result file unless --output-file names one
+    #[arg(long, overrides_with = "output_file", help_heading = OUTPUT)]
+    no_output_file: bool,
+    /// Print the result as JSON on stdout and no table; no result file unless --output-file names one
+    #[arg(long, help_heading = OUTPUT)]
+    json: bool,
+    /// File to append the result to as comma-separated values, with a header if it is new
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    csv: Option<PathBuf>,
+    /// Print warnings, failures and errors alone on stderr: no status lines and no progress
+    #[arg(long, help_heading = OUTPUT)]
+    quiet: bool,
+    /// Print what would be sent, the first request as a curl command, and send nothing
+    #[arg(long, conflicts_with_all = ["launch", "print_config"], help_heading = OUTPUT)]
+    dry_run: bool,
     /// Add arrays with one entry per request to the result
     #[arg(long, help_heading = OUTPUT)]
     output_details: bool,
@@ -230,6 +245,11 @@ impl ReportingArgs {
     fn outputs(self) -> Outputs {
         Outputs {
             output_details: self.output_details,
+            no_output_file: self.no_output_file,
+            json: self.json,
+            csv: self.csv,
+            quiet: self.quiet,
+            dry_run: self.dry_run,
             goodput: self.goodput,
             cache_report: self.cache_report,
             tag: self.tag,

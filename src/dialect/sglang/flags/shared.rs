@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args};
 
+use crate::config::timeouts::MaxErrors;
 use crate::config::values::{Header, Object, Seconds};
-use crate::config::{Balance, Before, Load, Outputs, Prompts, Requests, Servers};
+use crate::config::{Balance, Before, Load, Outputs, ProgressForm, Prompts, Requests, Servers};
 use crate::flags::values::{count, probability, temperature, whole};
 use crate::flags::{DATA, FLOW, LOAD, OUTPUT, REQUEST, TARGET};
 use crate::protocol::backend;
@@ -17,10 +18,11 @@ use crate::workload::dataset;
 #[group(skip)]
 pub(super) struct TargetArgs {
     /// Kind of server, which decides the endpoint and the format
-    #[arg(long, default_value = "sglang", value_parser = PossibleValuesParser::new(backend::ALL.iter().map(|b| b.name)), hide_possible_values = true, value_name = "NAME", help_heading = TARGET, help = backend_help())]
+    #[arg(long, default_value = "sglang", value_parser = backend_name(), hide_possible_values = true, value_name = "NAME", help_heading = TARGET, help = backend_help())]
     pub(super) backend: String,
-    /// URL of the server, or unix:PATH, instead of --host and --port; given again, the load is spread over all
-    #[arg(long, value_name = "URL", action = ArgAction::Append, help_heading = TARGET)]
+    /// URL of the server, host:port or unix:PATH, instead of --host and --port; given again, the load is spread over
+    /// all [env: OPENAI_BASE_URL, for backends under /v1]
+    #[arg(long, visible_alias = "url", value_name = "URL", action = ArgAction::Append, help_heading = TARGET)]
     pub(super) base_url: Vec<String>,
     /// How the load is spread over several servers: round-robin, by the position in the plan, or least-in-flight
     #[arg(long, value_name = "HOW", default_value = "round-robin", hide_possible_values = true, help_heading = TARGET)]
@@ -37,11 +39,11 @@ pub(super) struct TargetArgs {
     /// Name to send instead of --model
     #[arg(long, value_name = "NAME", help_heading = TARGET)]
     pub(super) served_model_name: Option<String>,
-    /// tokenizer.json, tiktoken, SentencePiece or GGUF file, a folder with one, or a Hub id [default: the one the
-    /// server reports, else the model]
+    /// tokenizer.json, tiktoken, SentencePiece or GGUF file, a folder with one, a Hub id, rbench-bundled, or none,
+    /// which leaves all counts to the server [default: the one the server reports, else the model]
     #[arg(long, value_name = "PATH|ID", help_heading = TARGET)]
     pub(super) tokenizer: Option<String>,
-    /// Headers of each request
+    /// Headers of each request, also as 'KEY: VALUE'
     #[arg(long, value_name = "KEY=VALUE", num_args = 1.., help_heading = TARGET)]
     pub(super) header: Vec<Header>,
     /// Start a simulated engine with bundled data and measure that
@@ -77,6 +79,21 @@ impl TargetArgs {
             mock,
         }
     }
+}
+
+/// The names that other clients have for a backend.
+const ALSO: [(&str, &str); 2] = [("openai", "vllm"), ("openai-chat", "vllm-chat")];
+
+/// Takes the name of a backend, or another name of it.
+fn backend_name() -> impl TypedValueParser<Value = String> {
+    let value = |backend: &backend::Backend| {
+        let also = ALSO.iter().filter(|(_, name)| *name == backend.name);
+        PossibleValue::new(backend.name).aliases(also.map(|(also, _)| *also))
+    };
+    PossibleValuesParser::new(backend::ALL.iter().map(value)).map(|typed| {
+        let known = ALSO.iter().find(|(also, _)| *also == typed);
+        known.map_or(typed, |(_, name)| (*name).to_owned())
+    })
 }
 
 fn backend_help() -> String {
@@ -242,7 +259,8 @@ impl BeforeArgs {
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub(super) struct RecordArgs {
-    /// JSONL file to append the result to [default: a name made from the flags]
+    /// JSONL file to append the result to; - prints it on stdout in place of the table [default: a name made from the
+    /// flags]
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub(super) output_file: Option<PathBuf>,
     /// File to append the record of each request to as soon as it has ended: JSON lines, from which rbench report
@@ -252,10 +270,17 @@ pub(super) struct RecordArgs {
     /// Keep nothing of requests that have ended: figures are aggregated as they end, percentiles to 0.1 %
     #[arg(long, help_heading = OUTPUT)]
     pub(super) low_memory: bool,
+    /// Exit with 1 when more requests than this have failed, a number or a share of those sent; the result is printed
+    /// and stored all the same
+    #[arg(long, value_name = "N|P%", default_value = "1%", help_heading = OUTPUT)]
+    pub(super) allow_failed: MaxErrors,
     /// JSONL file to append each failed request to as soon as it has failed
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub(super) failed_file: Option<PathBuf>,
-    /// Draw no progress bar
+    /// How progress is shown on stderr: auto (a bar on a terminal, else lines), bar, lines (one every 10 s), none
+    #[arg(long, value_name = "HOW", default_value = "auto", hide_possible_values = true, help_heading = OUTPUT)]
+    pub(super) progress: ProgressForm,
+    /// Show no progress, like --progress none
     #[arg(long, help_heading = OUTPUT)]
     pub(super) disable_tqdm: bool,
 }
@@ -263,7 +288,24 @@ pub(super) struct RecordArgs {
 impl RecordArgs {
     /// What is recorded, beside the `rest`.
     pub(super) fn outputs(self, rest: Outputs) -> Outputs {
-        let Self { output_file, records, low_memory, failed_file, disable_tqdm } = self;
-        Outputs { output_file, records, low_memory, failed_file, progress: !disable_tqdm, ..rest }
+        let Self {
+            output_file,
+            records,
+            low_memory,
+            allow_failed,
+            failed_file,
+            progress,
+            disable_tqdm,
+        } = self;
+        Outputs {
+            output_file,
+            records,
+            low_memory,
+            allow_failed,
+            failed_file,
+            progress: !disable_tqdm,
+            progress_form: progress,
+            ..rest
+        }
     }
 }
