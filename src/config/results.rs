@@ -54,7 +54,7 @@ mod tests {
     fn what_goes_to_stdout_leaves_no_file_behind() {
         let of = |file: Option<&str>, json, no_output_file| {
             let output_file = file.map(PathBuf::from);
-            let outputs = Outputs { output_file, json, no_output_file, ..Outputs::default() };
+            let outputs = Outputs { output_file, no_output_file, json, ..Outputs::default() };
             let Results { file, no_file, json, .. } = Results::of(&outputs);
             (file.map(|file| file.display().to_string()), no_file, json)
         };

@@ -13,6 +13,8 @@ use crate::flags::{DATA, FLOW, LOAD, OUTPUT, REQUEST, TARGET};
 use crate::protocol::backend;
 use crate::workload::dataset;
 
+const BASE_URL: &str = "URL of the server, host:port or unix:PATH, instead of --host and --port; given again, the load is spread over all [env: OPENAI_BASE_URL, for backends under /v1]";
+
 /// The servers.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
@@ -20,9 +22,8 @@ pub(super) struct TargetArgs {
     /// Kind of server, which decides the endpoint and the format
     #[arg(long, default_value = "sglang", value_parser = backend_name(), hide_possible_values = true, value_name = "NAME", help_heading = TARGET, help = backend_help())]
     pub(super) backend: String,
-    /// URL of the server, host:port or unix:PATH, instead of --host and --port; given again, the load is spread over
-    /// all [env: OPENAI_BASE_URL, for backends under /v1]
-    #[arg(long, visible_alias = "url", value_name = "URL", action = ArgAction::Append, help_heading = TARGET)]
+    /// The servers.
+    #[arg(long, visible_alias = "url", value_name = "URL", action = ArgAction::Append, help = BASE_URL, help_heading = TARGET)]
     pub(super) base_url: Vec<String>,
     /// How the load is spread over several servers: round-robin, by the position in the plan, or least-in-flight
     #[arg(long, value_name = "HOW", default_value = "round-robin", hide_possible_values = true, help_heading = TARGET)]
