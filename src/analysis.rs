@@ -19,6 +19,7 @@ mod metadata;
 pub mod metric;
 mod over_time;
 mod run;
+pub mod search;
 pub mod statistics;
 pub mod stats;
 mod steady_state;

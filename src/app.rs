@@ -14,6 +14,7 @@ mod evalscope;
 mod figures;
 mod gates;
 mod header;
+mod hopeless;
 mod launch;
 mod limits;
 mod load;

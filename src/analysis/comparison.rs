@@ -188,6 +188,11 @@ fn of_requests(runs: &[&[Request]], lengths: &[usize], metric: Compared) -> Opti
             let good = |run: &&[Request]| run.iter().map(|request| request.completed).collect();
             Estimate::share(&runs.iter().map(good).collect::<Vec<_>>(), lengths)
         }
+        Compared::Goodput => {
+            let good = |run: &&[Request]| run.iter().map(|request| request.good).collect();
+            let all: Option<Vec<Vec<bool>>> = runs.iter().map(good).collect();
+            Estimate::share(&all?, lengths)
+        }
         Compared::RequestThroughput => Estimate::ratio(&rates(runs, |_| 1.0), lengths),
         Compared::OutputThroughput => {
             Estimate::ratio(&rates(runs, |request| request.output_tokens as f64), lengths)

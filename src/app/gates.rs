@@ -80,7 +80,9 @@ pub(super) fn sampled(report: &Analysis<'_>) -> Sampled {
     }
     if !report.records.is_empty() {
         let sent = report.requests().filter(|request| request.record.sent.is_some());
-        run.set_requests(sent.map(|request| Request::of(&request)).collect(), true);
+        let slos = &report.metadata.slos;
+        let of = |request| Request::of(&request).within(slos, &request);
+        run.set_requests(sent.map(of).collect(), true);
     }
     run
 }

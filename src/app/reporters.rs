@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::aggregating;
+use super::hopeless::Watch;
 use super::progress_line::{ProgressLine, Shown, Towards};
 use super::recording::{self, Recording};
 use super::request_log::RequestLog;
@@ -33,6 +34,7 @@ pub(super) struct Reporters {
     print_requests: bool,
     aggregate: bool,
     names_result: Option<Choice>,
+    watch: Option<Watch>,
 }
 
 /// A run that is about to begin.
@@ -72,7 +74,13 @@ impl Reporters {
             print_requests: spec.print_requests,
             aggregate: spec.low_memory,
             names_result,
+            watch: None,
         }
+    }
+
+    /// The same with `watch`, which may end the run.
+    pub(super) fn watched(self, watch: Option<Watch>) -> Self {
+        Self { watch, ..self }
     }
 
     /// Starts them, has `load` send the requests, and ends them.
@@ -117,13 +125,16 @@ impl Reporters {
     fn start(&self, begun: &Begun<'_>, options: &mut Options) -> io::Result<Live> {
         let requests = begun.plan.iter().map(PlannedRequest::rounds).sum();
         let towards = begun.spec.duration.map_or(Towards::Requests(requests), Towards::Time);
-        let Options { subscribers, .. } = options;
+        let Options { subscribers, stop, .. } = options;
         let line =
             self.shown().map(|shown| ProgressLine::start(towards, shown, self.ui, subscribers));
         // Without a thread for it there is no line.
         let line = line.and_then(Result::ok);
         let secrets = begun.spec.target.secrets.clone();
         let log = self.print_requests.then(|| RequestLog::start(self.ui, secrets, subscribers));
+        if let Some(watch) = &self.watch {
+            watch.start(stop, subscribers)?;
+        }
         Ok(Live { _line: line, _log: log.transpose()? })
     }
 

@@ -1,5 +1,7 @@
 //! `rbench sweep`: many runs of `rbench serve`, one folder with all that they found, and a summary.
 
+mod book;
+mod find;
 mod point;
 mod runner;
 mod store;
@@ -7,53 +9,66 @@ mod store;
 use std::path::PathBuf;
 
 use rand::seq::SliceRandom as _;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use self::point::Point;
-use self::runner::{Ran, Runner};
-use self::store::{RECORDS, Store};
-use super::compare;
-use super::engine::Engine;
+use self::book::Book;
+use self::find::Search;
+use self::point::{Made, Point};
+use self::store::Store;
 use super::serve;
 use super::signals;
-use crate::analysis::comparison::Judged;
-use crate::cli::sweep::{Options, Order, Sweep};
+use crate::cli::sweep::{Axis, Find, Options, Order, Sweep};
 use crate::error::{Error, Kind};
-use crate::output::sweep::{self, Row, State, Summary};
+use crate::output::sweep::{self, Answer};
 use crate::output::terminal::Ui;
 use crate::rng;
 
 /// `rbench sweep`.
 ///
 /// # Errors
-/// If the folder cannot be used, or a point failed; the others are measured all the same.
+/// If the folder cannot be used, a point failed, or no load meets what is looked for; what can be measured is measured
+/// all the same.
 pub(super) fn sweep(mut input: Sweep, ui: Ui) -> Result<(), Error> {
     let options = input.options.clone();
     let folder = options.output_dir.clone().unwrap_or_else(default_folder);
     let values = input.points.first().cloned().unwrap_or_default();
-    let (engine, _, first) = serve::begin(input.job(&values, &[])?, ui)?;
-    let seed = first.seed;
-    drop(first);
-    let points = points(&mut input, engine.as_ref())?;
-    let store = Store::open(folder, options.resume)?;
-    store.manifest(&manifest(&input, &points))?;
-    let flags = input.axes().iter().map(|axis| axis.flag.as_str()).collect();
-    let rows = points.iter().map(|point| row(point, Ran::pending(), &options)).collect();
-    let Options { gpus, cost_per_gpu_hour: price, repeat: runs, .. } = options;
-    let mut all = All {
-        summary: Summary { flags, runs, rows, gpus, price },
-        folders: vec![None; points.len()],
-        options: &options,
-        store: &store,
-        ui,
+    let some = input.some_load();
+    let (engine, _, first) = serve::begin(input.job(&values, &some)?, ui)?;
+    let made = Made {
+        engine: engine.as_ref(),
+        same: options.same_prompts,
+        // Objectives that are missed end a probe.
+        ended_by: if options.find.is_some() { tiers(&options).to_string() } else { String::new() },
     };
-    let order = order(points.len(), &options, seed);
-    let result = all.run(points, &order);
-    drop(engine);
+    let store = Store::open(folder, options.resume)?;
+    let mut flags: Vec<String> = input.axes().iter().map(|axis| axis.flag.clone()).collect();
+    flags.extend(options.find.map(|find| find.flag().to_owned()));
+    let mut book = Book::new(flags, &options, &store, ui)?;
+    let mut manifest = manifest(&input, &first.effective);
+    let result = match options.find {
+        None => all(&mut input, &mut book, &made, first.seed, |points| {
+            store.manifest(&with_points(&manifest, points))
+        }),
+        Some(find) => {
+            store.manifest(&Value::from(manifest.clone()))?;
+            search(&mut input, &mut book, &made, find, &store)
+        }
+    };
+    if options.find.is_some() {
+        manifest.insert("points".to_owned(), book.points().into());
+        store.manifest(&manifest.into())?;
+    }
     // What was measured is shown, whatever ended the sweep.
-    all.show()?;
-    result?;
-    all.failed()
+    let answers = result.as_ref().map(Vec::as_slice).unwrap_or_default();
+    let told = options
+        .find
+        .map_or(String::new(), |find| sweep::answers(&book.summary.flags, find.flag(), answers));
+    book.show(&told)?;
+    let answers = result?;
+    if options.find.is_none() {
+        return book.failed();
+    }
+    none_found(&answers, &book.summary.flags)
 }
 
 /// The folder of a sweep that names none.
@@ -61,179 +76,147 @@ fn default_folder() -> PathBuf {
     jiff::Zoned::now().strftime("rbench-sweep-%Y%m%d-%H%M%S").to_string().into()
 }
 
-/// All runs: the points in their order, then again for each further run.
-fn points(input: &mut Sweep, engine: Option<&Engine>) -> Result<Vec<Point>, Error> {
+/// Makes all runs: the points in their order, then again for each further run.
+fn all(
+    input: &mut Sweep,
+    book: &mut Book<'_>,
+    made: &Made<'_>,
+    seed: u64,
+    write: impl FnOnce(&[Point]) -> Result<(), Error>,
+) -> Result<Vec<Answer>, Error> {
+    let options = input.options.clone();
     let flags: Vec<String> = input.axes().iter().map(|axis| axis.flag.clone()).collect();
-    let (repeat, same) = (input.options.repeat, input.options.same_prompts);
-    let mut all = Vec::new();
+    let mut points = Vec::new();
     for values in input.points.clone() {
-        for run in 1..=repeat {
+        for run in 1..=options.repeat {
             let job = input.job(&values, &[])?;
-            let named = (flags.clone(), values.clone());
-            all.push(Point::new(job, named, run, same, engine)?);
+            points.push(Point::new(job, (flags.clone(), values.clone()), run, made)?);
         }
     }
-    Ok(all)
+    write(&points)?;
+    points.iter().for_each(|point| book.plan(point));
+    let sessions: Vec<&str> = points.iter().map(|point| point.session.as_str()).collect();
+    let order = order(&sessions, &options, seed);
+    let (known, left): (Vec<usize>, Vec<usize>) =
+        order.into_iter().partition(|&at| book.has(&points[at]));
+    if !known.is_empty() {
+        book.say(&format!("{} of {} runs are there already", known.len(), points.len()));
+    }
+    for at in known {
+        let _ = book.take(&mut points[at], Some(at))?;
+    }
+    book.write_results()?;
+    for (i, &at) in left.iter().enumerate() {
+        let label = book.summary.label(&book.summary.rows[at]);
+        book.say(&format!("run {} of {}: {label}", i + 1, left.len()));
+        let _ = book.take(&mut points[at], Some(at))?;
+        if signals::exit_code().is_some() {
+            break;
+        }
+    }
+    book.write_results()?;
+    Ok(Vec::new())
 }
 
-/// The order of the runs, by their positions: each round has all points, in an order of its own.
-fn order(runs: usize, options: &Options, seed: u64) -> Vec<usize> {
+/// Looks for the highest load at each combination of the other flags.
+fn search(
+    input: &mut Sweep,
+    book: &mut Book<'_>,
+    made: &Made<'_>,
+    find: Find,
+    store: &Store,
+) -> Result<Vec<Answer>, Error> {
+    let mut answers = Vec::new();
+    for values in input.points.clone() {
+        let found = Search::new(book, input, made, find, values).answers()?;
+        let Some(found) = found else { break };
+        answers.extend(found);
+        store.answers(&sweep::answers_json(&book.summary.flags, find.flag(), &answers))?;
+    }
+    book.write_results()?;
+    Ok(answers)
+}
+
+/// An error if nothing was found for a tier.
+fn none_found(answers: &[Answer], flags: &[String]) -> Result<(), Error> {
+    let without: Vec<String> = answers
+        .iter()
+        .filter(|answer| answer.load.is_none())
+        .map(|answer| sweep::tier(flags, answer))
+        .collect();
+    if without.is_empty() {
+        return Ok(());
+    }
+    let message = format!("no load meets the objectives: {}", without.join("; "));
+    Err(Error::new(Kind::Gate, message))
+}
+
+/// The order of the runs with these sessions, by their positions: each round has all points, in an order of its own.
+/// Within a round, runs with one session follow each other, so that a server is started once.
+fn order(sessions: &[&str], options: &Options, seed: u64) -> Vec<usize> {
     let repeat = options.repeat.max(1);
     let round = |round: usize| {
-        let mut order: Vec<usize> = (round..runs).step_by(repeat).collect();
+        let mut order: Vec<usize> = (round..sessions.len()).step_by(repeat).collect();
         if options.order == Order::Seed {
             order.shuffle(&mut rng::stream(seed, "sweep/order", round as u64));
         }
+        let first: Vec<&str> = order.iter().map(|&at| sessions[at]).collect();
+        order.sort_by_key(|&at| first.iter().position(|&session| session == sessions[at]));
         order
     };
     (0..repeat).flat_map(round).collect()
 }
 
-/// What a sweep is: its flags and its points.
-fn manifest(input: &Sweep, points: &[Point]) -> Value {
+/// The tiers by their names.
+fn tiers(options: &Options) -> Value {
+    let of = |tier: crate::cli::sweep::Tier| {
+        let objectives: Vec<String> = tier.objectives.iter().map(ToString::to_string).collect();
+        (tier.name, Value::from(objectives))
+    };
+    options.tiers().into_iter().map(of).collect::<Map<_, _>>().into()
+}
+
+/// What a sweep is, without its points: its flags, and the `config` that its first point has.
+fn manifest(input: &Sweep, config: &Map<String, Value>) -> Map<String, Value> {
     let options = &input.options;
-    let axes = input.axes();
-    let mut config = points.first().map(|point| point.spec.effective.clone()).unwrap_or_default();
-    // What differs stands at the points.
-    let same = |key: &String, value: &Value| {
-        points.iter().all(|point| point.spec.effective.get(key) == Some(value))
+    let axis = |axis: &Axis| json!({"flag": axis.flag, "values": axis.values});
+    let decided_on = match options.slo_on {
+        crate::analysis::comparison::DecidedOn::Point => "point",
+        crate::analysis::comparison::DecidedOn::Bound => "bound",
     };
-    config.retain(|key, value| key != "seed" && same(key, value));
-    let axis = |axis: &crate::cli::sweep::Axis| json!({"flag": axis.flag, "values": axis.values});
-    let point = |point: &Point| {
-        json!({
-            "name": point.name,
-            "values": point.named(),
-            "run": point.run,
-            "num_prompts": point.spec.num_prompts,
-            "seed": point.spec.seed,
-            "digest": point.digest,
-        })
-    };
-    json!({
+    let all = json!({
         "rbench_sweep": 1,
         "version": env!("CARGO_PKG_VERSION"),
         "date": jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        "axes": input.axes().iter().map(axis).collect::<Vec<_>>(),
         "zip": options.zip,
         "repeat": options.repeat,
         "order": if options.order == Order::Seed { "seed" } else { "given" },
         "same_prompts": options.same_prompts,
-        "slo": options.slo.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "tiers": tiers(options),
+        "slo_on": decided_on,
+        "find": options.find.map(Find::flag),
+        "range": input.bounds.map(|(lowest, highest)| [lowest, highest]),
+        "precision": options.precision,
+        "probe_runs": options.probe_runs,
         "gpus": options.gpus,
         "cost_per_gpu_hour": options.cost_per_gpu_hour,
-        "axes": axes.iter().map(axis).collect::<Vec<_>>(),
         "config": config,
-        "points": points.iter().map(point).collect::<Vec<_>>(),
-    })
+    });
+    match all {
+        Value::Object(all) => all,
+        _ => Map::new(),
+    }
 }
 
-/// A row of the summary.
-fn row(point: &Point, ran: Ran, options: &Options) -> Row {
-    let judged: Vec<Judged> = if matches!(ran.state, State::Done) {
-        options.slo.iter().map(|slo| slo.judge(&[&ran.run], options.slo_on)).collect()
-    } else {
-        Vec::new()
-    };
-    let Ran { state, note, run } = ran;
-    let (values, repeat) = (point.values.clone(), point.run);
-    Row { values, repeat, state, figures: run.figures, judged, note }
-}
-
-/// The sweep as far as it has come.
-struct All<'a> {
-    summary: Summary<'a>,
-    /// The folders of the runs that are done.
-    folders: Vec<Option<PathBuf>>,
-    options: &'a Options,
-    store: &'a Store,
-    ui: Ui,
-}
-
-impl All<'_> {
-    /// Makes the runs in `order`, except for those that are finished.
-    fn run(&mut self, mut points: Vec<Point>, order: &[usize]) -> Result<(), Error> {
-        self.find(&points)?;
-        let skipped = self.folders.iter().flatten().count();
-        if skipped > 0 {
-            self.ui.status(&format!("{skipped} of {} runs are there already", points.len()));
-        }
-        let left: Vec<usize> =
-            order.iter().copied().filter(|&at| self.folders[at].is_none()).collect();
-        let mut runner = Runner::new(self.store, self.ui);
-        for (i, &at) in left.iter().enumerate() {
-            let point = &mut points[at];
-            let label = self.summary.label(&self.summary.rows[at]);
-            self.ui.status(&format!("run {} of {}: {label}", i + 1, left.len()));
-            let ran = runner.run(point)?;
-            if ran.state == State::Done {
-                self.folders[at] =
-                    point.spec.records.as_ref().and_then(|p| p.parent()).map(Into::into);
-            }
-            self.summary.rows[at] = row(point, ran, self.options);
-            self.write_csv()?;
-            if signals::exit_code().is_some() {
-                break;
-            }
-        }
-        self.write_results()
+/// The manifest of a sweep over `points`: what they have in common, and each of them.
+fn with_points(manifest: &Map<String, Value>, points: &[Point]) -> Value {
+    let mut all = manifest.clone();
+    if let Some(config) = all.get_mut("config").and_then(Value::as_object_mut) {
+        config.retain(|key, value| {
+            points.iter().all(|point| point.spec.effective.get(key) == Some(value))
+        });
     }
-
-    /// Takes what is finished from the folder.
-    fn find(&mut self, points: &[Point]) -> Result<(), Error> {
-        if !self.options.resume {
-            return Ok(());
-        }
-        let mut finished = self.store.finished(State::Done.name(), self.ui)?;
-        for (at, point) in points.iter().enumerate() {
-            let Some((folder, stored)) = finished.remove(&point.digest) else { continue };
-            let mut ran = Ran::of(stored, State::Done);
-            if !self.options.slo.is_empty()
-                && let Ok(runs) = compare::read(&folder.join(RECORDS), &[])
-                && let Some(run) = runs.into_iter().next()
-            {
-                (ran.run.requests, ran.run.timed) = (run.requests, run.timed);
-            }
-            self.summary.rows[at] = row(point, ran, self.options);
-            self.folders[at] = Some(folder);
-        }
-        self.write_results()?;
-        self.write_csv()
-    }
-
-    fn write_results(&self) -> Result<(), Error> {
-        let folders: Vec<PathBuf> = self.folders.iter().flatten().cloned().collect();
-        self.store.results(&folders)
-    }
-
-    fn write_csv(&self) -> Result<(), Error> {
-        let text = sweep::csv(&self.summary).map_err(|what| {
-            Error::new(Kind::System, format!("cannot write the summary: {what}"))
-        })?;
-        self.store.csv(&text)
-    }
-
-    /// Prints the summary.
-    fn show(&self) -> Result<(), Error> {
-        let table = sweep::table(&self.summary);
-        let printed = self.ui.data(&table);
-        let counts = sweep::counts(&self.summary.rows);
-        self.ui.status(&format!("{counts}; results in {}", self.store.folder.display()));
-        printed.map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error))
-    }
-
-    /// An error if a run failed.
-    fn failed(&self) -> Result<(), Error> {
-        let rows = &self.summary.rows;
-        let failed: Vec<String> = rows
-            .iter()
-            .filter(|row| row.state == State::Failed)
-            .map(|row| self.summary.label(row))
-            .collect();
-        if failed.is_empty() {
-            return Ok(());
-        }
-        let message =
-            format!("{} of {} runs failed: {}", failed.len(), rows.len(), failed.join("; "));
-        Err(Error::new(Kind::AllFailed, message).hint("--resume runs them again"))
-    }
+    all.insert("points".to_owned(), points.iter().map(Point::told).collect());
+    all.into()
 }

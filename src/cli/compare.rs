@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Command};
 use crate::analysis::comparison::{Compared, Rule};
 use crate::flags;
 
-const METRICS: &str = "Metrics to compare: mean, median or pN of ttft, tpot, itl or e2e, request_throughput, output_throughput, success [default: median and p99 of each latency, both throughputs, success]";
+const METRICS: &str = "Metrics to compare: mean, median or pN of ttft, tpot, itl or e2e, request_throughput, output_throughput, success, goodput [default: median and p99 of each latency, both throughputs, success]";
 
 /// The flags.
 #[derive(Debug, Clone, Args)]

@@ -5,6 +5,7 @@ mod values;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -12,6 +13,7 @@ use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches};
 pub use self::grid::Axis;
 use self::grid::Grid;
 pub(super) use self::grid::NAME;
+use super::compare::share;
 use super::gates::decided_on;
 use crate::analysis::comparison::{DecidedOn, Objective};
 use crate::config::Job;
@@ -20,6 +22,7 @@ use crate::error::{Error, Kind};
 use crate::flags::values::count;
 
 const SWEEP: &str = "Sweep";
+const SEARCH: &str = "Search";
 
 /// Flags of `rbench serve` that a sweep has no use for, and what it has instead.
 const REFUSED: &[(&str, &str)] = &[
@@ -45,6 +48,49 @@ pub enum Order {
     Seed,
     /// As the command line has them.
     Given,
+}
+
+/// The load that a search looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Find {
+    /// Requests in flight.
+    MaxConcurrency,
+    /// Requests per second.
+    RequestRate,
+}
+
+impl Find {
+    /// The flag, without hyphens.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::MaxConcurrency => "max-concurrency",
+            Self::RequestRate => "request-rate",
+        }
+    }
+}
+
+/// Objectives that are to be met together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tier {
+    /// Its name.
+    pub name: String,
+    /// At least one.
+    pub objectives: Vec<Objective>,
+}
+
+impl FromStr for Tier {
+    type Err = String;
+
+    /// Reads NAME:OBJECTIVE,...
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, objectives) =
+            text.split_once(':').filter(|(name, _)| !name.trim().is_empty()).ok_or(
+                "expected NAME:OBJECTIVE,..., such as 'fast:p99_ttft<200ms,p99_tpot<20ms'",
+            )?;
+        let objectives =
+            objectives.split(',').map(|one| one.trim().parse()).collect::<Result<_, _>>()?;
+        Ok(Self { name: name.trim().to_owned(), objectives })
+    }
 }
 
 /// The flags.
@@ -73,20 +119,23 @@ pub struct Options {
     /// Take the first values of all lists together, then the second ones, instead of all combinations
     #[arg(long, help_heading = SWEEP)]
     pub zip: bool,
+    /// Values of {NAME} in the command of --launch, such as tp=1,2,4: a server is started for each; may be repeated
+    #[arg(long, value_name = "NAME=LIST", action = ArgAction::Append, requires = "launch", help_heading = SWEEP)]
+    vary: Vec<String>,
     /// Runs of each point; each round of runs visits all points
-    #[arg(long, value_name = "N", default_value = "1", value_parser = count, help_heading = SWEEP)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count, conflicts_with = "find", help_heading = SWEEP)]
     pub repeat: usize,
     /// Order of the points in each round: drawn by --seed, or as given
-    #[arg(long, value_name = "seed|given", default_value = "seed", value_parser = order, help_heading = SWEEP)]
+    #[arg(long, value_name = "seed|given", default_value = "seed", value_parser = order, conflicts_with = "find", help_heading = SWEEP)]
     pub order: Order,
     /// Send the same prompts at each point; otherwise each has prompts of its own, which no cache knows from another
     #[arg(long, help_heading = SWEEP)]
     pub same_prompts: bool,
-    /// Objective that the summary judges each point by, such as 'p99_ttft<500ms'; may be repeated
+    /// Objective that each point is judged by, such as 'p99_ttft<500ms'; may be repeated
     #[arg(long, value_name = "OBJECTIVE", action = ArgAction::Append, help_heading = SWEEP)]
     pub slo: Vec<Objective>,
     /// What decides: the measured figure (point), or the bound that the truth keeps with 95 % (bound)
-    #[arg(long, value_name = "point|bound", default_value = "bound", value_parser = decided_on, requires = "slo", help_heading = SWEEP)]
+    #[arg(long, value_name = "point|bound", default_value = "bound", value_parser = decided_on, help_heading = SWEEP)]
     pub slo_on: DecidedOn,
     /// GPUs of the servers: adds output tokens per second and GPU to the summary
     #[arg(long, value_name = "N", value_parser = count, help_heading = SWEEP)]
@@ -94,6 +143,40 @@ pub struct Options {
     /// Price of a GPU per hour: adds the cost of a million output tokens
     #[arg(long, value_name = "PRICE", value_parser = price, requires = "gpus", help_heading = SWEEP)]
     pub cost_per_gpu_hour: Option<f64>,
+    /// Look for the highest max-concurrency or request-rate that meets the objectives; a range of that flag bounds it
+    #[arg(long, value_name = "FLAG", value_parser = find, help_heading = SEARCH)]
+    pub find: Option<Find>,
+    /// Objectives to look for on their own, besides those of --slo; tiers share what is measured; may be repeated
+    #[arg(long, value_name = "NAME:OBJECTIVE,...", action = ArgAction::Append, requires = "find", help_heading = SEARCH)]
+    pub tier: Vec<Tier>,
+    /// How near the answer is to be to a load that does not meet the objectives
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = share, requires = "find", help_heading = SEARCH)]
+    pub precision: f64,
+    /// Runs of a load, at most, where one does not decide
+    #[arg(long, value_name = "N", default_value = "3", value_parser = count, requires = "find", help_heading = SEARCH)]
+    pub probe_runs: usize,
+}
+
+impl Options {
+    /// What runs are judged by: the tiers, each with the objectives that hold for all.
+    pub fn tiers(&self) -> Vec<Tier> {
+        let all = |tier: &Tier| Tier {
+            name: tier.name.clone(),
+            objectives: self.slo.iter().chain(&tier.objectives).copied().collect(),
+        };
+        if self.tier.is_empty() && !self.slo.is_empty() {
+            return vec![Tier { name: "objectives".to_owned(), objectives: self.slo.clone() }];
+        }
+        self.tier.iter().map(all).collect()
+    }
+}
+
+/// Reads the flag of a search.
+fn find(text: &str) -> Result<Find, &'static str> {
+    [Find::MaxConcurrency, Find::RequestRate]
+        .into_iter()
+        .find(|find| find.flag() == text)
+        .ok_or("expected max-concurrency or request-rate")
 }
 
 /// Reads an order of points.
@@ -121,6 +204,8 @@ pub struct Sweep {
     command: Command,
     /// The values of each point, in the order of [`Sweep::axes`].
     pub points: Vec<Vec<String>>,
+    /// The lowest and the highest load of a search, if the command line has a range.
+    pub bounds: Option<(f64, f64)>,
     /// The flags that runs do not have.
     pub options: Options,
     /// What the user should know of how the flags were read.
@@ -131,6 +216,12 @@ impl Sweep {
     /// The flags with several values.
     pub fn axes(&self) -> &[Axis] {
         &self.grid.axes
+    }
+
+    /// A load for a search, with which the flags of a point can be read.
+    pub fn some_load(&self) -> Vec<(&'static str, String)> {
+        let load = self.bounds.map_or(1.0, |(lowest, _)| lowest);
+        self.options.find.iter().map(|find| (find.flag(), load.to_string())).collect()
     }
 
     /// The run of a point, with `more` flags in the place of those of the command line.
@@ -192,8 +283,10 @@ pub(super) fn first(
     let grid = Grid::of(args, command)?;
     let point: Vec<String> =
         grid.axes.iter().filter_map(|axis| axis.values.first().cloned()).collect();
-    let args =
-        grid.args(&point, &[]).map_err(|what| command.error(ErrorKind::ArgumentConflict, what))?;
+    // A search knows concurrencies that the command line does not name; all points are read again.
+    let some = [("num-prompts", "1".to_owned())];
+    let args = grid.args(&point, &[]).or_else(|_| grid.args(&point, &some));
+    let args = args.map_err(|what| command.error(ErrorKind::ArgumentConflict, what))?;
     Ok((Lists(grid), args))
 }
 
@@ -202,6 +295,50 @@ pub(super) fn first(
 pub(super) struct Lists(Grid);
 
 impl SweepArgs {
+    /// The range of a search, which is taken out of `grid`.
+    fn bounds(
+        &self,
+        find: Find,
+        grid: &mut Grid,
+        matches: &ArgMatches,
+    ) -> Result<Option<(f64, f64)>, String> {
+        let flag = find.flag();
+        let tiers = self.options.tiers();
+        if tiers.is_empty() {
+            return Err(format!("--find {flag} needs an objective: --slo 'p99_ttft<500ms'"));
+        }
+        if let Some((i, tier)) = tiers
+            .iter()
+            .enumerate()
+            .find(|(i, tier)| tiers[..*i].iter().any(|other| other.name == tier.name))
+        {
+            return Err(format!("--tier {}: tier {} has this name as well", tier.name, i));
+        }
+        let at = grid.axes.iter().position(|axis| axis.flag == flag);
+        let Some(at) = at else {
+            let typed = matches.value_source(&flag.replace('-', "_")).is_some_and(is_typed);
+            return if typed {
+                Err(format!(
+                    "--find {flag} takes a range of loads, such as --{flag} 4..256, or none"
+                ))
+            } else {
+                Ok(None)
+            };
+        };
+        let values = grid.axes.remove(at).values;
+        let number = |text: Option<&String>| text.and_then(|text| text.parse::<f64>().ok());
+        match (number(values.first()), number(values.last())) {
+            (Some(lowest), Some(highest))
+                if lowest > 0.0 && highest >= lowest && highest.is_finite() =>
+            {
+                Ok(Some((lowest, highest)))
+            }
+            _ => Err(format!(
+                "--find {flag} takes a range of loads above 0, such as --{flag} 4..256"
+            )),
+        }
+    }
+
     /// The sweep over `lists`, all of whose points can be run.
     ///
     /// # Errors
@@ -213,7 +350,7 @@ impl SweepArgs {
         program: &mut Command,
         notes: Vec<String>,
     ) -> Result<Sweep, clap::Error> {
-        let Lists(grid) = lists;
+        let Lists(mut grid) = lists;
         let refused =
             REFUSED.iter().find(|(flag, _)| matches.value_source(flag).is_some_and(is_typed));
         if let Some((flag, instead)) = refused {
@@ -221,14 +358,21 @@ impl SweepArgs {
             let message = format!("--{flag} does not apply to `rbench sweep`: {instead}");
             return Err(program.error(ErrorKind::ArgumentConflict, message));
         }
+        let bounds = match self.options.find {
+            None => None,
+            Some(find) => self
+                .bounds(find, &mut grid, matches)
+                .map_err(|what| program.error(ErrorKind::ArgumentConflict, what))?,
+        };
         let points = grid
             .points(self.options.zip)
             .map_err(|what| program.error(ErrorKind::ArgumentConflict, what))?;
         let command = program.find_subcommand(NAME).cloned().unwrap_or_default();
         let command = command.bin_name(format!("rbench {NAME}"));
-        let mut sweep = Sweep { grid, command, points, options: self.options, notes };
+        let mut sweep = Sweep { grid, command, points, bounds, options: self.options, notes };
+        let some = sweep.some_load();
         for point in sweep.points.clone() {
-            let _ = sweep.read(&point, &[])?;
+            let _ = sweep.read(&point, &some)?;
         }
         Ok(sweep)
     }

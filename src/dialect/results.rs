@@ -87,6 +87,7 @@ fn requests(line: &Map<String, Value>, own: &Map<String, Value>) -> (Option<Vec<
             tpot_ms: (tokens > 1).then(|| (e2e_ms - ttft_ms) / (tokens - 1) as f64),
             e2e_ms: Some(e2e_ms),
             itl_ms,
+            good: None,
         })
     };
     (Some((0..ttfts.len()).filter_map(request).collect()), timed)

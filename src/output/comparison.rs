@@ -106,7 +106,9 @@ fn warnings(compared: &Compared<'_>) -> Vec<String> {
 fn figure(metric: comparison::Compared, value: f64) -> String {
     match metric {
         _ if !value.is_finite() => "n/a".to_owned(),
-        comparison::Compared::Success => format!("{:.2} %", value * 1e2),
+        comparison::Compared::Success | comparison::Compared::Goodput => {
+            format!("{:.2} %", value * 1e2)
+        }
         _ if value.abs() >= 1000.0 => format!("{value:.0}"),
         _ if value.abs() >= 100.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),

@@ -20,7 +20,7 @@ pub(super) fn word(met: Met) -> &'static str {
 fn figure(metric: Compared, value: f64) -> String {
     match metric {
         _ if !value.is_finite() => "?".to_owned(),
-        Compared::Success => format!("{:.3} %", value * 1e2),
+        Compared::Success | Compared::Goodput => format!("{:.3} %", value * 1e2),
         _ => format!("{value:.2} {}", metric.unit()),
     }
 }
@@ -71,7 +71,7 @@ pub struct Followed {
 impl Followed {
     /// The value in the unit that is shown, and its 95 % interval as far as it is known and finite.
     fn figures(&self) -> (f64, Option<f64>, Option<f64>) {
-        let factor = if self.metric == Compared::Success { 1e2 } else { 1.0 };
+        let factor = if self.metric.is_share() { 1e2 } else { 1.0 };
         let finite = |x: f64| Some(x * factor).filter(|x| x.is_finite());
         let interval = self.estimate.interval(crate::analysis::statistics::CONFIDENCE);
         let (low, high) = interval.map_or((None, None), |(low, high)| (finite(low), finite(high)));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::gates;
 use crate::analysis::comparison::{Judged, Met};
@@ -16,13 +16,15 @@ pub enum State {
     Done,
     /// It was ended before its plan was done.
     Partial,
+    /// It was ended because it could not meet its objectives any more.
+    Stopped,
     /// It failed.
     Failed,
 }
 
 impl State {
     /// Each state.
-    const ALL: [Self; 4] = [Self::Pending, Self::Done, Self::Partial, Self::Failed];
+    const ALL: [Self; 5] = [Self::Pending, Self::Done, Self::Partial, Self::Stopped, Self::Failed];
 
     /// The name in files and tables.
     pub fn name(self) -> &'static str {
@@ -30,6 +32,7 @@ impl State {
             Self::Pending => "pending",
             Self::Done => "done",
             Self::Partial => "partial",
+            Self::Stopped => "stopped",
             Self::Failed => "failed",
         }
     }
@@ -51,19 +54,21 @@ pub struct Row {
     pub state: State,
     /// Its figures by the names of results.
     pub figures: Map<String, Value>,
-    /// The objectives, and what became of them.
-    pub judged: Vec<Judged>,
+    /// The objectives of each tier, and what became of them; empty if the run was not judged.
+    pub judged: Vec<Vec<Judged>>,
     /// Why it failed, or why its figures are not to be trusted.
     pub note: Option<String>,
 }
 
 /// A sweep.
 #[derive(Debug)]
-pub struct Summary<'a> {
+pub struct Summary {
     /// The flags that vary, without hyphens.
-    pub flags: Vec<&'a str>,
-    /// Runs of each point.
-    pub runs: usize,
+    pub flags: Vec<String>,
+    /// The names of the tiers that runs are judged by.
+    pub tiers: Vec<String>,
+    /// Whether points have several runs, which are numbered.
+    pub numbered: bool,
     /// In the order of the command line.
     pub rows: Vec<Row>,
     /// GPUs of the servers, if that is known.
@@ -73,7 +78,7 @@ pub struct Summary<'a> {
 }
 
 /// A figure of a run.
-type Figure = fn(&Summary<'_>, &Row) -> Option<f64>;
+type Figure = fn(&Summary, &Row) -> Option<f64>;
 
 /// The columns of the table with figures of runs: the two lines of their heading, and the figure.
 const COLUMNS: [([&str; 2], Figure); 9] = [
@@ -107,19 +112,19 @@ impl Row {
         self.figure("median_tpot_ms").filter(|&tpot| tpot > 0.0).map(|tpot| 1e3 / tpot)
     }
 
-    /// The objectives in a word: not met if one is not.
-    fn met(&self) -> Option<Met> {
-        let any = |met| self.judged.iter().any(|one| one.met == met);
-        match self.judged.len() {
-            0 => None,
-            _ if any(Met::No) => Some(Met::No),
-            _ if any(Met::Open) => Some(Met::Open),
-            _ => Some(Met::Yes),
-        }
+    /// What became of the objectives of a tier: not met if one is not.
+    fn met(&self, tier: usize) -> Option<Met> {
+        let judged = self.judged.get(tier)?;
+        let any = |met| judged.iter().any(|one| one.met == met);
+        Some(match (any(Met::No), any(Met::Open)) {
+            (true, _) => Met::No,
+            (false, true) => Met::Open,
+            (false, false) => Met::Yes,
+        })
     }
 }
 
-impl Summary<'_> {
+impl Summary {
     fn per_gpu(&self, row: &Row, name: &str) -> Option<f64> {
         Some(row.figure(name)? / self.gpus? as f64)
     }
@@ -132,12 +137,12 @@ impl Summary<'_> {
 
     /// A point in words.
     pub fn label(&self, row: &Row) -> String {
-        label(&self.flags, &row.values, if self.runs > 1 { Some(row.repeat) } else { None })
+        label(&self.flags, &row.values, self.numbered.then_some(row.repeat))
     }
 }
 
 /// A point in words: its values, and which of its runs it is.
-pub fn label(flags: &[&str], values: &[String], run: Option<usize>) -> String {
+pub fn label(flags: &[String], values: &[String], run: Option<usize>) -> String {
     let values = flags.iter().zip(values).map(|(flag, value)| format!("{flag} {value}"));
     let run = run.map(|run| format!("run {run}"));
     let all: Vec<String> = values.chain(run).collect();
@@ -155,7 +160,7 @@ fn digits(value: Option<f64>) -> String {
 }
 
 /// The table, with a line end after each line: a row for each run, and below it why runs failed.
-pub fn table(all: &Summary<'_>) -> String {
+pub fn table(all: &Summary) -> String {
     let mut columns: Vec<Vec<String>> = Vec::new();
     let mut put = |head: [&str; 2], cell: &dyn Fn(&Row) -> String| {
         let head = head.map(str::to_owned);
@@ -164,7 +169,7 @@ pub fn table(all: &Summary<'_>) -> String {
     for (i, flag) in all.flags.iter().enumerate() {
         put([flag, ""], &|row| row.values.get(i).cloned().unwrap_or_default());
     }
-    if all.runs > 1 {
+    if all.numbered {
         put(["run", ""], &|row| row.repeat.to_string());
     }
     put(["state", ""], &|row| row.state.name().to_owned());
@@ -179,8 +184,8 @@ pub fn table(all: &Summary<'_>) -> String {
     if all.price.is_some() {
         put(["cost/M out", ""], &|row| digits(all.cost(row)));
     }
-    if all.rows.iter().any(|row| !row.judged.is_empty()) {
-        put(["objectives", ""], &|row| row.met().map_or("-", gates::word).to_owned());
+    for (i, tier) in all.tiers.iter().enumerate() {
+        put([tier, ""], &|row| row.met(i).map_or("-", gates::word).to_owned());
     }
     let mut text = String::new();
     let lines = all.rows.len() + 2;
@@ -207,7 +212,7 @@ pub fn table(all: &Summary<'_>) -> String {
 /// How many points are in which state.
 pub fn counts(rows: &[Row]) -> String {
     let of = |state: State| rows.iter().filter(|row| row.state == state).count();
-    let counts = [State::Done, State::Failed, State::Partial, State::Pending];
+    let counts = [State::Done, State::Stopped, State::Failed, State::Partial, State::Pending];
     let counts = counts.into_iter().filter(|&state| of(state) > 0);
     let all: Vec<String> = counts.map(|state| format!("{} {}", of(state), state.name())).collect();
     all.join(", ")
@@ -217,7 +222,7 @@ pub fn counts(rows: &[Row]) -> String {
 ///
 /// # Errors
 /// If memory cannot hold it.
-pub fn csv(all: &Summary<'_>) -> Result<String, String> {
+pub fn csv(all: &Summary) -> Result<String, String> {
     let mut keys: Vec<&str> = Vec::new();
     for key in all.rows.iter().flat_map(|row| row.figures.keys()) {
         if !keys.contains(&key.as_str()) {
@@ -226,13 +231,14 @@ pub fn csv(all: &Summary<'_>) -> Result<String, String> {
     }
     let failed = |error: &dyn std::fmt::Display| error.to_string();
     let mut out = csv::Writer::from_writer(Vec::new());
-    let objectives: Vec<String> = all
-        .rows
-        .iter()
-        .map(|row| &row.judged)
-        .find(|judged| !judged.is_empty())
-        .map(|judged| judged.iter().map(|one| one.objective.to_string()).collect())
-        .unwrap_or_default();
+    let judged = all.rows.iter().map(|row| &row.judged).find(|judged| !judged.is_empty());
+    let objectives: Vec<String> = judged
+        .into_iter()
+        .flat_map(|judged| all.tiers.iter().zip(judged))
+        .flat_map(|(tier, judged)| {
+            judged.iter().map(move |one| format!("{tier}: {}", one.objective))
+        })
+        .collect();
     let head = all.flags.iter().map(|flag| flag.replace('-', "_"));
     let derived = DERIVED.map(|(name, _)| name.to_owned());
     let head = head
@@ -249,7 +255,8 @@ pub fn csv(all: &Summary<'_>) -> Result<String, String> {
             Some(Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),
         };
-        let met = |i: usize| row.judged.get(i).map_or("", |one| gates::word(one.met)).to_owned();
+        let judged: Vec<&Judged> = row.judged.iter().flatten().collect();
+        let met = |i: usize| judged.get(i).map_or("", |one| gates::word(one.met)).to_owned();
         let cells = row
             .values
             .iter()
@@ -265,10 +272,96 @@ pub fn csv(all: &Summary<'_>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|error| failed(&error))
 }
 
+/// The load above an answer, which does not meet the objectives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Above {
+    /// The load, as its flag takes it.
+    pub load: String,
+    /// Whether bounds decide, or the measured figures alone.
+    pub sure: bool,
+    /// What is missed.
+    pub why: String,
+}
+
+/// What a search has found for a tier, at one combination of the other flags.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The values of the other flags.
+    pub values: Vec<String>,
+    /// The name of the tier.
+    pub tier: String,
+    /// The highest load that meets the objectives, as its flag takes it; `None` if there is none.
+    pub load: Option<String>,
+    /// Whether bounds decide that, or the measured figures alone.
+    pub sure: bool,
+    /// The load that was tried above it; `None` if it is the highest of all.
+    pub above: Option<Above>,
+    /// Why there may be another answer.
+    pub odd: Option<String>,
+    /// Loads that were tried until then, for this tier and those before it.
+    pub probes: usize,
+    /// Their runs.
+    pub runs: usize,
+}
+
+/// The tier of an answer, and where it was looked for.
+pub fn tier(flags: &[String], answer: &Answer) -> String {
+    if answer.values.is_empty() {
+        return answer.tier.clone();
+    }
+    format!("{} at {}", answer.tier, label(flags, &answer.values, None))
+}
+
+/// The answers of a search for the highest value of `flag`, with a line end after each line.
+pub fn answers(flags: &[String], flag: &str, answers: &[Answer]) -> String {
+    const BY: [&str; 2] = ["by the measured figures", "by the bounds"];
+    let mut text = String::new();
+    for answer in answers {
+        let tier = tier(flags, answer);
+        let _ = match &answer.load {
+            Some(load) => {
+                writeln!(text, "\n{tier}: {flag} {load} ({})", BY[usize::from(answer.sure)])
+            }
+            None => writeln!(text, "\n{tier}: no {flag} meets the objectives"),
+        };
+        let _ = match &answer.above {
+            Some(Above { load, sure, why }) => {
+                writeln!(text, "  {load} does not ({}): {why}", BY[usize::from(*sure)])
+            }
+            None => writeln!(text, "  it is the highest that was to be tried"),
+        };
+        if let Some(odd) = &answer.odd {
+            let _ = writeln!(text, "  {odd}");
+        }
+        let _ = writeln!(text, "  {} loads in {} runs", answer.probes, answer.runs);
+    }
+    text
+}
+
+/// The answers as JSON.
+pub fn answers_json(flags: &[String], flag: &str, answers: &[Answer]) -> Value {
+    let number = |load: &String| load.parse::<f64>().map_or(Value::Null, Value::from);
+    let above = |above: &Above| json!({"load": number(&above.load), "decided_by_bounds": above.sure, "why": above.why});
+    let one = |answer: &Answer| {
+        let values = flags.iter().zip(&answer.values);
+        let values: Map<String, Value> =
+            values.map(|(flag, value)| (flag.clone(), value.clone().into())).collect();
+        json!({
+            "values": values,
+            "tier": answer.tier,
+            "load": answer.load.as_ref().map(number),
+            "decided_by_bounds": answer.sure,
+            "above": answer.above.as_ref().map(above),
+            "not_monotonic": answer.odd,
+            "probes": answer.probes,
+            "runs": answer.runs,
+        })
+    };
+    json!({"find": flag, "answers": answers.iter().map(one).collect::<Vec<_>>()})
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn row(cap: &str, state: State, tokens: f64, tpot: f64) -> Row {
@@ -287,8 +380,9 @@ mod tests {
             row("2", State::Done, 1800.0, 40.0),
         ];
         let all = Summary {
-            flags: vec!["max-concurrency"],
-            runs: 1,
+            flags: vec!["max-concurrency".to_owned()],
+            tiers: Vec::new(),
+            numbered: false,
             rows,
             gpus: Some(2),
             price: Some(9.0),

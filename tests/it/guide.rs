@@ -3,40 +3,8 @@
 //! Each is what a reader of the guide types after its first words are changed, sizes apart: what only makes a run long is
 //! cut down by flags at the end. Files that the client would download are where it keeps them.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
-
+use crate::support::mock::Mock;
 use crate::support::rbench::{RESULT, Rbench, Run};
-
-/// `rbench mock` for as long as this lives.
-struct Mock {
-    child: Child,
-    url: String,
-}
-
-impl Mock {
-    fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rbench"))
-            .args(["mock", "--port", "0", "--ttft", "1ms", "--itl", "0ms"])
-            .env_clear()
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut lines = lines.map(Result::unwrap);
-        let url = lines.find_map(|line| Some(line[line.find("http://")?..].trim().to_owned()));
-        // Whatever else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url: url.expect("the mock tells its address") }
-    }
-}
-
-impl Drop for Mock {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Runs a command of the guide; `{at}` in it stands for the flags that name the server.
 fn run(mock: &Mock, words: &str, cut: &str) -> Run {
@@ -172,7 +140,7 @@ fn filled(words: &str) -> String {
 
 #[test]
 fn every_command_runs() {
-    let mock = Mock::start();
+    let mock = Mock::start(&["--ttft", "1ms", "--itl", "0ms"]);
     for (backend, words, cut, says) in COMMANDS {
         let run = run(&mock, &filled(words), cut).exits(0).prints_a_table().says(says);
         assert_eq!(run.row("Backend:"), Some(*backend), "{run:#?}");
@@ -184,7 +152,7 @@ fn every_command_runs() {
 
 #[test]
 fn every_workload_of_a_trace_runs() {
-    let mock = Mock::start();
+    let mock = Mock::start(&["--ttft", "1ms", "--itl", "0ms"]);
     for workload in ["conversation", "mooncake", "synthetic", "toolagent"] {
         let words = format!("{{native}} --dataset-name mooncake --mooncake-workload {workload}");
         let run = run(&mock, &words, FEW).exits(0);
@@ -195,8 +163,7 @@ fn every_workload_of_a_trace_runs() {
 /// What the guide has that no client takes is answered with what to write.
 #[test]
 fn mistakes_of_the_guide_are_answered_with_what_to_write() {
-    let mock =
-        Mock { child: Command::new("true").spawn().unwrap(), url: "http://127.0.0.1:1".into() };
+    let mock = Mock::nowhere();
     for (words, says) in [
         (
             "--dataset-name mooncake --use-trace-timestamps true",

@@ -88,6 +88,7 @@ mod resolve;
 /// Requests that are sent again.
 mod retries;
 /// Keys, passwords and secret headers, and everything that a run writes.
+mod search;
 mod secrets;
 /// The self-test, and the ceiling that it leaves.
 mod selftest;

@@ -7,6 +7,7 @@ pub(crate) mod certificates;
 /// Servers that speak HTTP/2 alone.
 pub(crate) mod http2;
 /// A proxy.
+pub(crate) mod mock;
 pub(crate) mod proxy;
 /// A run of the program in an empty environment and a folder of its own.
 pub(crate) mod rbench;

@@ -87,7 +87,7 @@ fn each_combination_is_a_point_with_prompts_of_its_own_after_one_wave() {
     assert_eq!(at("max_concurrency"), "1 2 3 1 2 3");
     assert_eq!(at("completed"), "2 4 6 2 4 6");
     assert_eq!(at("state"), ["done"; 6].join(" "));
-    assert_eq!(at("success>=50%"), ["met"; 6].join(" "));
+    assert_eq!(at("objectives: success>=50%"), ["met"; 6].join(" "));
     let numbers = |name| -> Vec<f64> {
         column(&out, name).iter().map(|cell| cell.parse().unwrap()).collect()
     };
@@ -338,4 +338,40 @@ fn rows_with_times_of_their_own_have_no_rates() {
         .exits(2)
         .prints_nothing()
         .says(&["--multi", "mooncake"]);
+}
+
+#[test]
+fn a_server_is_started_once_for_each_value_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (starts, out) = (folder.path().join("starts"), folder.path().join("out"));
+    let (program, port) = (env!("CARGO_BIN_EXE_rbench"), port.to_string());
+    let launch = format!(
+        "echo {{n}} >> {}; exec {program} mock --port {port} --ttft 1ms --itl 0ms --model model-{{n}}",
+        starts.display()
+    );
+    let sweep = |more: &[&str]| {
+        Rbench::new(["sweep", "--backend", "vllm", "--host", "127.0.0.1", "--port", &port])
+            .args(["--tokenizer", "rbench-bundled", "--dataset-name", "random-ids"])
+            .args(["--random-input-len", "8", "--random-output-len", "4", "--num-prompts", "3"])
+            .args(["--launch", &launch, "--max-concurrency", "1,2,3", "--output-dir"])
+            .arg(&out)
+            .args(more)
+            .run()
+    };
+    let run = sweep(&["--vary", "n=7,8"]).exits(0).says(&["6 done"]);
+    let mut started: Vec<String> =
+        std::fs::read_to_string(&starts).unwrap().lines().map(str::to_owned).collect();
+    started.sort();
+    assert_eq!(started, ["7", "8"], "{run:?}");
+    assert_eq!(column(&out, "n").join(" "), "7 8 7 8 7 8");
+    let lines = std::fs::read_to_string(out.join("results.jsonl")).unwrap();
+    let models: Vec<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["rbench"]["model"].to_string())
+        .collect();
+    assert_eq!(models.iter().filter(|model| *model == "\"model-7\"").count(), 3, "{models:?}");
+    assert_eq!(models.iter().filter(|model| *model == "\"model-8\"").count(), 3, "{models:?}");
+    let _ = sweep(&["--vary", "tp=1,2"]).exits(2).says(&["--launch has no {tp}"]);
+    let _ = sweep(&["--vary", "1,2"]).exits(2).says(&["NAME=LIST"]);
 }

@@ -64,6 +64,8 @@ pub enum Compared {
     OutputThroughput,
     /// The share of requests that completed.
     Success,
+    /// The share of requests that completed within the objectives of `--goodput`.
+    Goodput,
 }
 
 /// What is compared where nothing else is asked for.
@@ -103,13 +105,20 @@ impl Compared {
     pub fn direction(self) -> Direction {
         match self {
             Self::Mean(_) | Self::Percentile(..) => Direction::Lower,
-            Self::RequestThroughput | Self::OutputThroughput | Self::Success => Direction::Higher,
+            Self::RequestThroughput | Self::OutputThroughput | Self::Success | Self::Goodput => {
+                Direction::Higher
+            }
         }
     }
 
     /// How differences are measured.
     pub fn scale(self) -> Scale {
-        if self == Self::Success { Scale::Absolute } else { Scale::Relative }
+        if self.is_share() { Scale::Absolute } else { Scale::Relative }
+    }
+
+    /// Whether it is a share of requests.
+    pub fn is_share(self) -> bool {
+        matches!(self, Self::Success | Self::Goodput)
     }
 
     /// Whether it is a percentile, which only samples give for several runs together.
@@ -123,7 +132,7 @@ impl Compared {
             Self::Mean(_) | Self::Percentile(..) => "ms",
             Self::RequestThroughput => "req/s",
             Self::OutputThroughput => "tok/s",
-            Self::Success => "%",
+            Self::Success | Self::Goodput => "%",
         }
     }
 }
@@ -140,6 +149,7 @@ impl fmt::Display for Compared {
             Self::RequestThroughput => f.write_str("request_throughput"),
             Self::OutputThroughput => f.write_str("output_throughput"),
             Self::Success => f.write_str("success"),
+            Self::Goodput => f.write_str("goodput"),
         }
     }
 }
@@ -151,12 +161,13 @@ impl FromStr for Compared {
     fn from_str(text: &str) -> Result<Self, String> {
         let unknown = || {
             // The text is not repeated: it may be a key.
-            "expected mean, median or pN of ttft, tpot, itl or e2e, such as p99_ttft_ms, or request_throughput, output_throughput, success".to_owned()
+            "expected mean, median or pN of ttft, tpot, itl or e2e, such as p99_ttft_ms, or request_throughput, output_throughput, success, goodput".to_owned()
         };
         match text {
             "request_throughput" => return Ok(Self::RequestThroughput),
             "output_throughput" => return Ok(Self::OutputThroughput),
             "success" => return Ok(Self::Success),
+            "goodput" => return Ok(Self::Goodput),
             _ => {}
         }
         let (statistic, sample) = text.split_once('_').ok_or_else(unknown)?;

@@ -95,7 +95,7 @@ impl fmt::Display for Objective {
         let sign = if self.at_most { '<' } else { '>' };
         let equal = if self.strict { "" } else { "=" };
         let (limit, unit) = match self.metric {
-            Compared::Success => (self.limit * 1e2, "%"),
+            Compared::Success | Compared::Goodput => (self.limit * 1e2, "%"),
             Compared::Mean(_) | Compared::Percentile(..) => (self.limit, "ms"),
             Compared::RequestThroughput | Compared::OutputThroughput => (self.limit, ""),
         };
@@ -120,10 +120,10 @@ impl FromStr for Objective {
         let strict = !rest.starts_with('=');
         let limit = rest.trim_start_matches('=').trim();
         let (number, factor) = match metric {
-            Compared::Success => (
+            Compared::Success | Compared::Goodput => (
                 limit
                     .strip_suffix('%')
-                    .ok_or("success takes a percentage, such as success>=99.9%")?,
+                    .ok_or("a share takes a percentage, such as success>=99.9%")?,
                 1e-2,
             ),
             Compared::Mean(_) | Compared::Percentile(..) => {
@@ -135,7 +135,7 @@ impl FromStr for Objective {
         };
         let number: f64 = number.trim().parse().map_err(|_| expected.to_owned())?;
         let limit = number * factor;
-        let is_share = metric == Compared::Success;
+        let is_share = metric.is_share();
         if !limit.is_finite() || limit < 0.0 || (is_share && limit > 1.0) {
             return Err(expected.to_owned());
         }

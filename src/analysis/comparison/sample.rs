@@ -1,6 +1,7 @@
 //! A run as comparisons see it: its requests, or its figures alone.
 
 use crate::analysis::counts::Ended;
+use crate::analysis::goal::Slo;
 use serde_json::{Map, Value};
 
 use super::Compared;
@@ -24,6 +25,8 @@ pub struct Request {
     pub e2e_ms: Option<f64>,
     /// Gaps between tokens, in ms.
     pub itl_ms: Vec<f64>,
+    /// Whether it completed within the objectives of `--goodput`; `None` if there are none.
+    pub good: Option<bool>,
 }
 
 impl Request {
@@ -44,7 +47,14 @@ impl Request {
             tpot_ms: if completed { tpot() } else { None },
             e2e_ms: record.e2e().filter(|_| completed).map(ms),
             itl_ms: if completed { record.itl().map(|s| s * 1e3).collect() } else { Vec::new() },
+            good: None,
         }
+    }
+
+    /// The same, held against the objectives of `--goodput`.
+    pub fn within(self, slos: &[Slo], request: &Ended<'_>) -> Self {
+        let met = self.completed && slos.iter().all(|slo| slo.met_by(request));
+        Self { good: (!slos.is_empty()).then_some(met), ..self }
     }
 }
 
@@ -161,6 +171,7 @@ impl Sampled {
                 let good = tries.iter().filter(|&&good| good).count();
                 Some(good as f64 / tries.len() as f64)
             }
+            Compared::Goodput => self.figures.get("slo_attainment")?.as_f64(),
             metric => self.figures.get(&metric.to_string())?.as_f64(),
         }
     }

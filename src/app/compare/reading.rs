@@ -114,7 +114,11 @@ fn of_records(name: String, recorded: Recorded, load: &[String]) -> Sampled {
     );
     run.limits = audit.limits.into_iter().map(|limit| limit.evidence).collect();
     let sent = records.iter().filter(|record| record.sent.is_some());
-    run.set_requests(sent.map(|record| Request::of(&Ended::of(record))).collect(), true);
+    let of = |record| {
+        let ended = Ended::of(record);
+        Request::of(&ended).within(&metadata.slos, &ended)
+    };
+    run.set_requests(sent.map(of).collect(), true);
     run
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use rand::Rng as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::super::engine::Engine;
+use super::super::hopeless::Watch;
 use super::super::serve::{self, Looks};
 use crate::config::{Job, Serve};
 use crate::error::Error;
@@ -30,6 +31,18 @@ pub(super) struct Point {
     pub(super) looks: Looks,
     /// The run.
     pub(super) spec: Serve,
+    /// What may end it.
+    pub(super) watch: Option<Watch>,
+}
+
+/// What all points of a sweep are made with.
+pub(super) struct Made<'a> {
+    /// The engine of `--mock`.
+    pub(super) engine: Option<&'a Engine>,
+    /// Whether all have the same prompts.
+    pub(super) same: bool,
+    /// What ends runs early, in words; empty if nothing does.
+    pub(super) ended_by: String,
 }
 
 /// Keys of a configuration that change nothing of what is measured.
@@ -56,7 +69,7 @@ const LONGEST: usize = 80;
 
 impl Point {
     /// Run `run` of the point with these `values` of `flags`, for which `job` is the run. It has prompts of its own
-    /// unless all are to have the `same`.
+    /// unless all are to have the same.
     ///
     /// # Errors
     /// If the configuration cannot be used.
@@ -64,12 +77,10 @@ impl Point {
         mut job: Job,
         (flags, values): (Vec<String>, Vec<String>),
         run: usize,
-        same: bool,
-        engine: Option<&Engine>,
+        made: &Made<'_>,
     ) -> Result<Self, Error> {
-        let names: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let told = label(&names, &values, None);
-        if !same {
+        let told = label(&flags, &values, None);
+        if !made.same {
             // What another point has sent may still be in the server's cache.
             let stream = format!("sweep/prompts: {told}");
             let drawn = rng::stream(job.spec.load.seed, &stream, run as u64).next_u64();
@@ -80,11 +91,23 @@ impl Point {
         job.manner.salts = true;
         let session = session(&job);
         let launch = job.launch.as_ref().map(|launch| launch.command.clone());
-        let (looks, spec) = serve::resolved(job, engine)?;
-        let digest = digest(&spec, launch.as_deref(), run);
+        let (looks, spec) = serve::resolved(job, made.engine)?;
+        let digest = digest(&spec, (launch.as_deref(), &made.ended_by), run);
         let mut name: String = told.chars().map(fit).take(LONGEST).collect();
         name += &format!(".{run}.{}", &digest[..8]);
-        Ok(Self { flags, values, run, name, digest, session, looks, spec })
+        Ok(Self { flags, values, run, name, digest, session, looks, spec, watch: None })
+    }
+
+    /// What the manifest has of it.
+    pub(super) fn told(&self) -> Value {
+        json!({
+            "name": self.name,
+            "values": self.named(),
+            "run": self.run,
+            "num_prompts": self.spec.num_prompts,
+            "seed": self.spec.seed,
+            "digest": self.digest,
+        })
     }
 
     /// The values by the names of their flags.
@@ -108,13 +131,13 @@ fn session(job: &Job) -> String {
 }
 
 /// SHA-256 of the effective configuration, in hexadecimal.
-fn digest(spec: &Serve, launch: Option<&str>, run: usize) -> String {
+fn digest(spec: &Serve, beside: (Option<&str>, &str), run: usize) -> String {
     let effective = &spec.effective;
     // A simulated engine has another port each time.
     let is_mock = effective.get("mock") == Some(&Value::Bool(true));
     let decides = |key: &str| !APART.contains(&key) && !(is_mock && key == "base_url");
     let all: BTreeMap<&String, &Value> = effective.iter().filter(|(key, _)| decides(key)).collect();
-    let text = serde_json::to_string(&(all, launch, run)).unwrap_or_default();
+    let text = serde_json::to_string(&(all, beside, run)).unwrap_or_default();
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

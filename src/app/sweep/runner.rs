@@ -4,6 +4,7 @@ use serde_json::Map;
 
 use super::super::figures;
 use super::super::gates;
+use super::super::hopeless::HOPELESS;
 use super::super::limits;
 use super::super::publish::{none_completed, store, tell_failures};
 use super::super::reporters::Reporters;
@@ -80,10 +81,11 @@ impl<'a> Runner<'a> {
     /// Measures a point.
     fn measure(&mut self, point: &Point) -> Result<Ran, Error> {
         let ui = self.ui;
+        let watch = point.watch.clone();
         let Point { spec, looks, .. } = point;
         limits::check(spec, ui)?;
         let session = self.session(point)?;
-        let reporters = Reporters::of(spec, Some(looks.jsonl), ui);
+        let reporters = Reporters::of(spec, Some(looks.jsonl), ui).watched(watch);
         let outcome = execute(session, spec, Command::Serve, &WarmUp::FirstRow, reporters)?;
         let Outcome { ran, records, closing } = outcome;
         let report = &figures::of_run(ran, &records, &session.tokenizer, ui);
@@ -95,6 +97,11 @@ impl<'a> Runner<'a> {
         let (state, note) = match (none_completed(report), closing.close()) {
             (_, Err(ended)) if signals::exit_code().is_some() => {
                 (State::Partial, Some(ended.message))
+            }
+            (_, Err(ended))
+                if report.partial.as_ref().is_some_and(|why| why.starts_with(HOPELESS)) =>
+            {
+                (State::Stopped, Some(ended.message))
             }
             (Err(error), _) | (_, Err(error)) => (State::Failed, Some(error.message)),
             (Ok(()), Ok(())) if spec.client.strict && doubts.is_some() => (State::Failed, doubts),
@@ -122,7 +129,8 @@ impl Ran {
     }
 
     /// What was stored of a run.
-    pub(super) fn of(stored: Stored, state: State) -> Self {
+    pub(super) fn of(stored: Stored) -> Self {
+        let state = State::find(&stored.state).unwrap_or(State::Pending);
         let figures: Map<_, _> = stored.figures;
         Self { state, note: stored.note, run: Sampled { figures, ..Sampled::default() } }
     }

@@ -27,6 +27,8 @@ const POINT: &str = "point.json";
 const RESULTS: &str = "results.jsonl";
 /// The figures of all points.
 const CSV: &str = "summary.csv";
+/// The answers of a search.
+const ANSWERS: &str = "search.json";
 /// The result line of a point.
 pub(super) const RESULT: &str = "result.jsonl";
 /// The records of a point.
@@ -96,13 +98,13 @@ impl Store {
         Ok(Self { folder, _lock: lock })
     }
 
-    /// The points that are finished and `done`, by their digests, with their folders.
+    /// The points whose state is one of `done`, by their digests, with their folders.
     ///
     /// # Errors
     /// If the folder cannot be read.
     pub(super) fn finished(
         &self,
-        done: &str,
+        done: &[&str],
         ui: Ui,
     ) -> Result<HashMap<String, (PathBuf, Stored)>, Error> {
         let folder = self.folder.join(POINTS);
@@ -115,7 +117,9 @@ impl Store {
             let path = point.join(POINT);
             let Ok(text) = fs::read_to_string(&path) else { continue };
             match serde_json::from_str::<Stored>(&text) {
-                Ok(stored) if stored.rbench_point == LAYOUT && stored.state == done => {
+                Ok(stored)
+                    if stored.rbench_point == LAYOUT && done.contains(&stored.state.as_str()) =>
+                {
                     all.insert(stored.digest.clone(), (point, stored));
                 }
                 Ok(_) => {}
@@ -171,6 +175,14 @@ impl Store {
     /// If the file cannot be written.
     pub(super) fn csv(&self, text: &str) -> Result<(), Error> {
         whole(&self.folder.join(CSV), text)
+    }
+
+    /// Writes the answers of a search.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub(super) fn answers(&self, answers: &Value) -> Result<(), Error> {
+        whole(&self.folder.join(ANSWERS), &pretty(answers))
     }
 
     /// Writes the manifest.

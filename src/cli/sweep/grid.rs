@@ -14,6 +14,12 @@ pub(in crate::cli) const NAME: &str = "sweep";
 /// Most points of one sweep.
 const MOST: usize = 10_000;
 
+/// The flag with values for the command of a server.
+const VARY: &str = "vary";
+
+/// The beginning of the word with that command.
+const LAUNCH: &str = "--launch=";
+
 /// The flag that may be a multiple of another.
 const PROMPTS: &str = "num-prompts";
 
@@ -23,8 +29,10 @@ const CONCURRENCY: &str = "max-concurrency";
 /// A flag with its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Axis {
-    /// Name of the flag, without hyphens.
+    /// Name of the flag, without hyphens, or what stands in braces in the command of a server.
     pub flag: String,
+    /// Whether the values are of the command of a server.
+    pub is_server: bool,
     /// At least one.
     pub values: Vec<String>,
 }
@@ -60,10 +68,19 @@ impl Grid {
             };
             let arg = sweep.get_arguments().find(|arg| arg.get_long() == Some(name));
             let value = match (arg, inline) {
-                (Some(arg), None) if takes_one(arg) => rest.next().cloned(),
+                (Some(arg), None) if takes_one(arg) || name == VARY => rest.next().cloned(),
                 (_, inline) => inline.map(OsString::from),
             };
             let text = value.as_deref().and_then(OsStr::to_str);
+            if let (true, Some(text)) = (name == VARY, text) {
+                let axis = varied(text).map_err(|what| {
+                    let message = format!("invalid value for '--{VARY}': {what}");
+                    command.error(ErrorKind::ValueValidation, message)
+                })?;
+                grid.forget(&axis.flag);
+                grid.axes.push(axis);
+                continue;
+            }
             if let (Some(arg), Some(text)) = (arg.filter(|arg| takes_one(arg)), text) {
                 grid.forget(name);
                 if let Some(several) = several(arg, text, sweep) {
@@ -71,7 +88,8 @@ impl Grid {
                         let message = format!("invalid value for '--{name}': {what}");
                         command.error(ErrorKind::ValueValidation, message)
                     })?;
-                    grid.axes.push(Axis { flag: name.to_owned(), values });
+                    let flag = name.to_owned();
+                    grid.axes.push(Axis { flag, is_server: false, values });
                     continue;
                 }
                 if name == CONCURRENCY {
@@ -85,7 +103,19 @@ impl Grid {
             });
         }
         grid.set_multiple();
+        let without = |axis: &&Axis| axis.is_server && !grid.launches_with(&axis.flag);
+        if let Some(axis) = grid.axes.iter().find(without) {
+            let message = format!("--{VARY} {0}: --launch has no {{{0}}}", axis.flag);
+            return Err(command.error(ErrorKind::ArgumentConflict, message));
+        }
         Ok(grid)
+    }
+
+    /// Whether the command of the server has `name` in braces.
+    fn launches_with(&self, name: &str) -> bool {
+        let place = format!("{{{name}}}");
+        let has = |word: &str| word.starts_with(LAUNCH) && word.contains(&place);
+        self.fixed.iter().filter_map(|word| word.to_str()).any(has)
     }
 
     /// Drops what an earlier occurrence of the flag gave: the last one counts.
@@ -149,8 +179,11 @@ impl Grid {
         point: &[String],
         more: &[(&str, String)],
     ) -> Result<Vec<OsString>, String> {
-        let mut flags: Vec<(&str, String)> =
-            self.axes.iter().map(|axis| axis.flag.as_str()).zip(point.iter().cloned()).collect();
+        let values = || self.axes.iter().zip(point);
+        let mut flags: Vec<(&str, String)> = values()
+            .filter(|(axis, _)| !axis.is_server)
+            .map(|(axis, value)| (axis.flag.as_str(), value.clone()))
+            .collect();
         flags.extend(self.multiple.iter().map(|multiple| (PROMPTS, multiple.clone())));
         flags.retain(|(flag, _)| !more.iter().any(|(other, _)| other == flag));
         flags.extend(more.iter().cloned());
@@ -167,8 +200,30 @@ impl Grid {
             }
         }
         let flags = flags.iter().map(|(flag, value)| joined(flag, OsStr::new(value)));
-        Ok(self.fixed.iter().cloned().chain(flags).collect())
+        let in_place = |word: &OsString| {
+            let Some(text) = word.to_str().filter(|text| text.starts_with(LAUNCH)) else {
+                return word.clone();
+            };
+            let of_server = values().filter(|(axis, _)| axis.is_server);
+            let put = |text: String, (axis, value): (&Axis, &String)| {
+                text.replace(&format!("{{{}}}", axis.flag), value)
+            };
+            of_server.fold(text.to_owned(), put).into()
+        };
+        Ok(self.fixed.iter().map(in_place).chain(flags).collect())
     }
+}
+
+/// The values of NAME=LIST for the command of a server.
+fn varied(text: &str) -> Result<Axis, String> {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    let (name, list) = text
+        .split_once('=')
+        .filter(|(name, _)| is_name(name))
+        .ok_or("expected NAME=LIST, such as tp=1,2,4, where NAME is of letters, digits, - and _")?;
+    Ok(Axis { flag: name.to_owned(), is_server: true, values: values(list)? })
 }
 
 /// So many times the concurrency, rounded up.

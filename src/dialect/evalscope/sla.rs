@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::figures::Figures;
 use super::series::{Series, Values};
+use crate::analysis::search::{self, Bracket, Middle};
 
 /// What an objective is about.
 #[derive(Debug, Clone, Copy)]
@@ -336,37 +337,20 @@ pub fn search<E>(
     if group.is_extreme() {
         return extreme(group, range, first, probes, &mut probe);
     }
-    let (mut good, mut bad) = (None, None);
-    if group.met(&probe(first, probes)?) {
-        good = Some(first);
-        let mut load = first;
-        while load < range.highest {
-            load = load.saturating_mul(2).min(range.highest);
-            if group.met(&probe(load, probes)?) {
-                good = Some(load);
-            } else {
-                bad = Some(load);
-                break;
-            }
-        }
-    } else {
-        bad = Some(first);
-        let mut load = first;
-        while load > range.lowest {
-            load = (load / 2).max(range.lowest);
-            if group.met(&probe(load, probes)?) {
-                good = Some(load);
-                break;
-            }
-            bad = Some(load);
-        }
+    let mut bracket = Bracket::new(search::Range {
+        lowest: range.lowest as f64,
+        highest: range.highest as f64,
+        first: first as f64,
+        factor: 2.0,
+        middle: Middle::Half,
+        precision: 0.0,
+    });
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, above 0")]
+    let whole = |load: f64| load as usize;
+    while let Some(load) = bracket.next_load() {
+        bracket.tried(load, group.met(&probe(whole(load), probes)?));
     }
-    while let (Some(low), Some(high)) = (good, bad)
-        && high - low > 1
-    {
-        let middle = low.midpoint(high);
-        if group.met(&probe(middle, probes)?) { good = Some(middle) } else { bad = Some(middle) }
-    }
+    let (good, bad) = (bracket.good.map(whole), bracket.bad.map(whole));
     Ok(selection(group, range, good, bad, probes))
 }
 

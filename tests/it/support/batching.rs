@@ -124,6 +124,7 @@ pub(crate) fn sampled(requests: Vec<Simulated>) -> Sampled {
         tpot_ms: Some((done - first) / gaps.len() as f64),
         e2e_ms: Some(done - sent),
         itl_ms: gaps,
+        ..Request::default()
     };
     let mut run = Sampled::default();
     run.set_requests(requests.into_iter().map(request).collect(), true);
