@@ -131,7 +131,7 @@ impl ArrivalClock {
     ) -> Duration {
         let then = self.offset;
         let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        if then.since_start(day).abs_diff(self.clock.now()) > MOVED {
+        if then.since_start(day).abs_diff(now) > MOVED {
             self.measure();
         }
         let at = Offset::arrival([then, self.offset], stamp, now);

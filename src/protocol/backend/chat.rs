@@ -96,7 +96,7 @@ objects! {
     struct Choice<'a> {
         index: Index,
         delta: Message<'a>,
-        message: Message<'a>,
+        message: Option<Box<Message<'a>>>,
         finish_reason: Finish,
     } else complaint
 
@@ -105,7 +105,7 @@ objects! {
         reasoning_content: Text<'a>,
         reasoning: Text<'a>,
         tool_calls: Calls,
-        function_call: Function<'a>,
+        function_call: Option<Box<Function<'a>>>,
     }
 
     struct ToolCall<'a> {
@@ -157,8 +157,10 @@ impl<'a> Message<'a> {
     fn output(self) -> (Cow<'a, str>, Step) {
         let Self { content, reasoning_content, reasoning, mut tool_calls, function_call } = self;
         // The way of before there were several.
-        if function_call.name.0.is_some() || function_call.arguments.0.is_some() {
-            tool_calls.add(function_call);
+        if let Some(call) = function_call
+            && (call.name.0.is_some() || call.arguments.0.is_some())
+        {
+            tool_calls.add(*call);
         }
         let reasoning = reasoning_content.if_any().unwrap_or_else(|| reasoning.or_empty());
         let mut text = wire::join(reasoning, content.or_empty());
@@ -171,9 +173,9 @@ impl<'a> Message<'a> {
 impl<'a> wire::Choice<'a> for Choice<'a> {
     fn part(self, position: u16) -> Result<Part<'a>, DecodeError> {
         self.complaint.refuse(true)?;
-        let (text, step) = match self.delta.output() {
-            (_, Step::None) => self.message.output(),
-            output => output,
+        let (text, step) = match (self.delta.output(), self.message) {
+            ((_, Step::None), Some(message)) => message.output(),
+            (output, _) => output,
         };
         let completion = self.index.0.unwrap_or(position);
         Ok(Part { completion, text, step, end: self.finish_reason.end()?, ..Part::default() })

@@ -172,7 +172,7 @@ objects! {
         prompt_tokens: Count,
         completion_tokens: Count,
         cached_tokens: Count,
-        cached_tokens_details: CacheDetails,
+        cached_tokens_details: Option<Box<CacheDetails>>,
         finish_reason: Finish,
     }
 }

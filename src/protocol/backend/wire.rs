@@ -36,7 +36,7 @@ objects! {
     struct PromptDetails { cached_tokens: Count }
 
     /// SGLang's extension of OpenAI's protocols.
-    struct Sglext { cached_tokens_details: CacheDetails }
+    struct Sglext { cached_tokens_details: Option<Box<CacheDetails>> }
 
     /// Where cached prompt tokens lay, as SGLang writes it.
     struct CacheDetails {
@@ -62,8 +62,11 @@ impl CacheDetails {
 }
 
 /// The cached prompt tokens of a server that tells their number, where they lay, or both.
-pub(super) fn cached(total: Option<u64>, details: CacheDetails) -> Option<CachedTokens> {
-    let tiers = details.tiers();
+pub(super) fn cached(
+    total: Option<u64>,
+    details: Option<Box<CacheDetails>>,
+) -> Option<CachedTokens> {
+    let tiers = details.and_then(|details| details.tiers());
     let sum = tiers
         .as_ref()
         .map(|tiers| tiers.device.saturating_add(tiers.host).saturating_add(tiers.storage));
@@ -73,7 +76,7 @@ pub(super) fn cached(total: Option<u64>, details: CacheDetails) -> Option<Cached
 /// The cached prompt tokens of OpenAI's protocols: SGLang's extension, else the usage.
 fn cached_of(sglext: Sglext, usage: &Usage) -> Option<CachedTokens> {
     let total = usage.prompt_tokens_details.cached_tokens.0;
-    cached(None, sglext.cached_tokens_details).or_else(|| cached(total, CacheDetails::default()))
+    cached(None, sglext.cached_tokens_details).or_else(|| cached(total, None))
 }
 
 /// A choice of OpenAI's protocols, which has an index.

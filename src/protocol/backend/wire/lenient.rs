@@ -111,6 +111,13 @@ impl<'de, T: Lenient<'de>> Lenient<'de> for Option<T> {
     }
 }
 
+/// What few events have, apart from the others so that these stay small.
+impl<'de, T: Lenient<'de>> Lenient<'de> for Box<T> {
+    fn object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        T::object(object).map(Self::new)
+    }
+}
+
 /// Reads a value of a list or an object.
 pub(in crate::protocol::backend) struct Seed<T>(PhantomData<T>);
 

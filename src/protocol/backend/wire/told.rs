@@ -122,8 +122,8 @@ pub(in crate::protocol::backend) enum Finish {
     Absent,
     /// The field is there and names no reason: `null`, or an empty text.
     Open,
-    /// Generation ended.
-    Reason(Told),
+    /// Generation ended. Apart, as only the last event of an answer has it.
+    Reason(Box<Told>),
 }
 
 /// Reasons that are none.
@@ -162,7 +162,7 @@ impl<'de> Lenient<'de> for Finish {
     }
 
     fn count(value: u64) -> Self {
-        Self::Reason(Told { kind: Some(value.to_string()), ..Told::default() })
+        Self::Reason(Box::new(Told { kind: Some(value.to_string()), ..Told::default() }))
     }
 
     fn object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
@@ -181,7 +181,7 @@ impl Finish {
     fn of(told: Told) -> Self {
         let kind = told.kind.as_deref().unwrap_or("").trim();
         let is_none = NONE.iter().any(|none| kind.eq_ignore_ascii_case(none));
-        if is_none && told.message.is_none() { Self::Open } else { Self::Reason(told) }
+        if is_none && told.message.is_none() { Self::Open } else { Self::Reason(Box::new(told)) }
     }
 
     /// Returns what it says of the stream; an abort is an error, and so is a reason that explains itself.
@@ -189,7 +189,7 @@ impl Finish {
         let Told { kind, message, .. } = match self {
             Self::Absent => return Ok(End::Unmarked),
             Self::Open => return Ok(End::Open),
-            Self::Reason(told) => told,
+            Self::Reason(told) => *told,
         };
         let kind = kind.unwrap_or_default();
         let is = |reasons: &[&str]| reasons.iter().any(|reason| kind.eq_ignore_ascii_case(reason));
@@ -204,12 +204,20 @@ impl Finish {
 }
 
 /// What an event or a body says of an error, in one of the ways in which servers write it instead of an answer.
+///
+/// Small, as every event has one and hardly any has an error.
 #[derive(Debug, Default)]
 pub(in crate::protocol::backend) struct Complaint {
-    /// `error` or `errors`: a string, an object, a list.
-    error: Told,
     /// `object` is `error`, or `type` is.
     is_error: bool,
+    /// What else it says, if anything.
+    details: Option<Box<Details>>,
+}
+
+#[derive(Debug, Default)]
+struct Details {
+    /// `error` or `errors`: a string, an object, a list.
+    error: Told,
     message: Option<String>,
     /// `detail`, as `FastAPI` writes it.
     detail: Option<String>,
@@ -241,7 +249,27 @@ impl<'de> Lenient<'de> for Base {
 
 impl Complaint {
     /// Takes the value of `key`, if it may belong to a complaint.
+    #[inline]
     pub(in crate::protocol::backend) fn takes<'de, A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+    ) -> Result<bool, A::Error> {
+        match key {
+            "object" | "type" => {
+                let Text(text) = map.next_value_seed(Seed::default())?;
+                self.is_error |= text.is_some_and(|text| text == "error");
+                Ok(true)
+            }
+            // No other key begins like these.
+            _ if matches!(key.as_bytes().first(), Some(b'e' | b'm' | b'd' | b'c' | b'b')) => {
+                self.takes_details(key, map)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn takes_details<'de, A: MapAccess<'de>>(
         &mut self,
         key: &str,
         map: &mut A,
@@ -249,30 +277,65 @@ impl Complaint {
         let words =
             |map: &mut A| map.next_value_seed(Seed::<Words>::default()).map(|words| words.0);
         match key {
-            "object" | "type" => {
-                let Text(text) = map.next_value_seed(Seed::default())?;
-                self.is_error |= text.is_some_and(|text| text == "error");
+            "error" => {
+                let error: Told = map.next_value_seed(Seed::default())?;
+                if !error.is_silent() || self.details.is_some() {
+                    self.details().error = error;
+                }
             }
-            "error" => self.error = map.next_value_seed(Seed::default())?,
-            "errors" if self.error.is_silent() => {
-                self.error = map.next_value_seed(Seed::default())?;
+            "errors" if self.details.as_ref().is_none_or(|told| told.error.is_silent()) => {
+                let error: Told = map.next_value_seed(Seed::default())?;
+                if !error.is_silent() {
+                    self.details().error = error;
+                }
             }
             "message" | "error_msg" | "error_message" | "errorMessage" => {
-                self.message = words(map)?.or(self.message.take());
+                if let Some(message) = words(map)? {
+                    self.details().message = Some(message);
+                }
             }
-            "detail" => self.detail = words(map)?,
+            "detail" => {
+                let detail = words(map)?;
+                if detail.is_some() || self.details.is_some() {
+                    self.details().detail = detail;
+                }
+            }
             "code" | "error_code" => {
-                self.code = words(map)?.filter(|code| code != "200").or(self.code.take());
+                if let Some(code) = words(map)?.filter(|code| code != "200") {
+                    self.details().code = Some(code);
+                }
             }
-            "base_resp" => self.base = map.next_value_seed(Seed::default())?,
+            "base_resp" => {
+                let base: Base = map.next_value_seed(Seed::default())?;
+                if base.status.is_some() || self.details.is_some() {
+                    self.details().base = base;
+                }
+            }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
+    fn details(&mut self) -> &mut Details {
+        self.details.get_or_insert_default()
+    }
+
     /// Fails if there is an error; `has_answer` says whether the event holds what an answer is made of, since the
     /// other keys may then be about something else.
+    #[inline]
     pub(in crate::protocol::backend) fn refuse(self, has_answer: bool) -> Result<(), DecodeError> {
+        if !self.is_error && self.details.is_none() {
+            return Ok(());
+        }
+        self.details
+            .map_or_else(Details::default, |details| *details)
+            .refuse(self.is_error, has_answer)
+    }
+}
+
+impl Details {
+    #[cold]
+    fn refuse(self, is_error: bool, has_answer: bool) -> Result<(), DecodeError> {
         let fail = |words: Option<String>| {
             Err(DecodeError::Server(words.unwrap_or_else(|| SILENT.to_owned())))
         };
@@ -283,7 +346,7 @@ impl Complaint {
             let plain = || format!("base_resp has the status code {status}");
             return fail(self.base.message.or_else(|| Some(plain())));
         }
-        if self.is_error {
+        if is_error {
             return fail(self.message.or(self.detail).or(self.code));
         }
         if has_answer {
