@@ -100,7 +100,7 @@ impl Measures {
             self.real(Measure::Of(statistic, series), value.or(none));
         };
         // What adds samples up comes first, as percentiles change their order.
-        let (mean, std, sample_std) = (ms.mean(), ms.std(), ms.sample_std());
+        let (mean, [std, sample_std]) = (ms.mean(), ms.deviations());
         let (min, max) = (ms.min(), ms.max());
         let [median, p90, p95, p99] = ms.percentiles([50.0, 90.0, 95.0, 99.0], Method::Linear);
         stat(Statistic::Mean, mean);

@@ -135,12 +135,21 @@ impl Distribution {
 
     /// Population standard deviation (divisor n), `None` without samples.
     pub fn std(&self) -> Option<f64> {
-        (!self.is_empty()).then(|| (self.squares() / self.len() as f64).sqrt())
+        let [std, _] = self.deviations();
+        std
     }
 
     /// Sample standard deviation (divisor n − 1), `None` with fewer than two samples.
     pub fn sample_std(&self) -> Option<f64> {
-        (self.len() > 1).then(|| (self.squares() / (self.len() - 1) as f64).sqrt())
+        let [_, sample_std] = self.deviations();
+        sample_std
+    }
+
+    /// Both standard deviations, [`Self::std`] and [`Self::sample_std`], for the cost of one.
+    pub fn deviations(&self) -> [Option<f64>; 2] {
+        let (squares, n) = (self.squares(), self.len());
+        [n, n.saturating_sub(1)]
+            .map(|divisor| (divisor > 0).then(|| (squares / divisor as f64).sqrt()))
     }
 
     /// The sum of squared distances from the mean.
