@@ -69,6 +69,23 @@ fn requests_are_printed_as_lines_of_json_without_keys() {
 }
 
 #[test]
+fn all_that_follows_a_run_hears_of_each_request() {
+    let server = Script::new(wire::good).start();
+    let run = Rbench::plain_load("sglang", &server.url())
+        .args(["--model", "tiny", "--num-prompts", "8", "--worker-threads", "2"])
+        .args(["--print-requests", "--records", "run.records", "--low-memory"])
+        .run()
+        .exits(0);
+    let count = |text: &str, what: &str| text.matches(what).count();
+    assert_eq!(count(&run.stderr, "{\"event\":\"start\""), 8, "{run:?}");
+    assert_eq!(count(&run.stderr, "{\"event\":\"end\""), 8, "{run:?}");
+    let records = std::fs::read_to_string(run.path("run.records")).unwrap();
+    // The run, its requests, its end.
+    assert_eq!(records.lines().count(), 10, "{records}");
+    assert_eq!(run.result()["completed"], 8);
+}
+
+#[test]
 fn the_steady_state_follows_the_table_and_has_a_file() {
     let server = Script::new(wire::good).start();
     let run = Rbench::load("sglang", &server.url())
