@@ -66,7 +66,7 @@ pub(crate) fn ended(records: &[RequestRecord]) -> impl Iterator<Item = Ended<'_>
 
 /// The figures that `metric` gives of `requests`.
 pub(crate) fn stats<'a>(
-    metric: &Metric,
+    metric: Metric,
     requests: impl IntoIterator<Item = Ended<'a>>,
     terms: &Terms<'_>,
     close: Close,
@@ -83,7 +83,7 @@ pub(crate) fn stats<'a>(
 }
 
 /// As [`stats`], of plain `records` alone.
-pub(crate) fn stats_of(metric: &Metric, records: &[RequestRecord]) -> Vec<Stat> {
+pub(crate) fn stats_of(metric: Metric, records: &[RequestRecord]) -> Vec<Stat> {
     stats(metric, ended(records), &Terms::default(), Close::default())
 }
 

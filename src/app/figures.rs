@@ -461,7 +461,9 @@ mod tests {
                 endpoints: &header.endpoints,
                 vision: header.vision,
             });
-            records.iter().for_each(|record| intake.take(record));
+            for record in &records {
+                intake.take(record);
+            }
             let taken = intake.finish();
             prop_assert!(taken.unsent.is_empty());
             let none = |_: &RequestRecord| None;

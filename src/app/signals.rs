@@ -149,11 +149,7 @@ impl Signals {
         Some(on.again)
     }
 
-    /// Ends the program, whatever its other threads do.
-    #[expect(
-        clippy::exit,
-        reason = "what goes on may go on for hours, and nobody waits for it any more"
-    )]
+    /// Ends the program, whatever its other threads do: that may go on for hours, and nobody waits for it any more.
     fn end(&self, number: u8) -> ! {
         let last = lock(&self.0.before_end).take();
         if let Some(last) = last {

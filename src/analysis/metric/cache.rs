@@ -96,7 +96,7 @@ mod tests {
 
     fn figures(records: &[RequestRecord]) -> Vec<Figure> {
         let terms = Terms { cache_report: true, ..Terms::default() };
-        let stats = stats(&METRIC, ended(records), &terms, Close::default());
+        let stats = stats(METRIC, ended(records), &terms, Close::default());
         stats.iter().map(|stat| stat.value).collect()
     }
 
@@ -122,6 +122,6 @@ mod tests {
         let want = [Count(5), Count(0), Real(0.0), Absent, Absent, Absent, Count(0)];
         assert_eq!(figures(&silent), want);
         assert_eq!(figures(&[])[2], Real(0.0));
-        assert!(stats_of(&METRIC, &silent).is_empty());
+        assert!(stats_of(METRIC, &silent).is_empty());
     }
 }

@@ -65,7 +65,7 @@ mod tests {
         let mut late = record(500, &[700, 900], &["a", "b"]);
         late.due = Duration::from_millis(100);
         let records = [late];
-        let stats = stats_of(&METRIC, &records);
+        let stats = stats_of(METRIC, &records);
         assert_eq!(
             figure(&stats, Measure::Of(Statistic::Mean, Series::TtftFromDue)),
             Figure::Real(600.0)

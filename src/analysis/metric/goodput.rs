@@ -78,7 +78,7 @@ mod tests {
 
     fn figures(slos: &[Slo], records: &[RequestRecord]) -> Vec<Figure> {
         let terms = Terms { slos, ..Terms::default() };
-        let stats = stats(&METRIC, ended(records), &terms, Close::default());
+        let stats = stats(METRIC, ended(records), &terms, Close::default());
         stats.iter().map(|stat| stat.value).collect()
     }
 

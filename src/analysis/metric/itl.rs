@@ -87,7 +87,7 @@ mod tests {
         let counted = ended(records).zip(&pieces);
         let requests = counted.map(|(ended, pieces)| Ended { pieces: Some(pieces), ..ended });
         let close = Close { accept_length, ..Close::default() };
-        let stats = stats(&METRIC, requests, &Terms { shares, ..Terms::default() }, close);
+        let stats = stats(METRIC, requests, &Terms { shares, ..Terms::default() }, close);
         // Mean, median, deviation, three percentiles and the largest.
         stats.iter().take(7).map(|stat| stat.value.number().unwrap()).collect()
     }

@@ -78,7 +78,7 @@ mod tests {
         let mut late = record(1000, &[1100], &["a"]);
         (late.due, late.released, late.connect) = (ms(100), ms(700), Some(ms(250)));
         let records = [late, record(5, &[10], &["b"])];
-        let stats = stats_of(&METRIC, &records);
+        let stats = stats_of(METRIC, &records);
         assert_eq!(
             figure(&stats, Measure::Of(Statistic::Max, Series::SendLateness)),
             Figure::Real(50.0)
@@ -93,6 +93,6 @@ mod tests {
             Figure::Real(250.0)
         );
         let calm = [record(5, &[10], &["b"])];
-        assert_eq!(stats_of(&METRIC, &calm).len(), 3);
+        assert_eq!(stats_of(METRIC, &calm).len(), 3);
     }
 }

@@ -89,7 +89,7 @@ mod tests {
     fn touching_a_second_is_not_being_in_flight() {
         // One after the other, both within the first second.
         let records = [record(0, &[100, 200], &["a", "b"]), record(300, &[400, 500], &["a", "b"])];
-        let stats = stats_of(&METRIC, &records);
+        let stats = stats_of(METRIC, &records);
         let values: Vec<Figure> = stats.iter().map(|stat| stat.value).collect();
         assert_eq!(values, [Figure::Real(4.0), Figure::Count(1), Figure::Count(2)]);
     }
@@ -98,7 +98,7 @@ mod tests {
     fn an_end_before_the_beginning_counts_in_no_second() {
         let mut records = [record(0, &[100], &["a"]), record(9000, &[9100], &["a"])];
         records[1].done = Some(Duration::from_secs(1));
-        assert_eq!(stats_of(&METRIC, &records)[2].value, Figure::Count(1));
+        assert_eq!(stats_of(METRIC, &records)[2].value, Figure::Count(1));
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
             record(0, &[100, 400, 1000], &["a", " b c d", " e f"]),
             record(0, &[100, 1100], &["a", " b"]),
         ];
-        let stats = stats_of(&METRIC, &records);
+        let stats = stats_of(METRIC, &records);
         assert_eq!(stats[0].value, Figure::Real(3.0));
         assert_eq!(stats[2].value, Figure::Count(2));
     }

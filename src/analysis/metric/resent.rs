@@ -50,12 +50,12 @@ mod tests {
         let calm = record(0, &[100], &["a"]);
         let mut resent = record(500, &[700], &["a"]);
         resent.resent = Some(Duration::from_millis(3));
-        let stats = stats_of(&METRIC, &[calm.clone(), resent]);
+        let stats = stats_of(METRIC, &[calm.clone(), resent]);
         assert_eq!(figure(&stats, Measure::ResentRequests), Figure::Count(1));
         assert_eq!(
             figure(&stats, Measure::Of(Statistic::Max, Series::ResendCost)),
             Figure::Real(3.0)
         );
-        assert!(stats_of(&METRIC, &[calm]).is_empty());
+        assert!(stats_of(METRIC, &[calm]).is_empty());
     }
 }

@@ -88,7 +88,7 @@ mod tests {
         again.attempts = 3;
         again.first_sent = Some(Duration::from_millis(100));
         let records = [again, record(0, &[100], &["a"])];
-        let stats = stats_of(&METRIC, &records);
+        let stats = stats_of(METRIC, &records);
         assert_eq!(figure(&stats, Measure::RetriedRequests), Figure::Count(1));
         assert_eq!(figure(&stats, Measure::RetryAttempts), Figure::Count(2));
         assert_eq!(

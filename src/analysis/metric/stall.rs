@@ -59,7 +59,7 @@ mod tests {
             record(0, &[10], &["a"]),
             record(0, &[10, 30], &["a", "b"]),
         ];
-        let stats = stats_of(&METRIC, &records);
+        let stats = stats_of(METRIC, &records);
         assert_eq!(
             figure(&stats, Measure::Of(Statistic::Max, Series::WorstGap)),
             Figure::Real(1180.0)

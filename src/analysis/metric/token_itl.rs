@@ -105,7 +105,7 @@ mod tests {
     fn figures(record: RequestRecord, pieces: &[u32]) -> (f64, Figure) {
         let records = [record];
         let requests = ended(&records).map(|ended| Ended { pieces: Some(pieces), ..ended });
-        let stats = stats(&METRIC, requests, &Terms::default(), Close::default());
+        let stats = stats(METRIC, requests, &Terms::default(), Close::default());
         let mean = figure(&stats, Measure::Of(Statistic::Mean, Series::TokenItl)).number().unwrap();
         ((mean * 1e6).round() / 1e6, figure(&stats, Measure::PeakOutputTokens))
     }

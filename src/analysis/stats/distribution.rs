@@ -106,6 +106,7 @@ impl Distribution {
     }
 
     /// The same samples, counted and no longer kept.
+    #[must_use]
     pub fn counted(self) -> Self {
         let mut counted = Self::new(false);
         counted.merge(self);

@@ -103,7 +103,9 @@ fn of_records(name: String, recorded: Recorded, load: &[String]) -> Sampled {
     run.partial = partial;
     let known = records.len() as u64;
     let mut evidence = Evidence::new(true);
-    records.iter().for_each(|record| evidence.add(&Ended::of(record)));
+    for record in &records {
+        evidence.add(&Ended::of(record));
+    }
     let scheduled = header.requests.unwrap_or(known);
     let audit = Audit::new(
         evidence,
