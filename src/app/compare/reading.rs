@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::figures;
 use crate::analysis::audit::{Audit, Evidence};
 use crate::analysis::comparison::{Request, Sampled, settle};
-use crate::analysis::counts::Ended;
+use crate::analysis::counts::{Counts, Ended};
 use crate::dialect::results;
 use crate::error::{Error, Kind};
 use crate::health::Health;
@@ -80,7 +80,7 @@ fn of_file(path: &Path, load: &[String]) -> Result<Vec<Sampled>, Error> {
 
 /// A run from its records.
 fn of_records(name: String, recorded: Recorded, load: &[String]) -> Sampled {
-    let Recorded { header, mut records, end, .. } = recorded;
+    let Recorded { header, records, end, .. } = recorded;
     let metadata = &header.metadata;
     let mut run = Sampled { name, ..settle(&metadata.config, load) };
     run.load.insert("backend".to_owned(), metadata.backend.into());
@@ -92,7 +92,7 @@ fn of_records(name: String, recorded: Recorded, load: &[String]) -> Sampled {
         run.setting.insert(key.to_owned(), value);
     }
     run.date = Some(metadata.date.clone());
-    records.iter_mut().filter(|record| metadata.generates && record.completed()).for_each(count);
+    let counted = |record| counted(record, metadata.generates);
     let (health, partial) = match end {
         Some(end) => (end.health, end.partial),
         None => (
@@ -104,7 +104,7 @@ fn of_records(name: String, recorded: Recorded, load: &[String]) -> Sampled {
     let known = records.len() as u64;
     let mut evidence = Evidence::new(true);
     for record in &records {
-        evidence.add(&Ended::of(record));
+        evidence.add(&counted(record));
     }
     let scheduled = header.requests.unwrap_or(known);
     let audit = Audit::new(
@@ -116,18 +116,21 @@ fn of_records(name: String, recorded: Recorded, load: &[String]) -> Sampled {
     );
     run.limits = audit.limits.into_iter().map(|limit| limit.evidence).collect();
     let sent = records.iter().filter(|record| record.sent.is_some());
-    let of = |record| {
-        let ended = Ended::of(record);
+    let requests = sent.map(|record| {
+        let ended = counted(record);
         Request::of(&ended).within(&metadata.slos, &ended)
-    };
-    run.set_requests(sent.map(of).collect(), true);
+    });
+    run.set_requests(requests.collect(), true);
     run
 }
 
-/// Counts the events of an answer as its tokens where the server did not count them.
-fn count(record: &mut RequestRecord) {
-    if record.output_tokens.is_none() {
+/// The request of `record`; the events of an answer that `generates` count as its tokens where the server did not count
+/// them.
+fn counted(record: &RequestRecord, generates: bool) -> Ended<'_> {
+    let mut counts = Counts::of(record);
+    if generates && record.completed() && counts.output.is_none() {
         let count = record.events.tokens.iter().map(|&n| u64::from(n)).sum();
-        record.output_tokens = Some(OutputTokens { count, source: TokenSource::Events });
+        counts.output = Some(OutputTokens { count, source: TokenSource::Events });
     }
+    Ended { record, counts, pieces: None }
 }
