@@ -1,6 +1,8 @@
 //! `rbench one-batch`: batches of prompts, each in one request.
 
+mod profiles;
 mod sending;
+mod summary;
 
 use std::path::Path;
 use std::time::Duration;
@@ -62,6 +64,7 @@ pub(super) fn one_batch(mut batches: Batches, ui: Ui) -> Result<(), Error> {
     let config = resolve_batches(batches, &keys, url)?;
     door::keep_secret(&config.serve.target.secrets);
     save::check("--result-filename", Some(&config.result_file))?;
+    save::check("--pydantic-result-filename", config.reports.list.as_deref())?;
     save::check("--records", config.serve.records.as_deref())?;
     recording::check(config.serve.records.as_deref())?;
     system::raise_descriptors();
@@ -164,6 +167,7 @@ impl<'a> Bench<'a> {
             self.ui.status(&format!("warm-up done: batch size {}", batch.shape.batch_size));
         }
         let (mut cases, mut failed) = (Vec::new(), Vec::new());
+        let mut measured = Vec::new();
         for planned in &self.config.cases {
             let batch = self.prompts(planned, true)?;
             if let Some(reason) = self.skip(&batch) {
@@ -175,6 +179,7 @@ impl<'a> Bench<'a> {
                 Ok(case) => {
                     self.publish(&case)?;
                     cases.push(case);
+                    measured.push(planned);
                 }
                 // The server may take the next one.
                 Err(error) => {
@@ -198,17 +203,9 @@ impl<'a> Bench<'a> {
                 .hint("use a smaller --batch-size, or --enable-multi-batch and --skip-token-capacity-check"));
         }
         self.ui.status(&format!("results appended to {}", self.config.result_file.display()));
-        if let Some(hour) = self.config.report {
-            let gpus = self.room.gpus.unwrap_or(1);
-            let text = output::report(
-                &cases,
-                &self.metadata,
-                &self.config.input_lens,
-                &self.config.output_lens,
-                hour * gpus as f64,
-            );
-            self.say(&text)?;
-        }
+        // Profilers slow a server down, so batches are profiled when all are measured.
+        let traces = self.profiled(&measured)?;
+        self.report_all(&cases.into_iter().zip(traces).collect::<Vec<_>>())?;
         failed.map_or(Ok(()), Err)
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::calls;
 use super::signals::Signals;
-use crate::config::Serve;
+use crate::config::profile::Profile;
 use crate::control::probe::Probe;
 use crate::control::profiler::{Running, Said};
 use crate::error::Error;
@@ -23,12 +23,12 @@ pub(super) struct Profiling {
 }
 
 impl Profiling {
-    /// Starts the profilers that `config` asks for, and has `signals` stop them; `epoch_s` names the folder of the traces.
+    /// Starts the profilers of `profile`, if there is one, and has `signals` stop them; `epoch_s` names the folder of the traces.
     ///
     /// # Errors
     /// If the system has no means for the calls.
     pub(super) fn start(
-        config: &Serve,
+        profile: Option<&Profile>,
         probe: &Probe,
         epoch_s: f64,
         signals: &Signals,
@@ -36,7 +36,7 @@ impl Profiling {
     ) -> Result<Self, Error> {
         let signals = signals.clone();
         let mut profiling = Self { running: None, failed: Vec::new(), signals, ui };
-        let Some(profile) = &config.profile else { return Ok(profiling) };
+        let Some(profile) = profile else { return Ok(profiling) };
         let mut running = Running::new(profile, probe);
         let hurry = running.clone();
         profiling.signals.before_end(Box::new(move || {

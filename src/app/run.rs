@@ -112,7 +112,7 @@ pub(super) fn execute(
     let date = jiff::Zoned::now();
     // From here on a signal ends a run, with all that was begun for it.
     let running = signals.running(options.stop.clone())?;
-    let profiling = Profiling::start(spec, probe, epoch_s(&date), signals, *ui)?;
+    let profiling = Profiling::start(spec.profile.as_ref(), probe, epoch_s(&date), signals, *ui)?;
     let progress = Progress::new();
     let counted = counting::counters(session, spec);
     let header = header(session, spec, command, &prepared, &options, &endpoints, &date);
@@ -191,7 +191,7 @@ fn send(
 }
 
 /// Seconds from the epoch to `date`.
-fn epoch_s(date: &jiff::Zoned) -> f64 {
+pub(super) fn epoch_s(date: &jiff::Zoned) -> f64 {
     date.timestamp().as_duration().as_secs_f64()
 }
 

@@ -33,6 +33,12 @@ pub(super) fn expand(
         // What these have beyond `serve` is that of their own references.
         reference.extend(ours.iter().copied().filter(|flag| !serve.contains(flag)));
     }
+    let takes_all = |arg: &&Arg| arg.is_allow_hyphen_values_set() && is_list(arg);
+    let rest: Vec<&str> = command
+        .find_subcommand(name)
+        .into_iter()
+        .flat_map(|command| command.get_arguments().filter(takes_all).flat_map(longs))
+        .collect();
     let mut ambiguous = None;
     for word in args.iter_mut().skip(2) {
         let Some(text) = word.to_str() else { continue };
@@ -40,6 +46,10 @@ pub(super) fn expand(
             break;
         }
         let Some(flag) = text.strip_prefix("--") else { continue };
+        // What follows belongs to the command line of another program.
+        if rest.contains(&flag) {
+            break;
+        }
         let (flag, value) = match flag.split_once('=') {
             Some((flag, value)) => (flag, Some(value)),
             None => (flag, None),
@@ -49,6 +59,9 @@ pub(super) fn expand(
             Resolved::Prefix(whole) => {
                 let value = value.map_or(String::new(), |value| format!("={value}"));
                 *word = format!("--{whole}{value}").into();
+                if rest.contains(&whole) {
+                    break;
+                }
             }
             Resolved::Ambiguous(candidates) => {
                 ambiguous = Some(format!(
@@ -70,6 +83,11 @@ pub(super) fn expand(
         }
         None => Ok(args),
     }
+}
+
+/// Whether the flag takes any number of values.
+fn is_list(arg: &Arg) -> bool {
+    arg.get_num_args().is_some_and(|values| values.max_values() == usize::MAX)
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -45,8 +45,23 @@ pub struct Batches {
     pub run_name: String,
     /// File for the result.
     pub result_file: PathBuf,
-    /// The table at the end, if there is to be one: what an hour of one GPU costs, in $.
-    pub report: Option<f64>,
+    /// What is written of all batches together.
+    pub reports: Reports,
+}
+
+/// What is written of all batches of a run together.
+#[derive(Debug, Clone, Default)]
+pub struct Reports {
+    /// Whether the table is printed.
+    pub table: bool,
+    /// Whether the table is appended to the summary of the step of a workflow, if it has one.
+    pub summary: bool,
+    /// What an hour of one GPU costs, in $.
+    pub hour: f64,
+    /// File for a list of all batches.
+    pub list: Option<PathBuf>,
+    /// How the server was started, for that list.
+    pub server_args: Option<Vec<String>>,
 }
 
 /// Shape of prompts with a shared prefix.
@@ -135,8 +150,8 @@ pub struct OneBatch {
     pub run_name: String,
     /// File for the result.
     pub result_file: PathBuf,
-    /// The table at the end, if there is to be one: what an hour of one GPU costs, in $.
-    pub report: Option<f64>,
+    /// What is written of all batches together.
+    pub reports: Reports,
     /// `--input-len`, in its order.
     pub input_lens: Vec<usize>,
     /// `--output-len`, in its order.
@@ -237,7 +252,7 @@ pub fn resolve_batches(
         flush_storage: batches.flush_storage,
         run_name: batches.run_name,
         result_file: batches.result_file,
-        report: batches.report,
+        reports: batches.reports,
         input_lens: batches.input_lens,
         output_lens,
         serve,
@@ -249,6 +264,7 @@ fn files(batches: &Batches) -> Result<(), Error> {
     let Job { spec, launch, .. } = &batches.job;
     files_differ(&[
         ("--result-filename", Some(&batches.result_file)),
+        ("--pydantic-result-filename", batches.reports.list.as_deref()),
         ("--records", spec.outputs.records.as_deref()),
         ("--launch-log", launch.as_ref().and_then(|launch| launch.log.as_deref())),
         ("--dataset-path", spec.prompts.dataset_path.as_deref()),

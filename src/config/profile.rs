@@ -47,8 +47,22 @@ impl Profile {
     /// The body of the start of a profile; `epoch_s` names the folder of the run.
     pub fn start_body(&self, epoch_s: f64) -> Value {
         let mut body = self.start.clone();
-        body.insert("output_dir".into(), format!("{}/{epoch_s}", self.folder).into());
+        body.insert("output_dir".into(), self.folder(epoch_s).into());
         body.into()
+    }
+
+    /// The folder on the server for the traces of a run; `epoch_s` names it.
+    pub fn folder(&self, epoch_s: f64) -> String {
+        format!("{}/{epoch_s}", self.folder)
+    }
+
+    /// The same profile, whose traces have `part` in their names behind the prefix that was asked for.
+    pub fn of_part(&self, part: &str) -> Self {
+        let mut profile = self.clone();
+        let given = profile.start.get("profile_prefix").and_then(Value::as_str).unwrap_or_default();
+        let prefix = format!("{given}{part}");
+        profile.start.insert("profile_prefix".into(), prefix.into());
+        profile
     }
 
     /// The body of its stop.

@@ -66,6 +66,8 @@ mod lengths;
 /// The block on the measurement.
 mod measurement;
 mod mmmu;
+/// SGLang's nightly runs, which drive `one-batch`.
+mod nightly;
 /// Throughput alone.
 mod offline;
 /// Batches of prompts in one request.

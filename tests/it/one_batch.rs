@@ -11,7 +11,7 @@ fn one_batch(url: &str) -> Rbench {
 }
 
 /// What a good server of either kind streams for a batch: each prompt's tokens in turn, one an event.
-fn good(request: &Request) -> Answer {
+pub(crate) fn good(request: &Request) -> Answer {
     let body = request.json();
     let native = request.path == "/generate";
     let prompts = body[if native { "input_ids" } else { "prompt" }].as_array().unwrap();
@@ -46,7 +46,7 @@ fn good(request: &Request) -> Answer {
 }
 
 /// A server that empties its cache when asked to.
-fn server(inference: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Script {
+pub(crate) fn server(inference: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Script {
     let done = |_: &Request| Answer::body("200 OK", "text/plain", "done");
     Script::new(inference).on("/flush_cache", done).on("/reset_prefix_cache", done)
 }

@@ -73,7 +73,7 @@ impl<'a> Sender<'a> {
         Ok(Self { config, session, endpoint: Arc::new(endpoint), ui })
     }
 
-    /// Has the prefixes cached, and sends the warm-up `batch`; the inner error is that of the batch.
+    /// Sends the warm-up `batch`; the inner error is that of the batch.
     ///
     /// # Errors
     /// If nothing can be sent.
@@ -81,6 +81,23 @@ impl<'a> Sender<'a> {
         let (request, options) = self.ready(batch, ask)?;
         let (record, _) = self.run(request, options)?;
         Ok(failure(&record).map_or(Ok(()), Err))
+    }
+
+    /// Has a share of each prompt of `batch` cached; the inner error is that of the batch.
+    ///
+    /// # Errors
+    /// If nothing can be sent.
+    pub(super) fn cache_prefixes(
+        &self,
+        batch: &Batch,
+        ask: &Ask,
+        share: f64,
+    ) -> Result<Result<(), String>, Error> {
+        let request = (share > 0.0).then(|| prefixes(ask, &batch.prompts, share)).flatten();
+        let Some(request) = request else { return Ok(Ok(())) };
+        let (record, _) = self.run(request, self.options())?;
+        Ok(uncached(&record)
+            .map_or(Ok(()), |reason| Err(format!("its prefixes cannot be cached: {reason}"))))
     }
 
     /// Has the prefixes cached, sends `batch`, and records it; the inner error is that of the batch.
@@ -93,12 +110,8 @@ impl<'a> Sender<'a> {
         ask: &Ask,
         share: f64,
     ) -> Result<Result<Sent, String>, Error> {
-        if let Some(request) = (share > 0.0).then(|| prefixes(ask, &batch.prompts, share)).flatten()
-        {
-            let (record, _) = self.run(request, self.options())?;
-            if let Some(reason) = uncached(&record) {
-                return Ok(Err(format!("its prefixes cannot be cached: {reason}")));
-            }
+        if let Err(reason) = self.cache_prefixes(batch, ask, share)? {
+            return Ok(Err(reason));
         }
         let before = self.prefix_cache()?;
         let (request, mut options) = self.ready(batch, ask)?;

@@ -1,6 +1,7 @@
 //! What SGLang's benchmark of one batch prints and stores: plain lines, a line of JSON, a table in Markdown.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
@@ -129,12 +130,83 @@ fn rounded(value: Option<f64>, decimals: i32) -> Value {
     value.map(|x| (x * unit).round() / unit).into()
 }
 
+/// The traces of a batch that was profiled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// Folder on the server with the traces.
+    pub folder: String,
+    /// The trace of the prompts, if it was found.
+    pub extend: Option<String>,
+    /// The trace of the generated tokens, likewise.
+    pub decode: Option<String>,
+}
+
+impl Traces {
+    /// The traces of `folder`; those of the first worker where there are several.
+    ///
+    /// # Errors
+    /// If the folder cannot be listed here, as that of a server on another machine.
+    pub fn of(folder: &str) -> std::io::Result<Self> {
+        let (mut extend, mut decode) = (Vec::new(), Vec::new());
+        for entry in std::fs::read_dir(folder)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let lower = name.to_lowercase();
+            if !lower.ends_with(".trace.json") && !lower.ends_with(".trace.json.gz") {
+                continue;
+            }
+            if lower.contains("extend") || lower.contains("prefill") {
+                extend.push(name);
+            } else if lower.contains("decode") {
+                decode.push(name);
+            }
+        }
+        let first = |names: Vec<String>| {
+            names.into_iter().min().map(|name| Path::new(folder).join(name).display().to_string())
+        };
+        Ok(Self { folder: folder.to_owned(), extend: first(extend), decode: first(decode) })
+    }
+}
+
+/// A batch, and its traces if it was profiled.
+pub type Reported = (Case, Option<Traces>);
+
+/// What stands for a figure that is not known where a number has to stand.
+const UNKNOWN: f64 = -1.0;
+
+/// The list of all batches that SGLang's nightly runs read, one object each; `server_args` as they were given.
+pub fn list(cases: &[Reported], metadata: &RunMetadata, server_args: Option<&[String]>) -> String {
+    let number = |figure: Option<f64>| figure.filter(|x| x.is_finite()).unwrap_or(UNKNOWN);
+    let one = |(case, traces): &Reported| {
+        let (shape, answer) = (case.shape, &case.answer);
+        json!({
+            "model_path": metadata.model,
+            "run_name": metadata.run_name,
+            "batch_size": shape.batch_size,
+            "input_len": shape.input_len,
+            "output_len": shape.output_len,
+            "latency": answer.latency.as_secs_f64(),
+            "input_throughput": number(case.input_throughput()),
+            "output_throughput": number(case.output_throughput()),
+            "overall_throughput": number(case.overall_throughput()),
+            "last_ttft": answer.last_ttft.as_secs_f64(),
+            "last_gen_throughput": number(case.last_generation_throughput),
+            "acc_length": number(case.accept_length),
+            "profile_link_extend": traces.as_ref().and_then(|traces| traces.extend.clone()),
+            "profile_link_decode": traces.as_ref().and_then(|traces| traces.decode.clone()),
+            "server_args": server_args,
+        })
+    };
+    let objects: Vec<Value> = cases.iter().map(one).collect();
+    // A list of plain values is always written.
+    serde_json::to_string_pretty(&objects).unwrap_or_default()
+}
+
 /// Share of a GPU's time that is paid for prompts while a server is busy.
 const INPUT_UTILISATION: f64 = 0.7;
 
 /// All batches in Markdown, in the order of their input lengths; an hour of all GPUs costs `hour` $.
 pub fn report(
-    cases: &[Case],
+    cases: &[Reported],
     metadata: &RunMetadata,
     input_lens: &[usize],
     output_lens: &[usize],
@@ -163,9 +235,21 @@ pub fn report(
     if !metadata.ignore_eos {
         headers.extend(["steady output throughput (tok/s)", "steady ITL (ms)", "early stops"]);
     }
-    let mut cases: Vec<&Case> = cases.iter().collect();
-    cases.sort_by_key(|case| case.shape.input_len);
-    let rows: Vec<Vec<String>> = cases.iter().map(|case| row(case, metadata, hour)).collect();
+    let profiled = cases.iter().any(|(_, traces)| traces.is_some());
+    if profiled {
+        headers.push("profile");
+    }
+    let mut cases: Vec<&Reported> = cases.iter().collect();
+    cases.sort_by_key(|(case, _)| case.shape.input_len);
+    let row = |(case, traces): &&Reported| {
+        let mut row = row(case, metadata, hour);
+        if profiled {
+            let link = traces.as_ref().map(|traces| format!("[Profile]({})", traces.folder));
+            row.push(link.unwrap_or_else(|| "n/a".to_owned()));
+        }
+        row
+    };
+    let rows: Vec<Vec<String>> = cases.iter().map(row).collect();
     let widths: Vec<usize> = (0..headers.len())
         .map(|i| rows.iter().map(|row| row[i].len()).chain([headers[i].len()]).max().unwrap_or(0))
         .collect();
@@ -313,6 +397,27 @@ mod tests {
             | ---------: | --------: | ----------: | -----------------------: | ------------------------: | ---------: | -------: | ----------------: | -----------------: | -------------: | -------------------------------: | --------------: | ----------: |
             |          4 |       100 |        2.50 |                   800.00 |                     20.00 |       2.50 |   200.00 |              0.99 |              27.78 |         0.2500 |                            24.00 |          166.67 |         1/4 |
             |          4 |      1000 |        0.50 |                   800.00 |                       n/a |       2.50 |      n/a |              0.99 |                n/a |         0.2500 |                            24.00 |          166.67 |         1/4 |
-        "]].assert_eq(&report(&[long, case()], &metadata(false), &[1000, 100], &[11], 2.0));
+        "]].assert_eq(&report(&[(long, None), (case(), None)], &metadata(false), &[1000, 100], &[11], 2.0));
+    }
+
+    #[test]
+    fn traces_are_found_by_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "x-TP-1-EXTEND.trace.json.gz",
+            "x-TP-0-EXTEND.trace.json.gz",
+            "x-TP-0-DECODE.trace.json",
+            "server_args.json",
+            "x-TP-0.trace.json",
+        ] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let path = folder.path().to_str().unwrap();
+        let traces = Traces::of(path).unwrap();
+        assert_eq!(traces.extend, Some(format!("{path}/x-TP-0-EXTEND.trace.json.gz")));
+        assert_eq!(traces.decode, Some(format!("{path}/x-TP-0-DECODE.trace.json")));
+        let table = report(&[(case(), Some(traces))], &metadata(true), &[100], &[11], 2.0);
+        assert!(table.contains(&format!("| [Profile]({path}) |")), "{table}");
+        assert!(Traces::of("/nowhere/at/all").is_err());
     }
 }

@@ -6,11 +6,12 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::config::one_batch::{Batches, SharedPrefix};
+use crate::config::one_batch::{Batches, Reports, SharedPrefix};
 use crate::config::values::Object;
 use crate::config::{
-    Before, Job, Load, LoraDistribution, Outputs, Prompts, Requests, RunSpec, Servers,
+    Before, Job, Load, LoraDistribution, Outputs, Profiling, Prompts, Requests, RunSpec, Servers,
 };
+use crate::flags::profile::ProfileArgs;
 use crate::flags::values::{count, temperature, whole};
 use crate::flags::{DATA, FLOW, LOAD, OUTPUT, REQUEST, TARGET, connection, launch};
 
@@ -162,7 +163,26 @@ pub struct OneBatchArgs {
     /// What an hour of one GPU costs, in $, for that table
     #[arg(long, value_name = "DOLLARS", default_value = "2", value_parser = temperature, requires = "show_report", allow_negative_numbers = true, help_heading = OUTPUT)]
     pub cost_per_gpu_hour: f64,
+    /// Do not append that table to the file that `GITHUB_STEP_SUMMARY` names
+    #[arg(long, help = "Do not append that table to the file that GITHUB_STEP_SUMMARY names", help_heading = OUTPUT)]
+    pub no_append_to_github_summary: bool,
+    /// JSON file to write a list of all batches to, as SGLang's nightly runs read it
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub pydantic_result_filename: Option<PathBuf>,
+    /// How the server was started, for that list; takes all that follows
+    #[arg(long, value_name = "ARG", num_args = 0.., allow_hyphen_values = true, requires = "pydantic_result_filename", help_heading = OUTPUT)]
+    pub server_args_for_metrics: Option<Vec<String>>,
+
+    /// Flags of the profiler; a batch is profiled after all are measured.
+    #[command(flatten)]
+    pub profiling: ProfileArgs,
+    /// Accepted for scripts of SGLang: no code of a model is run
+    #[arg(long, help_heading = DATA)]
+    pub trust_remote_code: bool,
 }
+
+/// Steps that are profiled if their number is not given, as SGLang's client does.
+const PROFILED_STEPS: usize = 5;
 
 /// Parses a number above 0 that has a typed default.
 fn count_arg() -> fn(&str) -> Result<usize, String> {
@@ -193,7 +213,14 @@ impl FromStr for Lengths {
 
 impl OneBatchArgs {
     /// The batches that the flags ask for.
-    pub fn batches(self, notes: Vec<String>) -> Batches {
+    pub fn batches(self, mut notes: Vec<String>) -> Batches {
+        if self.trust_remote_code {
+            notes.push("--trust-remote-code is not needed: no code of a model is run".to_owned());
+        }
+        let mut profiling = self.profiling.profiling(Profiling::default());
+        if profiling.profile && profiling.profile_num_steps.is_none() {
+            profiling.profile_steps.get_or_insert(PROFILED_STEPS);
+        }
         let spec = RunSpec {
             servers: Servers {
                 backend: self.backend,
@@ -228,6 +255,7 @@ impl OneBatchArgs {
             },
             connection: self.connection.into(),
             outputs: Outputs { records: self.records, ..Outputs::default() },
+            profiling,
             ..RunSpec::default()
         };
         Batches {
@@ -253,7 +281,13 @@ impl OneBatchArgs {
             flush_storage: self.flush_hicache_storage,
             run_name: self.run_name,
             result_file: self.result_filename,
-            report: self.show_report.then_some(self.cost_per_gpu_hour),
+            reports: Reports {
+                table: self.show_report,
+                summary: !self.no_append_to_github_summary,
+                hour: self.cost_per_gpu_hour,
+                list: self.pydantic_result_filename,
+                server_args: self.server_args_for_metrics,
+            },
         }
     }
 }
