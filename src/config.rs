@@ -44,6 +44,7 @@ use self::timeouts::MaxErrors;
 use crate::analysis::metric::Slo;
 use crate::error::{Error, Kind};
 use crate::protocol::backend::{Backend, CacheTelling, Sampling};
+use crate::rng;
 use crate::workload::arrival::{Pattern, Rate};
 use crate::workload::bundled;
 use crate::workload::dataset::{Dataset, Reading};
@@ -307,6 +308,7 @@ pub fn resolve(job: Job, keys: &Keys, mock: Option<&str>) -> Result<Serve, Error
             suffix: prompts.prompt_suffix,
             skip_bad_rows: prompts.skip_bad_rows,
             repeat: prompts.allow_repeat,
+            salt: prompts.salt.as_deref().map(rng::hash),
             server_templates: backend.accepts_messages,
             // The clock is not read here.
             now: Zoned::default(),

@@ -18,14 +18,14 @@ pub type Stream = ChaCha8Rng;
 /// assert_ne!(draw(42, "lengths", 7), draw(42, "arrival", 7));
 /// ```
 pub fn stream(seed: u64, name: &str, index: u64) -> Stream {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ fnv1a(name));
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ hash(name));
     rng.set_stream(index);
     rng
 }
 
-/// FNV-1a, 64 bit: a hash that is the same in every build and on every machine.
-fn fnv1a(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+/// The FNV-1a hash of a text, 64 bit, which is the same in every build and on every machine.
+pub fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }

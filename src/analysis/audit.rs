@@ -2,6 +2,7 @@
 //! and whether the client or the server was the limit.
 
 mod answers;
+mod cached;
 mod limits;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use self::answers::Answers;
 pub use self::answers::{Asked, Lengths};
+pub use self::cached::ServedCache;
 use crate::analysis::counts::Ended;
 use crate::analysis::measures::ms;
 use crate::analysis::stats::Distribution;
@@ -171,6 +173,8 @@ pub struct Audit {
     pub limits: Vec<Finding>,
     /// What is true of the answers and not the client's doing, and changes what the figures mean.
     pub notes: Vec<Finding>,
+    /// What the server took from its prefix cache.
+    pub cache: ServedCache,
 }
 
 /// What is found out of requests, one after the other, for a run to be judged by.
@@ -394,6 +398,7 @@ impl Audit {
             achieved_rate: evidence.sent.rate(),
             sent_within: evidence.sent.length(),
             checks: checks(&evidence, &ledger, health),
+            cache: evidence.answers.cache,
             notes: (evidence.answers.notes(asked, health).into_iter())
                 .chain(limits::stop(health))
                 .chain(limits::held(health))

@@ -179,6 +179,7 @@ pub(super) fn asked(header: &Header) -> Asked {
         streams: metadata.generates && !is_set("disable_stream"),
         messages: backend.accepts_messages,
         images: vision.is_some(),
+        cache: metadata.planned.cache,
     }
 }
 

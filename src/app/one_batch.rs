@@ -22,7 +22,7 @@ use super::signals;
 use super::tokenizing;
 use crate::analysis::Analysis;
 use crate::config::Keys;
-use crate::config::one_batch::{Batches, OneBatch, Planned, resolve_batches};
+use crate::config::one_batch::{Batches, OneBatch, Planned, is_sized, resolve_batches};
 use crate::control::probe::{self, State};
 use crate::dialect::one_batch as output;
 use crate::engine::system;
@@ -380,7 +380,7 @@ impl<'a> Bench<'a> {
             return Ok(Batch { shape, prompts: vec![ids; n] });
         }
         let name = serve.dataset_name.as_str();
-        let random = matches!(name, "random" | "random-ids");
+        let random = is_sized(name);
         check_room(serve, planned.dataset.as_ref(), n)?;
         let rows = planned.dataset.load(&Context {
             tokenizer: &session.tokenizer,

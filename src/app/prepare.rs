@@ -16,7 +16,7 @@ use crate::protocol::backend::{self, Common};
 use crate::workload::arrival::{self, Rate};
 use crate::workload::conversation;
 use crate::workload::dataset::{Context, Dataset, Reading, Rows};
-use crate::workload::plan::{self, Encoder, Planned, Render};
+use crate::workload::plan::{self, Encoder, Planned, PlannedCache, Render};
 
 /// What is ready before the first request.
 pub(super) struct Prepared {
@@ -34,6 +34,8 @@ pub(super) struct Prepared {
     pub(super) vision: Option<VisionSource>,
     /// What the requests were made to be.
     pub(super) planned: Planned,
+    /// The rows that are sent before the run, so that the server has them in its cache.
+    pub(super) before: Vec<Row>,
 }
 
 /// Makes the rows and the plan.
@@ -94,7 +96,16 @@ pub(super) fn prepare(config: &Serve, session: &Session) -> Result<Prepared, Err
     let kept = if config.duration.is_some() { rows.rows.clone() } else { Vec::new() };
     let (first, vision) = (rows.rows.first().cloned(), vision::planned(&rows.rows));
     let images = image_totals(&rows.rows);
-    let planned = Planned { lengths: rows.drawn };
+    let cache = rows.cached.take().map(|cached| planned_cache(config, &rows.rows, cached));
+    if config.duration.is_some() && !rows.first.is_empty() {
+        return Err(Error::new(
+            Kind::Usage,
+            "--duration does not apply to --cache-hit-rate: its prompts go around with a salt in front, and share no prefix then",
+        )
+        .hint("--num-prompts sets the length of such a run"));
+    }
+    let planned = Planned { lengths: rows.drawn, cache };
+    let before = std::mem::take(&mut rows.first);
     let plan = plan::build(rows.rows, &due, &encoder);
     let total =
         |len: fn(&PlannedRequest) -> usize| plan.iter().map(len).fold(0, usize::saturating_add);
@@ -114,7 +125,20 @@ pub(super) fn prepare(config: &Serve, session: &Session) -> Result<Prepared, Err
     if let Some(line) = images {
         ui.status(&line);
     }
-    Ok(Prepared { plan, rate, last_gap, encoder, rows: kept, first, vision, planned })
+    Ok(Prepared { plan, rate, last_gap, encoder, rows: kept, first, vision, planned, before })
+}
+
+/// What the server is to have cached of `rows`, of each of which it has so many tokens, and of the warm-up.
+fn planned_cache(config: &Serve, rows: &[Row], cached: Vec<usize>) -> PlannedCache {
+    let sum = |lens: &mut dyn Iterator<Item = usize>| lens.fold(0, |sum, len| sum + len as u64);
+    let warm = config.warmup > 0 && config.flush.is_none() && !config.manner.salts;
+    let first = rows.iter().zip(&cached).next().filter(|_| warm);
+    let left = |(row, cached): (&Row, &usize)| row.prompt_len.saturating_sub(*cached) as u64;
+    PlannedCache {
+        prompt_tokens: sum(&mut rows.iter().map(|row| row.prompt_len)),
+        warm_up_tokens: first.map_or(0, left),
+        cached_tokens: sum(&mut cached.into_iter()),
+    }
 }
 
 /// Refuses `n` prompts of `dataset` that do not fit into memory, before they are made.

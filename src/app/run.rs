@@ -108,6 +108,7 @@ pub(super) fn execute(
     let copies = warm_up.requests(session, spec, prepared.first.as_ref(), encoder)?;
     warm_up::send(spec, copies, &endpoints, &options, *ui)?;
     session.flush(spec)?;
+    warm_up::cache(session, spec, &prepared.before, encoder, &endpoints, &options)?;
 
     let date = jiff::Zoned::now();
     // From here on a signal ends a run, with all that was begun for it.

@@ -213,6 +213,44 @@ pub(super) fn send(
     ))
 }
 
+/// Sends `rows` to each server, so that the requests of the run find them in its cache.
+///
+/// # Errors
+/// If nothing can be sent. A row that fails is a warning: the run finds less in the cache.
+pub(super) fn cache(
+    session: &Session,
+    config: &Serve,
+    rows: &[Row],
+    encoder: &Encoder,
+    endpoints: &[Arc<Endpoint>],
+    options: &engine::Options,
+) -> Result<(), Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    // Servers take turns, so that each gets all of them.
+    let servers = endpoints.len().max(1);
+    let rows: Vec<Row> =
+        rows.iter().flat_map(|row| std::iter::repeat_n(row.clone(), servers)).collect();
+    let due = vec![Duration::ZERO; rows.len()];
+    let most = options.max_in_flight.unwrap_or(CACHED_AT_ONCE).min(CACHED_AT_ONCE);
+    let options = engine::Options { max_in_flight: Some(most), ..options.clone() };
+    let records = attempt(plan::build(rows, &due, encoder), endpoints, &options)?;
+    let good = records.iter().filter(|record| record.completed()).count();
+    let text = format!("{good} of {} prefixes were sent for the cache", records.len());
+    if good == records.len() {
+        session.ui.status(&text);
+        return Ok(());
+    }
+    let why = records.iter().find_map(|record| record.failure().map(|f| f.message.clone()));
+    let why = config.target.secrets.hide(&why.unwrap_or_default()).into_owned();
+    session.ui.warn(&format!("{text}, so that the run finds less in it: {why}"));
+    Ok(())
+}
+
+/// Prefixes that are sent for the cache at the same time, at most.
+const CACHED_AT_ONCE: usize = 16;
+
 /// Says what the server answered, and what may help.
 fn warmup_error(failure: &Failure, config: &Serve) -> Error {
     let answer = match &failure.excerpt {

@@ -48,6 +48,11 @@ pub(super) fn check(
             "it applies to datasets that are read from a file of rows",
         ),
         ("--allow-repeat", prompts.allow_repeat && !uses.repeat, "it applies to random"),
+        (
+            "--salt",
+            prompts.salt.is_some() && !uses.salt,
+            "it applies to made-up prompts: random, random-ids, image, generated-shared-prefix, corpus",
+        ),
     ] {
         if refused {
             return Err(usage(format!("{flag} does not apply to --dataset-name {name}")).hint(hint));

@@ -87,7 +87,7 @@ impl Batches {
         let groups = self.shared.groups.min(batch_size);
         let name = self.name();
         match name {
-            "random" | "random-ids" => dataset::Spec::named(
+            name if is_sized(name) => dataset::Spec::named(
                 name,
                 [
                     ("random_input_len", input_len),
@@ -188,6 +188,11 @@ pub struct Planned {
     pub dataset: Box<dyn Dataset>,
 }
 
+/// Whether the prompts of this dataset are token ids, as many as a batch asks for.
+pub fn is_sized(dataset: &str) -> bool {
+    matches!(dataset, "random" | "random-ids" | "corpus")
+}
+
 /// Lengths of the warm-up, in tokens.
 const WARM_UP: (usize, usize) = (1024, 16);
 
@@ -285,7 +290,7 @@ fn check(batches: &Batches, wire: Wire) -> Result<(), Error> {
     let fixed = batches.fixed_prompt.is_some();
     let recorded = matches!(name, "sharegpt" | "custom") && !fixed;
     let shared = name == "generated-shared-prefix" && !fixed;
-    let random = matches!(name, "random" | "random-ids") && !fixed;
+    let random = is_sized(name) && !fixed;
     let backend = &batches.job.spec.servers.backend;
     let counts_events = wire == Wire::Generate;
     for (flag, given) in [
@@ -318,7 +323,7 @@ fn check(batches: &Batches, wire: Wire) -> Result<(), Error> {
     }
     if !batches.lengths.is_empty() && !random {
         return Err(usage(format!("--input-len-list does not apply to --dataset-name {name}"))
-            .hint("it sizes prompts of random and random-ids"));
+            .hint("it sizes prompts of random, random-ids and corpus"));
     }
     if batches.template && !recorded && !fixed {
         return Err(usage(format!(

@@ -174,6 +174,8 @@ pub struct Prompts {
     pub skip_bad_rows: bool,
     /// Whether a text may be used for several rows where there are too few.
     pub allow_repeat: bool,
+    /// What sets made-up prompts apart from those of other runs with the same seed.
+    pub salt: Option<String>,
 }
 
 impl Default for Prompts {
@@ -186,6 +188,7 @@ impl Default for Prompts {
             prompt_suffix: String::new(),
             skip_bad_rows: false,
             allow_repeat: false,
+            salt: None,
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::model::{
 use crate::protocol::backend::Backend;
 use crate::workload::arrival::Rate;
 use crate::workload::lengths::{Distribution, Drawn, Summary};
-use crate::workload::plan::Planned;
+use crate::workload::plan::{Planned, PlannedCache};
 
 // -- Things to write -------------------------------------------------------------------------------------------------
 
@@ -47,6 +47,7 @@ fn header(requests: u64) -> Header {
                 input: Summary::of(&Distribution::uniform(1, 3), [1, 2, 2].into_iter()),
                 output: None,
             },
+            cache: Some(PlannedCache { prompt_tokens: 5, cached_tokens: 2, warm_up_tokens: 1 }),
         },
     };
     Header {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::extras;
 use crate::analysis::Analysis;
 use crate::analysis::audit::{Audit, Finding, figures};
 use crate::analysis::measure::{Measure, Series, Statistic};
@@ -40,6 +41,7 @@ fn is_well(report: &Analysis<'_>) -> bool {
         && is_counted
         && is_kept
         && report.endpoints.is_empty()
+        && report.metadata.planned.cache.is_none_or(|planned| planned.cached_tokens == 0)
 }
 
 /// The line for a run in which all is well.
@@ -112,6 +114,11 @@ fn rows(report: &Analysis<'_>) -> String {
     let mut rows = Rows::default();
     ledger(report, &mut rows);
     rates(report, &mut rows);
+    if let Some((planned, served)) = extras::cache(report) {
+        let served = served.map_or("n/a".to_owned(), |rate| format!("{:.1}", rate * 1e2));
+        let both = format!("{:.1} / {served}", planned * 1e2);
+        rows.add("Prefix cache, planned / served (%):", &both);
+    }
     rows.three(report, "TTFT from scheduled time (ms):", MEAN_P50_P99, Series::TtftFromDue);
     rows.three(report, "E2E from scheduled time (ms):", MEAN_P50_P99, Series::E2eFromDue);
     rows.three(report, "Wait for --max-concurrency slot (ms):", P50_P99_MAX, Series::QueueTime);

@@ -7,6 +7,13 @@ use crate::analysis::audit::Finding;
 use crate::analysis::metric::PerEndpoint;
 use crate::engine::system::Spent;
 
+/// The shares of prompt tokens that the server's cache was to have and had, where there is something to compare.
+pub(super) fn cache(report: &Analysis<'_>) -> Option<(f64, Option<f64>)> {
+    let planned = report.metadata.planned.cache?;
+    let served = report.audit.cache.rate();
+    (served.is_some() || planned.cached_tokens > 0).then(|| (planned.rate(), served))
+}
+
 /// The objects of the JSONL line, by their keys.
 pub fn keys(report: &Analysis<'_>) -> Map<String, Value> {
     let audit = &report.audit;
@@ -66,6 +73,19 @@ pub fn keys(report: &Analysis<'_>) -> Map<String, Value> {
             })
         };
         keys.insert("endpoints".into(), report.endpoints.iter().map(one).collect());
+    }
+    if let Some((planned, served)) = cache(report) {
+        let (plan, audit) = (report.metadata.planned.cache.unwrap_or_default(), &audit.cache);
+        let object = json!({
+            "planned_rate": planned,
+            "planned_tokens": plan.cached_tokens,
+            "planned_prompt_tokens": plan.prompt_tokens,
+            "served_rate": served,
+            "served_tokens": audit.cached_tokens,
+            "served_prompt_tokens": audit.prompt_tokens,
+            "reported_requests": audit.requests,
+        });
+        keys.insert("prefix_cache".into(), object);
     }
     keys.insert("offered_rate".into(), audit.offered_rate.into());
     keys.insert("achieved_rate".into(), audit.achieved_rate.into());

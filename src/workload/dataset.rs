@@ -19,8 +19,10 @@ mod patches;
 pub mod picture;
 mod placing;
 mod prefixed;
+mod prefixes;
 mod random;
 mod random_ids;
+mod real_text;
 pub mod records;
 mod sharegpt;
 mod speed_bench;
@@ -33,6 +35,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use jiff::Zoned;
+use rand::Rng as _;
 use serde_json::{Map, Value};
 
 pub use self::corpus::{Corpus, InFlight};
@@ -43,6 +46,7 @@ pub use self::table::{Cells, table};
 pub use self::text::Shaper;
 use crate::error::{Error, Kind};
 use crate::model::Row;
+use crate::rng;
 use crate::workload::hub::Hub;
 use crate::workload::lengths::Drawn;
 use crate::workload::tokenizer::Tokenizer;
@@ -62,6 +66,7 @@ pub static ALL: &[Entry] = &[
     agentic_trace::ENTRY,
     mooncake::ENTRY,
     generated_shared_prefix::ENTRY,
+    real_text::ENTRY,
 ];
 
 /// What a `--dataset-name` value stands for.
@@ -104,22 +109,26 @@ impl Entry {
         unread.into_iter().map(note).collect()
     }
 
-    /// Refuses flags for distributions of lengths that were typed where this dataset draws none.
+    /// Refuses flags that were typed, are not read, and without which the run would be another than was asked for.
     ///
     /// # Errors
     /// If there is one; the message says why and which datasets take it.
-    pub fn check_lengths(&self, matches: &ArgMatches) -> Result<(), String> {
+    pub fn check_flags(&self, matches: &ArgMatches) -> Result<(), String> {
         let typed = |flag: &&str| {
             matches.value_source(&flag.replace('-', "_")) == Some(ValueSource::CommandLine)
         };
-        let refused = lengths::FLAGS.into_iter().filter(typed);
-        match refused.into_iter().find(|flag| !self.reads.contains(flag)) {
+        let because =
+            |flags: &'static [&'static str], why| flags.iter().map(move |flag| (*flag, why));
+        let mut refused =
+            because(&lengths::FLAGS, "which draws no such lengths: they are those of its rows")
+                .chain(because(&prefixes::FLAGS, "whose prompts share no prefixes but their own"));
+        match refused.find(|(flag, _)| typed(flag) && !self.reads.contains(flag)) {
             None => Ok(()),
-            Some(flag) => {
+            Some((flag, why)) => {
                 let takers = ALL.iter().filter(|entry| entry.reads.contains(&flag));
                 let takers: Vec<&str> = takers.map(|entry| entry.name).collect();
                 Err(format!(
-                    "--{flag} does not apply to --dataset-name {}, which draws no such lengths: they are those of its rows; it applies to {}",
+                    "--{flag} does not apply to --dataset-name {}, {why}; it applies to {}",
                     self.name,
                     takers.join(", ")
                 ))
@@ -245,6 +254,17 @@ pub struct Context<'a> {
     pub reading: &'a Reading,
 }
 
+impl Context<'_> {
+    /// The seed of what prompts hold: that of the run, unless a salt sets this run apart from others with that seed.
+    /// Lengths and the order of rows depend on the seed alone.
+    fn content(&self) -> u64 {
+        match self.reading.salt {
+            Some(salt) => rng::stream(self.seed, "salt", salt).next_u64(),
+            None => self.seed,
+        }
+    }
+}
+
 /// How files are read, and what becomes of their text.
 #[derive(Debug, Clone, Default)]
 pub struct Reading {
@@ -256,6 +276,8 @@ pub struct Reading {
     pub skip_bad_rows: bool,
     /// Whether a text may be used for several rows where there are too few.
     pub repeat: bool,
+    /// What sets made-up prompts apart from those of other runs with this seed, if anything does.
+    pub salt: Option<u64>,
     /// Whether the server applies a chat template itself.
     pub server_templates: bool,
     /// The date for templates that tell it.
@@ -295,6 +317,8 @@ pub struct Uses {
     pub conversations: bool,
     /// Whether it is made of the words of a vocabulary, which no server gives away.
     pub vocabulary: bool,
+    /// `--salt`.
+    pub salt: bool,
 }
 
 /// What a dataset made.
@@ -310,6 +334,11 @@ pub struct Rows {
     pub told: Vec<String>,
     /// Whether the rows are a replay, which their own times drive whatever the rate.
     pub replay: bool,
+    /// Tokens of each prompt that are in the server's prefix cache when it is sent, in the order of the rows, where the
+    /// cache was empty before and has room for all; unknown where prompts come from elsewhere.
+    pub cached: Option<Vec<usize>>,
+    /// What is sent before the run, so that the server has it in its cache.
+    pub first: Vec<Row>,
 }
 
 impl Rows {

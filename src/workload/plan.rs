@@ -18,6 +18,36 @@ use crate::workload::lengths::Drawn;
 pub struct Planned {
     /// The lengths that were drawn, if they were.
     pub lengths: Drawn,
+    /// What the server's prefix cache is to have of the prompts, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<PlannedCache>,
+}
+
+/// What a prefix cache that is empty before the run, and has room for all of it, has of the prompts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedCache {
+    /// Tokens of all prompts.
+    pub prompt_tokens: u64,
+    /// Those of them that are in the cache when their prompt is sent, if the prompts are sent one after the other.
+    pub cached_tokens: u64,
+    /// Others that are there if the warm-up sends the first prompt and the cache is not emptied after it.
+    pub warm_up_tokens: u64,
+}
+
+impl PlannedCache {
+    /// The share of the prompt tokens that is cached; 0 without a token.
+    pub fn rate(&self) -> f64 {
+        if self.prompt_tokens == 0 {
+            return 0.0;
+        }
+        self.cached_tokens as f64 / self.prompt_tokens as f64
+    }
+
+    /// The share with what the warm-up brought.
+    pub fn most(&self) -> f64 {
+        let cached_tokens = self.cached_tokens + self.warm_up_tokens;
+        Self { cached_tokens, ..*self }.rate()
+    }
 }
 
 /// Turns messages into the text that a server without chat messages is sent.

@@ -17,6 +17,8 @@ mod aisbench;
 mod bodies;
 /// Pages of the book that are made from the program.
 mod book;
+/// Prefix caches, salts and real text.
+mod cached;
 /// Every kind of fault in one run.
 mod chaos;
 /// The command line: what is refused and how, what may be shortened, what help says.

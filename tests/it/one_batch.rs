@@ -478,3 +478,33 @@ fn a_batch_of_one_takes_any_index() {
         .exits(0);
     assert_eq!(results(&run)[0]["total_output_tokens"], 4);
 }
+
+#[test]
+fn batches_of_real_text_have_exact_lengths() {
+    let server = server(good).start();
+    one_batch(&server.url())
+        .args(["--dataset-name", "corpus", "--skip-warmup", "--batch-size", "3"])
+        .args(["--input-len", "40", "--output-len", "2"])
+        .run()
+        .exits(0);
+    let [request] = &server.requests_to("/generate")[..] else { panic!("not one batch") };
+    let body = request.json();
+    let prompts = body["input_ids"].as_array().unwrap();
+    let tokenizer = crate::datasets::bundled();
+    let texts: Vec<String> = prompts
+        .iter()
+        .map(|ids| {
+            let ids = ids.as_array().unwrap().iter();
+            let ids: Vec<u32> =
+                ids.map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect();
+            assert_eq!(ids.len(), 40);
+            tokenizer.decode(&ids)
+        })
+        .collect();
+    let inside = std::str::from_utf8(rbench::workload::bundled::CONVERSATIONS).unwrap();
+    for text in texts {
+        let word =
+            text.split(|c: char| !c.is_ascii_alphabetic()).max_by_key(|word| word.len()).unwrap();
+        assert!(word.len() > 4 && inside.contains(word), "{text}");
+    }
+}

@@ -43,7 +43,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "config",
-        &["analysis::comparison", "analysis::metric", "error", "protocol", "secrets", "workload"],
+        &[
+            "analysis::comparison",
+            "analysis::metric",
+            "error",
+            "protocol",
+            "rng",
+            "secrets",
+            "workload",
+        ],
     ),
     ("flags", &["config"]),
     (

@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 use super::Finding;
+use super::cached::ServedCache;
 use super::limits::LAG;
 use crate::analysis::counts::Ended;
 use crate::health::Health;
 use crate::model::{RequestRecord, TokenSource};
+use crate::workload::plan::PlannedCache;
 
 /// Answers may miss the tokens that were asked for by this share of them in sum, in either direction.
 const MISSED: f64 = 0.02;
@@ -54,6 +56,8 @@ pub struct Asked {
     pub messages: bool,
     /// Whether there are images, whose tokens may be known to the server alone.
     pub images: bool,
+    /// What the server's prefix cache is to have of the prompts, where that is known.
+    pub cache: Option<PlannedCache>,
 }
 
 /// Tokens that were asked for and that came, over several requests.
@@ -96,12 +100,15 @@ pub(super) struct Answers {
     single: u64,
     /// Those whose events came together.
     together: u64,
+    /// What of their prompts the server had cached.
+    pub(super) cache: ServedCache,
 }
 
 impl Answers {
     /// Adds that of `request`.
     pub(super) fn add(&mut self, request: &Ended<'_>) {
         let Some(record) = request.completed() else { return };
+        self.cache.add(request);
         if let Some(theirs) = record.server_prompt_tokens {
             self.prompts += 1;
             self.ours += request.counts.prompt as u64;
@@ -139,6 +146,7 @@ impl Answers {
         self.long += other.long;
         self.single += other.single;
         self.together += other.together;
+        self.cache.merge(&other.cache);
     }
 
     /// What of that a reader has to know, where this was `asked`; `health` says whether the client may be the reason.
@@ -146,7 +154,8 @@ impl Answers {
         let lengths = self.lengths(asked.lengths);
         let prompts = self.prompts(asked).filter(|_| !asked.images);
         let pieces = self.pieces(health).filter(|_| asked.streams);
-        lengths.into_iter().chain(prompts).chain(pieces).collect()
+        let cache = asked.cache.and_then(|planned| self.cache.note(planned));
+        lengths.into_iter().chain(prompts).chain(pieces).chain(cache).collect()
     }
 
     fn lengths(&self, lengths: Lengths) -> Vec<Finding> {

@@ -127,7 +127,7 @@ fn job(
 ) -> Result<Job, clap::Error> {
     let entry = dataset::Entry::find(&spec.prompts.dataset_name).unwrap_or(&dataset::ALL[0]);
     entry
-        .check_lengths(matches)
+        .check_flags(matches)
         .map_err(|what| clap::Error::raw(ErrorKind::ArgumentConflict, format!("{what}\n")))?;
     notes.extend(entry.unread(matches));
     for (id, flag) in [("host", "--host"), ("port", "--port")] {

@@ -5,19 +5,21 @@
 //! What belongs to slot *s*, the question and the lengths and the group, depends on the seed and *s* alone;
 //! the slots are then shuffled.
 
-use clap::builder::PossibleValuesParser;
+mod opts;
+
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, FromArgMatches};
+use clap::{ArgMatches, Args as _, FromArgMatches};
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution as _, Zipf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use self::opts::Opts;
 use super::distinct::{Openings, Places};
 use super::exact::{self, Words};
-use super::lengths::{Distributions, Draws, Ratio, ranged};
+use super::lengths::{Distributions, Draws, ranged};
 use super::{Context, Dataset, Entry, Rows, Uses, effective, of, params, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row, user_message};
@@ -50,73 +52,8 @@ pub(super) const ENTRY: Entry = Entry {
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
-const HEADING: &str = "Dataset: generated-shared-prefix";
-
 /// What stands between the system prompt and the question.
 const SEPARATOR: &str = "\n\n";
-
-/// Most prompts that can be asked for.
-const MOST: usize = 100_000_000;
-
-const UNIFORM: &str = "uniform";
-const ZIPF: &str = "zipf";
-
-#[derive(Debug, Clone, Args, Serialize, Deserialize)]
-#[group(skip)]
-#[expect(clippy::struct_field_names, reason = "the names of the flags and of the result keys")]
-struct Opts {
-    /// Groups, each with a system prompt of its own
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one, help_heading = HEADING)]
-    gsp_num_groups: usize,
-    /// Prompts of each group; all of them are sent unless --num-prompts is given
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one, help_heading = HEADING)]
-    gsp_prompts_per_group: usize,
-    /// Tokens of each system prompt, at most
-    #[arg(long, value_name = "TOKENS", default_value_t = 2048, help_heading = HEADING)]
-    gsp_system_prompt_len: usize,
-    /// Tokens of each question, at most; of each turn
-    #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = at_least_one, help_heading = HEADING)]
-    gsp_question_len: usize,
-    /// Output tokens of each request, at most; of each turn
-    #[arg(long, value_name = "TOKENS", default_value_t = 256, help_heading = HEADING)]
-    gsp_output_len: usize,
-    /// Lengths are uniform in [RATIO x length, length]; 1 makes them fixed
-    #[arg(long, value_name = "RATIO", default_value_t = Ratio(1.0), allow_negative_numbers = true, help_heading = HEADING)]
-    gsp_range_ratio: Ratio,
-    /// Turns of the conversation that each prompt begins
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, help_heading = HEADING)]
-    gsp_num_turns: usize,
-    /// How prompts are shared among groups: evenly, or the first groups the most
-    #[arg(long, value_name = "HOW", default_value = UNIFORM, value_parser = PossibleValuesParser::new([UNIFORM, ZIPF]), help_heading = HEADING)]
-    gsp_group_distribution: String,
-    /// Group k gets a share of prompts proportional to 1 / k^ALPHA, with the distribution zipf
-    #[arg(long, value_name = "ALPHA", value_parser = alpha, allow_negative_numbers = true, help_heading = HEADING)]
-    gsp_zipf_alpha: Option<f64>,
-    /// Keep the prompts of a group together instead of shuffling all
-    #[arg(long, help_heading = HEADING)]
-    gsp_ordered: bool,
-    /// Send the header X-SMG-Routing-Key, the same for all prompts of a group
-    #[arg(long, help_heading = HEADING)]
-    gsp_send_routing_key: bool,
-    /// Do not count the tokens of the generated prompts
-    #[arg(long, help_heading = HEADING)]
-    gsp_fast_prepare: bool,
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.trim().parse::<usize>() {
-        Ok(n) if n > 0 => Ok(n),
-        _ => Err("must be a whole number above 0".to_owned()),
-    }
-}
-
-fn alpha(text: &str) -> Result<f64, String> {
-    check_alpha(text.trim().parse().unwrap_or(f64::NAN))
-}
-
-fn check_alpha(x: f64) -> Result<f64, String> {
-    if x.is_finite() && x > 0.0 { Ok(x) } else { Err("must be a number above 0".to_owned()) }
-}
 
 /// Why several turns cannot be token ids.
 const NO_IDS: &str =
@@ -151,44 +88,7 @@ impl SharedPrefix {
     /// # Errors
     /// If they do not go together, or one is out of its range.
     fn checked(self) -> Result<Self, String> {
-        let opts = &self.opts;
-        let refuse = |message: &str| message.to_owned();
-        for (flag, n) in [
-            ("--gsp-num-groups", opts.gsp_num_groups),
-            ("--gsp-prompts-per-group", opts.gsp_prompts_per_group),
-            ("--gsp-question-len", opts.gsp_question_len),
-            ("--gsp-num-turns", opts.gsp_num_turns),
-        ] {
-            if n == 0 {
-                return Err(format!("{flag} must be a whole number above 0"));
-            }
-        }
-        if ![UNIFORM, ZIPF].contains(&opts.gsp_group_distribution.as_str()) {
-            let name = &opts.gsp_group_distribution;
-            return Err(format!("--gsp-group-distribution: there is none named {name}"));
-        }
-        if let Some(alpha) = opts.gsp_zipf_alpha {
-            check_alpha(alpha).map_err(|what| format!("--gsp-zipf-alpha {what}"))?;
-        }
-        match (opts.gsp_group_distribution.as_str(), opts.gsp_zipf_alpha) {
-            (ZIPF, None) => {
-                return Err(refuse(
-                    "--gsp-group-distribution zipf needs --gsp-zipf-alpha, such as 1.1",
-                ));
-            }
-            (UNIFORM, Some(_)) => {
-                return Err(refuse(
-                    "--gsp-zipf-alpha does not apply to --gsp-group-distribution uniform: use zipf",
-                ));
-            }
-            _ => {}
-        }
-        let slots = opts.gsp_num_groups.checked_mul(opts.gsp_prompts_per_group);
-        if slots.is_none_or(|slots| slots > MOST) {
-            return Err(refuse(&format!(
-                "--gsp-num-groups times --gsp-prompts-per-group is above {MOST}"
-            )));
-        }
+        self.opts.check()?;
         Ok(self)
     }
 
@@ -211,25 +111,13 @@ impl SharedPrefix {
     }
 }
 
-impl Opts {
-    /// Prompts of all groups.
-    fn slots(&self) -> usize {
-        self.gsp_num_groups * self.gsp_prompts_per_group
-    }
-
-    /// The distribution of the lengths of system prompts.
-    fn system(&self) -> Distribution {
-        ranged(self.gsp_system_prompt_len, self.gsp_range_ratio)
-    }
-}
-
 impl Dataset for SharedPrefix {
     fn count(&self, _: usize) -> usize {
         self.limit.map_or(self.slots(), |limit| limit.min(self.slots()))
     }
 
     fn uses(&self) -> Uses {
-        Uses { vocabulary: true, ..Uses::default() }
+        Uses { vocabulary: true, salt: true, ..Uses::default() }
     }
 
     fn bytes(&self, n: usize) -> u64 {
@@ -269,6 +157,8 @@ impl Dataset for SharedPrefix {
                 Some((row, lengths))
             })
             .collect();
+        let lens: Vec<Option<usize>> =
+            systems.iter().map(|system| Some(system.as_ref()?.length.made)).collect();
         let systems = systems.iter().flatten().map(|system| system.length);
         let lengths = || made.iter().flat_map(|(_, lengths)| lengths).copied();
         let mut notes: Vec<String> =
@@ -301,8 +191,15 @@ impl Dataset for SharedPrefix {
             input: maker.question.draws.summary(lengths().map(|length| length.drawn)),
             output: maker.output.summary(made.iter().map(|(row, _)| row.output_len)),
         };
+        // The first prompt of each group has its system prompt cached for the others.
+        let mut seen = vec![false; opts.gsp_num_groups];
+        let cached = slots.iter().map(|(_, group)| {
+            let known = std::mem::replace(&mut seen[*group], true);
+            lens[*group].filter(|_| known).unwrap_or(0)
+        });
+        let cached = Some(cached.collect()).filter(|_| opts.gsp_num_turns == 1);
         let rows = made.into_iter().map(|(row, _)| row).collect();
-        Ok(Rows { rows, notes, told, ..Rows::default() }.with(drawn))
+        Ok(Rows { rows, notes, told, cached, ..Rows::default() }.with(drawn))
     }
 }
 
@@ -339,6 +236,8 @@ struct Maker<'a> {
     opts: &'a Opts,
     tokenizer: &'a Tokenizer,
     seed: u64,
+    /// Of what prompts hold.
+    content: u64,
     ids: bool,
     /// Ids to draw from. Special tokens are left out: servers act on some of them.
     vocabulary: Vec<u32>,
@@ -370,9 +269,9 @@ impl<'a> Maker<'a> {
         });
         let part = |name, n: usize, draws: Draws| {
             let openings = if context.ids {
-                Openings::new(vocabulary.clone(), context.seed, name)
+                Openings::new(vocabulary.clone(), context.content(), name)
             } else {
-                Openings::of_text(tokenizer, words.as_ref(), &vocabulary, context.seed, name)
+                Openings::of_text(tokenizer, words.as_ref(), &vocabulary, context.content(), name)
             };
             let (shortest, longest) = draws.lengths.ends();
             let places = openings.places(n, shortest, longest, |i| draws.at(context.seed, i));
@@ -398,6 +297,7 @@ impl<'a> Maker<'a> {
             opts,
             tokenizer,
             seed: context.seed,
+            content: context.content(),
             ids: context.ids,
             vocabulary,
             words,
@@ -485,7 +385,7 @@ impl<'a> Maker<'a> {
     /// The system prompt of a group.
     fn system(&self, group: usize) -> Piece {
         let drawn = self.length_of(&self.system, group);
-        let mut rng = rng::stream(self.seed, self.system.name, group as u64);
+        let mut rng = rng::stream(self.content, self.system.name, group as u64);
         if self.ids {
             let ids = self.part_ids(&self.system, group, &mut rng, drawn);
             return Piece { prompt: Prompt::Ids(ids), length: Length { drawn, made: drawn } };
@@ -505,7 +405,7 @@ impl<'a> Maker<'a> {
         let question = |index: usize| {
             (
                 self.length_of(&self.question, index),
-                rng::stream(self.seed, self.question.name, index as u64),
+                rng::stream(self.content, self.question.name, index as u64),
             )
         };
         let (drawn, mut rng) = question(first);

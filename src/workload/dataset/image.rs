@@ -128,6 +128,7 @@ impl Dataset for Images {
             .map(|(row, vision)| placing.place(row, vision))
             .collect::<Result<_, Error>>()?;
         rows.notes.extend(placing.note());
+        rows.cached = Some(vec![0; rows.rows.len()]);
         rows.told.extend(self.sizes(context.seed, &rows.rows));
         if resolution.largest.area() >= LARGE && images >= MANY {
             rows.notes.push(format!(
@@ -153,7 +154,13 @@ impl Dataset for Images {
     }
 
     fn uses(&self) -> Uses {
-        Uses { images: true, template: Templates::Always, vocabulary: true, ..Uses::default() }
+        Uses {
+            images: true,
+            template: Templates::Always,
+            vocabulary: true,
+            salt: true,
+            ..Uses::default()
+        }
     }
 }
 
@@ -166,11 +173,12 @@ impl Images {
         shared: &Shared<'_>,
     ) -> Result<(Row, usize, usize), Error> {
         let (seed, (target, output_len)) = (context.seed, shared.targets[i]);
-        let mut rng = rng::stream(seed, "image/offset", i as u64);
+        let content = context.content();
+        let mut rng = rng::stream(content, "image/offset", i as u64);
         let (text, len) = shared.texts.scattered(i, target, &mut rng);
         let images: Vec<(Arc<str>, usize)> = (0..self.count(seed, i))
             .into_par_iter()
-            .map(|j| self.image(seed, i, j, shared))
+            .map(|j| self.image((seed, content), i, j, shared))
             .collect::<Result<_, Error>>()?;
         let vision = images.iter().map(|(_, tokens)| tokens).sum();
         let images = images.into_iter().map(|(image, _)| image).collect();
@@ -205,10 +213,10 @@ impl Images {
         ))
     }
 
-    /// Image `j` of row `i`, and its tokens, where a rule gives them.
+    /// Image `j` of row `i`, and its tokens, where a rule gives them; the seeds are those of sizes and of pixels.
     fn image(
         &self,
-        seed: u64,
+        (seed, content): (u64, u64),
         i: usize,
         j: u16,
         shared: &Shared<'_>,
@@ -218,7 +226,7 @@ impl Images {
         if let Some(image) = &shared.image {
             return Ok((image.clone(), tokens));
         }
-        let mut rng = rng::stream(seed, "image/pixels", index);
+        let mut rng = rng::stream(content, "image/pixels", index);
         let pixels = opts.image_content.pixels(size, &mut rng);
         Ok((data_uri(&pixels, size, opts.image_format)?, tokens))
     }

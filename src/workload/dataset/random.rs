@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::corpus::Corpus;
 use super::lengths::{Draws, Opts, drawn};
+use super::prefixes::Salt;
 use super::records::LeftOut;
 use super::{
     Context, Dataset, Entry, Rows, Templates, Uses, distinct, effective, exact, of, params, weight,
@@ -81,12 +82,18 @@ impl Dataset for Random {
             ));
         }
         let draws = draws(&self.0)?;
+        let salt = context.reading.salt.map(|_| Salt::new(context, "random")).transpose()?;
         let row = |i: usize| {
-            Self::row(context, i, questions[i % questions.len()], targets(&draws, context, i))
+            let (question, targets) = (questions[i % questions.len()], targets(&draws, context, i));
+            match &salt {
+                Some(salt) => salted(context, &salt.ids(i, targets.0), question, targets),
+                None => Self::row(context, i, question, targets),
+            }
         };
         let rows = (0..context.n).into_par_iter().map(row).collect();
         let mut rows = exact::checked(context.tokenizer, rows);
         if questions.len() == context.n {
+            rows.cached = Some(vec![0; context.n]);
             rows.told.extend(distinct::copies(&rows.rows));
         }
         rows.notes.splice(0..0, notes);
@@ -104,6 +111,7 @@ impl Dataset for Random {
             repeat: true,
             template: Templates::Ignored,
             conversations: true,
+            salt: true,
             ..Uses::default()
         }
     }
@@ -136,6 +144,25 @@ impl Random {
         };
         (Row::new(prompt, prompt_len, output_len), target)
     }
+}
+
+/// The row of a question behind a salt.
+fn salted(
+    context: &Context<'_>,
+    salt: &[u32],
+    question: &str,
+    (target, output_len): (usize, usize),
+) -> (Row, usize) {
+    let tokenizer = context.tokenizer;
+    let ids = tokenizer.encode(question);
+    let cycle = |k: usize| ids.get(k % ids.len().max(1)).copied().unwrap_or_default();
+    let rest = target.saturating_sub(salt.len());
+    let wanted: Vec<u32> = salt.iter().copied().chain((0..rest).map(cycle)).collect();
+    if context.ids {
+        return (Row::new(Prompt::Ids(wanted), target, output_len), target);
+    }
+    let (text, len) = exact::text(tokenizer, &wanted, |k| cycle(rest + k));
+    (Row::new(Prompt::Text(text), len, output_len), target)
 }
 
 /// The questions in their order, those that were there before after all others.

@@ -1,12 +1,14 @@
 //! `random-ids`: runs of neighbouring token ids from a random place of the vocabulary, after an opening of their own.
 
-use clap::FromArgMatches;
+use clap::{Args, FromArgMatches};
 use rand::RngExt;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::distinct::{self, Openings, Places};
 use super::exact::{self, Words};
 use super::lengths::{Opts, drawn};
+use super::prefixes::{self, Part, Prefixes};
 use super::random::{draws, targets};
 use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, of, params, weight};
 use crate::error::{Error, Kind};
@@ -17,38 +19,62 @@ use crate::workload::tokenizer::Tokenizer;
 pub(super) const ENTRY: Entry = Entry {
     name: "random-ids",
     about: "tokens from a random place of the vocabulary, of random lengths",
-    // The flags are those of `random`, which adds them.
-    flags: |command| command,
+    // The flags for lengths are those of `random`, which adds them.
+    flags: Prefixes::augment_args,
     reads: &[
         "random-input-len",
         "random-output-len",
         "random-range-ratio",
         "input-len-dist",
         "output-len-dist",
+        "cache-hit-rate",
+        "cache-prefixes",
+        "cache-popularity",
     ],
-    params: |matches| params(Opts::from_arg_matches(matches)),
-    build: |params| Ok(Box::new(RandomIds(of(params)?))),
+    params: |matches| {
+        params(Ok(RandomIds {
+            lengths: Opts::from_arg_matches(matches)?,
+            prefixes: Prefixes::from_arg_matches(matches)?,
+        }))
+    },
+    build: |params| {
+        let ids: RandomIds = of(params)?;
+        ids.prefixes.check()?;
+        Ok(Box::new(ids))
+    },
     effective: |matches| effective(Opts::from_arg_matches(matches)),
 };
 
-#[derive(Debug)]
-struct RandomIds(Opts);
+#[derive(Debug, Serialize, Deserialize)]
+struct RandomIds {
+    #[serde(flatten)]
+    lengths: Opts,
+    #[serde(flatten)]
+    prefixes: Prefixes,
+}
 
 impl Dataset for RandomIds {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
-        let draws = draws(&self.0)?;
+        let draws = draws(&self.lengths)?;
         let target = |i| targets(&draws, context, i);
         let targets: Vec<(usize, usize)> = (0..context.n).into_par_iter().map(target).collect();
-        let rows = neighbours(context, &targets, "random-ids/opening", "random-ids/offset")?;
+        let rows = if self.prefixes.are_wanted() {
+            let source = Source::new(context)?;
+            let ids = |part: Part, n: usize| source.ids(part, n);
+            prefixes::rows(context, &targets, &self.prefixes, "random-ids", ids)?
+        } else {
+            let rows = neighbours(context, &targets, "random-ids/opening", "random-ids/offset")?;
+            Rows { cached: Some(vec![0; targets.len()]), ..rows }
+        };
         Ok(rows.with(drawn(&draws, context.seed, context.n)))
     }
 
     fn bytes(&self, n: usize) -> u64 {
-        weight(n, self.0.mean_input())
+        weight(n, self.lengths.mean_input())
     }
 
     fn uses(&self) -> Uses {
-        Uses { template: Templates::Ignored, vocabulary: true, ..Uses::default() }
+        Uses { template: Templates::Ignored, vocabulary: true, salt: true, ..Uses::default() }
     }
 }
 
@@ -66,7 +92,7 @@ pub fn neighbours(
     let maker = Maker::new(context, targets, opening)?;
     let row = |i: usize| {
         let (target, output_len) = targets[i];
-        let mut rng = rng::stream(context.seed, offset, i as u64);
+        let mut rng = rng::stream(context.content(), offset, i as u64);
         let offset = |size: usize| rng.random_range(0..size);
         let (prompt, prompt_len) = if context.ids {
             (Prompt::Ids(maker.ids(i, target, offset)), target)
@@ -80,6 +106,49 @@ pub fn neighbours(
     let mut rows = exact::checked(context.tokenizer, rows);
     rows.notes.extend(maker.note(&rows.rows));
     Ok(rows)
+}
+
+/// The parts of prompts that share prefixes: an opening of their own, and neighbours from a random place.
+struct Source<'a> {
+    context: &'a Context<'a>,
+    /// What is drawn from: words where there are some.
+    vocabulary: Vec<u32>,
+    own: Openings,
+    prefix: Openings,
+}
+
+impl<'a> Source<'a> {
+    fn new(context: &'a Context<'_>) -> Result<Self, Error> {
+        let tokenizer = context.tokenizer;
+        let mut vocabulary = vocabulary(tokenizer)?;
+        let words = if context.ids { None } else { Words::of(tokenizer) };
+        let openings = |name| {
+            if context.ids {
+                Openings::new(vocabulary.clone(), context.content(), name)
+            } else {
+                let words = words.as_ref();
+                Openings::of_text(tokenizer, words, &vocabulary, context.content(), name)
+            }
+        };
+        let (own, prefix) = (openings("random-ids/opening"), openings("random-ids/prefix-opening"));
+        if let Some(words) = &words {
+            vocabulary = words.ids().to_vec();
+        }
+        Ok(Self { context, vocabulary, own, prefix })
+    }
+
+    /// The first `n` tokens of a part.
+    fn ids(&self, part: Part, n: usize) -> Vec<u32> {
+        let (openings, name, at) = match part {
+            Part::Own(i) => (&self.own, "random-ids/offset", i),
+            Part::Prefix(p) => (&self.prefix, "random-ids/prefix-offset", p),
+        };
+        let mut ids = openings.ids(at as u64, n);
+        let size = self.vocabulary.len();
+        let start = rng::stream(self.context.content(), name, at as u64).random_range(0..size);
+        ids.extend((0..n - ids.len()).map(|k| self.vocabulary[(start + k) % size]));
+        ids
+    }
 }
 
 /// Makes prompts of tokens, no two alike.
@@ -104,7 +173,7 @@ impl<'a> Maker<'a> {
         targets: &[(usize, usize)],
         name: &str,
     ) -> Result<Self, Error> {
-        let (tokenizer, seed) = (context.tokenizer, context.seed);
+        let (tokenizer, seed) = (context.tokenizer, context.content());
         let vocabulary = vocabulary(tokenizer)?;
         let words = if context.ids { None } else { Words::of(tokenizer) };
         let openings = if context.ids {

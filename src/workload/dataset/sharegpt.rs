@@ -74,6 +74,7 @@ pub(super) const USES: Uses = Uses {
     images: false,
     conversations: false,
     vocabulary: false,
+    salt: false,
 };
 
 impl Opts {

@@ -16,8 +16,15 @@ use crate::flags::values::{count, temperature, whole};
 use crate::flags::{DATA, FLOW, LOAD, OUTPUT, REQUEST, TARGET, connection, launch};
 
 /// Sources of prompts that can fill a batch.
-const DATASETS: [&str; 6] =
-    ["random", "random-ids", "generated-shared-prefix", "sharegpt", "custom", "longbench_v2"];
+const DATASETS: [&str; 7] = [
+    "random",
+    "random-ids",
+    "corpus",
+    "generated-shared-prefix",
+    "sharegpt",
+    "custom",
+    "longbench_v2",
+];
 
 /// The flags.
 #[derive(Debug, Clone, Args)]
@@ -66,7 +73,7 @@ pub struct OneBatchArgs {
     /// Tokens of each answer
     #[arg(long, value_name = "TOKENS", num_args = 1.., default_value = "16", value_parser = count, help_heading = LOAD)]
     pub output_len: Vec<usize>,
-    /// Tokens of the prompts of a batch, in turn, instead of --input-len (random, random-ids)
+    /// Tokens of the prompts of a batch, in turn, instead of --input-len (random, random-ids, corpus)
     #[arg(long, value_name = "TOKENS,...", conflicts_with = "input_len", help_heading = LOAD)]
     pub input_len_list: Option<Lengths>,
     /// The share of each prompt that is in the server's prefix cache already

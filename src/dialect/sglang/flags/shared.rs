@@ -1,5 +1,6 @@
 //! Groups of flags that `serve` and `offline` share.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -160,6 +161,9 @@ pub(super) struct DataArgs {
     /// Use conversations more than once where there are fewer than requests (random)
     #[arg(long, help_heading = DATA)]
     pub(super) allow_repeat: bool,
+    /// Have made-up prompts that no run before had, for servers with a warm cache; with TEXT those of that salt
+    #[arg(long, value_name = "TEXT", num_args = 0..=1, default_missing_value = "", help_heading = DATA)]
+    pub(super) salt: Option<String>,
 }
 
 impl DataArgs {
@@ -173,6 +177,7 @@ impl DataArgs {
             prompt_suffix,
             skip_bad_rows,
             allow_repeat,
+            salt,
         } = self;
         Prompts {
             dataset_name,
@@ -182,8 +187,14 @@ impl DataArgs {
             prompt_suffix,
             skip_bad_rows,
             allow_repeat,
+            salt: salt.map(|text| if text.is_empty() { new_salt() } else { text }),
         }
     }
+}
+
+/// A salt that no run had: the standard library seeds its hash maps with random numbers of the system.
+fn new_salt() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 /// What each request asks for.
