@@ -249,7 +249,7 @@ fn files_that_are_no_text_are_named() {
             .stderr
     };
     for (content, said) in [
-        (&b"\x1f\x8b\x08\x00rest"[..], "and not plain text"),
+        (&b"\x1f\x8b\x08\x00rest"[..], "is a gzip file: unpack it"),
         (&b"caf\xe9 au lait"[..], "is no UTF-8 text"),
         (&b" \n "[..], "holds no text"),
     ] {

@@ -105,8 +105,8 @@ fn text(context: &Context<'_>) -> Result<String, Error> {
     let bytes = std::fs::read(path).map_err(|error| {
         Error::new(Kind::Input, format!("{}: cannot be read", named())).because(error)
     })?;
-    if let Some(kind) = filetype::of(&bytes) {
-        return Err(Error::new(Kind::Input, format!("{}: is {kind}, and not plain text", named()))
+    if let Some(kind) = filetype::of(&bytes[..bytes.len().min(filetype::HEAD)]) {
+        return Err(Error::new(Kind::Input, format!("{}: is {kind}", named()))
             .hint("--dataset-name corpus takes a UTF-8 text, such as a book"));
     }
     String::from_utf8(bytes).map_err(|error| {
