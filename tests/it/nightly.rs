@@ -180,7 +180,7 @@ fn the_summary_of_a_step_gets_the_table() {
 #[test]
 fn a_profile_that_fails_leaves_the_results() {
     let folder = tempfile::tempdir().unwrap();
-    let server = server(good).start();
+    let server = server(good).on("/start_profile", |_| Answer::not_found()).start();
     let run = command(&server.url(), folder.path().to_str().unwrap()).run().exits(0);
     assert!(run.stderr.contains("did not start"), "{}", run.stderr);
     assert!(rows(&run).iter().all(|row| row.profile_link_extend.is_none()));
