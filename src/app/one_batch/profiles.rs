@@ -30,7 +30,8 @@ impl Bench<'_> {
             let profile = profile.of_part(&format!("bs-{batch_size}-il-{input_len}"));
             let epoch_s = epoch_s(&jiff::Zoned::now());
             let probe = &self.session.probe;
-            let profiling = Profiling::start(Some(&profile), probe, epoch_s, &self.session.signals, self.ui)?;
+            let profiling =
+                Profiling::start(Some(&profile), probe, epoch_s, &self.session.signals, self.ui)?;
             let sent = self.sender.warm_up(&batch, &self.ask);
             let calls_failed = !profiling.stop().is_empty();
             if let Err(reason) = cached.and(sent?) {
