@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes licenses/THIRD-PARTY.txt: the licence texts of all crates that are linked into rbench.
+"""Writes licenses/THIRD-PARTY.txt: the licence texts of all crates and scripts that are part of rbench.
 
 usage: licenses/make.py [--check]      needs cargo, and the crates' sources, which `cargo fetch --locked` brings
 """
@@ -12,6 +12,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "licenses" / "THIRD-PARTY.txt"
+# Packages of npm whose files lie in the tree, each with its package.json and its licence.
+VENDORED = [ROOT / "src/output/html/uplot"]
 NAMES = re.compile(r"^(licen[sc]e|copying|copyright|notice|unlicense)", re.I)
 
 
@@ -46,18 +48,25 @@ def main():
     packages = json.loads(cargo("metadata", "--locked", "--format-version", "1"))["packages"]
     wanted = linked()
     by_text, lines, without = {}, [], []
-    for package in sorted(packages, key=lambda package: (package["name"], package["version"])):
-        if (package["name"], package["version"]) not in wanted:
-            continue
-        label = f"{package['name']} {package['version']}"
-        lines.append(f"  {label:<40} {package['license'] or 'see its text'}")
-        found = texts(pathlib.Path(package["manifest_path"]).parent)
+
+    def add(label, licence, folder):
+        lines.append(f"  {label:<40} {licence or 'see its text'}")
+        found = texts(folder)
         if not found:
             without.append(label)
         for text in found:
             by_text.setdefault(text, []).append(label)
+
+    for package in sorted(packages, key=lambda package: (package["name"], package["version"])):
+        if (package["name"], package["version"]) not in wanted:
+            continue
+        folder = pathlib.Path(package["manifest_path"]).parent
+        add(f"{package['name']} {package['version']}", package["license"], folder)
     if not lines:
         sys.exit("no crate was found")
+    for folder in VENDORED:
+        package = json.loads((folder / "package.json").read_text(encoding="utf-8"))
+        add(f"{package['name']} {package['version']} (npm)", package["license"], folder)
     parts = [
         "Third-party notices\n\nrbench is under the Apache License 2.0 (LICENSE). It is linked with these works, under the licences beside them:\n",
         "\n".join(lines) + "\n",
@@ -76,7 +85,7 @@ def main():
             sys.exit("licenses/THIRD-PARTY.txt is not that of Cargo.lock: run licenses/make.py")
         return
     OUT.write_text(result, encoding="utf-8")
-    print(f"{OUT.relative_to(ROOT)}: {len(lines)} crates, {len(by_text)} texts, {len(result)} bytes; without a text: {len(without)}")
+    print(f"{OUT.relative_to(ROOT)}: {len(lines)} works, {len(by_text)} texts, {len(result)} bytes; without a text: {len(without)}")
 
 
 main()

@@ -6,6 +6,7 @@ pub mod csv;
 pub mod door;
 pub mod extras;
 pub mod gates;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod names;

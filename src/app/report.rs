@@ -18,6 +18,7 @@ use crate::engine::transport::tls::Trust;
 use crate::error::{Error, Kind};
 use crate::journal::{self, Command, Recorded, failed};
 use crate::model::RequestRecord;
+use crate::output::html;
 use crate::output::terminal::Ui;
 use crate::workload::tokenizer::Tokenizer;
 
@@ -25,24 +26,46 @@ use crate::workload::tokenizer::Tokenizer;
 pub(super) fn report(args: &ReportArgs, ui: Ui) -> Result<(), Error> {
     save::check("--output-file", args.output_file.as_deref())?;
     save::check("--failed-file", args.failed_file.as_deref())?;
+    save::check("--html", args.html.as_deref())?;
     config::files_differ(&[
         ("RECORDS", Some(&args.records)),
         ("--output-file", args.output_file.as_deref()),
         ("--failed-file", args.failed_file.as_deref()),
+        ("--html", args.html.as_deref()),
     ])?;
     let runs = journal::read(&args.records)?;
     let n = runs.len();
-    for (i, run) in runs.into_iter().enumerate() {
+    let mut shown = Vec::new();
+    let published = runs.into_iter().enumerate().try_for_each(|(i, run)| {
         if n > 1 {
             ui.status(&format!("run {} of {n}, of {}", i + 1, run.header.metadata.date));
         }
-        one(run, args, ui)?;
-    }
+        one(run, args, &mut shown, ui)
+    });
+    let written = match &args.html {
+        Some(path) if !shown.is_empty() => write_page(path, &shown, ui),
+        _ => Ok(()),
+    };
+    published.and(written)
+}
+
+/// Writes the page of `runs`.
+fn write_page(path: &Path, runs: &[html::Run], ui: Ui) -> Result<(), Error> {
+    std::fs::write(path, html::page(runs)).map_err(|error| {
+        Error::new(Kind::System, format!("cannot write the page to {}", path.display()))
+            .because(error)
+    })?;
+    ui.status(&format!("page written to {}", path.display()));
     Ok(())
 }
 
-/// Tells of one run.
-fn one(mut run: Recorded, args: &ReportArgs, ui: Ui) -> Result<(), Error> {
+/// Prints the result of one run, and adds the run to those that the page shows, if there is to be a page.
+fn one(
+    mut run: Recorded,
+    args: &ReportArgs,
+    shown: &mut Vec<html::Run>,
+    ui: Ui,
+) -> Result<(), Error> {
     let tokenizer = tokenizer(&run, args, ui)?;
     let header = &mut run.header;
     tokenizer.name().clone_into(&mut header.metadata.tokenizer);
@@ -67,6 +90,9 @@ fn one(mut run: Recorded, args: &ReportArgs, ui: Ui) -> Result<(), Error> {
     }
     let asked = |record: &RequestRecord| asked.of(record);
     let analysis = figures::of_records(&header, end, &records, asked, &tokenizer, ui);
+    if args.html.is_some() {
+        shown.push(html::Run::of(analysis.metadata.date.clone(), &analysis));
+    }
     match header.command {
         Command::Serve => publish(&analysis, &outputs, ui),
         Command::OneBatch => {

@@ -32,6 +32,9 @@ pub struct ReportArgs {
     /// Add arrays with one entry per request to the result
     #[arg(long, requires = "output_file")]
     pub output_details: bool,
+    /// Page of the runs to write: plots and figures in one HTML file that works without a network
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// JSONL file to append the failed requests to
     #[arg(long, value_name = "FILE")]
     pub failed_file: Option<PathBuf>,

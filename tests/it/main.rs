@@ -51,6 +51,8 @@ mod flow;
 mod gates;
 /// The commands of the guide to the client that rbench takes the place of.
 mod guide;
+/// The page of a run.
+mod html;
 /// Load over HTTP/2.
 mod http2;
 /// Tokenizers from repositories.

@@ -85,6 +85,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &[
             "analysis::stats",
             "engine::transport",
+            "output::html",
             "secrets",
             "workload::dataset",
             "workload::tokenizer",
@@ -112,7 +113,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("quick_junit", &["output::junit"]),
     ("ratatui", &["output::plot"]),
     ("reqwest", &["config", "control", "engine::transport", "workload::download"]),
-    ("ring", &["app"]),
+    ("ring", &["app", "output::html"]),
     ("rustix", &["app", "engine::system"]),
     ("rustls", &["app", "engine::transport"]),
     ("rustls_platform_verifier", &["engine::transport"]),
