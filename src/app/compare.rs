@@ -13,6 +13,7 @@ use crate::cli::compare::{CompareArgs, load_flags};
 use crate::config;
 use crate::error::{Error, Kind};
 use crate::output::comparison::{Against, Compared, json, markdown, table};
+use crate::output::html;
 use crate::output::terminal::Ui;
 
 /// The variable that names a file for the summary of a step, which GitHub sets.
@@ -27,7 +28,12 @@ type ByLoad<'a> = BTreeMap<String, Vec<&'a Sampled>>;
 /// If a file cannot be used, no load is on both sides, or the comparison fails.
 pub(super) fn compare(args: &CompareArgs, ui: Ui) -> Result<(), Error> {
     save::check("--summary", args.summary.as_deref())?;
-    config::files_differ(&[("RECORDS", Some(&args.base)), ("--summary", args.summary.as_deref())])?;
+    save::check("--html", args.html.as_deref())?;
+    config::files_differ(&[
+        ("RECORDS", Some(&args.base)),
+        ("--summary", args.summary.as_deref()),
+        ("--html", args.html.as_deref()),
+    ])?;
     let mut load = load_flags();
     check_ignored(args, &load)?;
     load.retain(|flag| !args.ignore.contains(flag));
@@ -160,6 +166,9 @@ fn publish(args: &CompareArgs, compared: &[Compared<'_>], ui: Ui) -> Result<(), 
             Error::new(Kind::System, format!("cannot append the summary to {}", path.display()))
                 .because(error)
         })?;
+    }
+    if let Some(path) = &args.html {
+        save::page(path, &html::compared(compared), ui)?;
     }
     ui.data(&text)
         .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error))

@@ -1,9 +1,12 @@
 //! `rbench report`: the figures of a run from its records, whatever became of it.
 
+mod folder;
+
 use std::path::Path;
 
 use serde_json::Value;
 
+use self::folder::{Source, Sources};
 use super::connection;
 use super::figures;
 use super::offline::publish_throughput;
@@ -33,37 +36,55 @@ pub(super) fn report(args: &ReportArgs, ui: Ui) -> Result<(), Error> {
         ("--failed-file", args.failed_file.as_deref()),
         ("--html", args.html.as_deref()),
     ])?;
-    let runs = journal::read(&args.records)?;
-    let n = runs.len();
-    let mut shown = Vec::new();
-    let published = runs.into_iter().enumerate().try_for_each(|(i, run)| {
-        if n > 1 {
-            ui.status(&format!("run {} of {n}, of {}", i + 1, run.header.metadata.date));
+    let Sources { files, sweep } = folder::sources(&args.records)?;
+    let mut pages = args.html.as_ref().map(|_| Pages { of: files.len(), runs: Vec::new() });
+    let mut published = Ok(());
+    for file in &files {
+        // A run without a completed request does not hide the others.
+        match each(file, args, &mut pages, ui) {
+            Err(error) if error.kind == Kind::AllFailed => published = published.and(Err(error)),
+            result => result?,
         }
-        one(run, args, &mut shown, ui)
-    });
-    let written = match &args.html {
-        Some(path) if !shown.is_empty() => write_page(path, &shown, ui),
+    }
+    let written = match (&args.html, pages) {
+        (Some(path), Some(Pages { runs, .. })) if !runs.is_empty() => {
+            save::page(path, &html::page(&runs, sweep.as_ref()), ui)
+        }
         _ => Ok(()),
     };
     published.and(written)
 }
 
-/// Writes the page of `runs`.
-fn write_page(path: &Path, runs: &[html::Run], ui: Ui) -> Result<(), Error> {
-    std::fs::write(path, html::page(runs)).map_err(|error| {
-        Error::new(Kind::System, format!("cannot write the page to {}", path.display()))
-            .because(error)
-    })?;
-    ui.status(&format!("page written to {}", path.display()));
+/// The runs that a page shows.
+struct Pages {
+    /// Files that they are from.
+    of: usize,
+    runs: Vec<html::Run>,
+}
+
+/// Prints the results of the runs in one file.
+fn each(file: &Source, args: &ReportArgs, pages: &mut Option<Pages>, ui: Ui) -> Result<(), Error> {
+    let runs = journal::read(&file.path)?;
+    let n = runs.len();
+    for (i, run) in runs.into_iter().enumerate() {
+        let date = &run.header.metadata.date;
+        if n > 1 {
+            ui.status(&format!("run {} of {n}, of {date}", i + 1));
+        } else if let Some(name) = &file.name {
+            ui.status(&format!("{name}, of {date}"));
+        }
+        one(run, file, args, pages, n, ui)?;
+    }
     Ok(())
 }
 
 /// Prints the result of one run, and adds the run to those that the page shows, if there is to be a page.
 fn one(
     mut run: Recorded,
+    file: &Source,
     args: &ReportArgs,
-    shown: &mut Vec<html::Run>,
+    pages: &mut Option<Pages>,
+    in_file: usize,
     ui: Ui,
 ) -> Result<(), Error> {
     let tokenizer = tokenizer(&run, args, ui)?;
@@ -83,15 +104,21 @@ fn one(
         format!("the run did not end; {}{of} requests have a record", records.len())
     });
     if let Err(why) = &end {
-        ui.warn(&format!("{}: {why}", args.records.display()));
+        ui.warn(&format!("{}: {why}", file.path.display()));
     }
     if let Some(path) = &args.failed_file {
         append_failed(path, &records, &header.metadata.date, ui)?;
     }
     let asked = |record: &RequestRecord| asked.of(record);
     let analysis = figures::of_records(&header, end, &records, asked, &tokenizer, ui);
-    if args.html.is_some() {
-        shown.push(html::Run::of(analysis.metadata.date.clone(), &analysis));
+    if let Some(pages) = pages {
+        let date = &analysis.metadata.date;
+        let name = match &file.name {
+            None => date.clone(),
+            Some(name) if in_file == 1 => name.clone(),
+            Some(name) => format!("{name}, {date}"),
+        };
+        pages.runs.push(html::Run::of(name, &analysis, pages.of.max(in_file)));
     }
     match header.command {
         Command::Serve => publish(&analysis, &outputs, ui),

@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 
 use crate::error::{Error, Kind};
 use crate::output::door;
+use crate::output::terminal::Ui;
 
 /// Checks before the run that what `flag` names can be written after it; leaves nothing behind.
 ///
@@ -63,6 +64,19 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<(), Error> {
         Error::new(Kind::System, format!("cannot write the result to {}", path.display()))
             .because(error)
     })
+}
+
+/// Writes a page for browsers, in which nothing that is secret is left.
+///
+/// # Errors
+/// If that does not work; the message has the path.
+pub(super) fn page(path: &Path, page: &str, ui: Ui) -> Result<(), Error> {
+    std::fs::write(path, page).map_err(|error| {
+        Error::new(Kind::System, format!("cannot write the page to {}", path.display()))
+            .because(error)
+    })?;
+    ui.status(&format!("page written to {}", path.display()));
+    Ok(())
 }
 
 /// Appends whole lines to the file at `path`, or none of them.

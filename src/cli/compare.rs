@@ -48,6 +48,9 @@ pub struct CompareArgs {
     /// Print JSON instead of tables
     #[arg(long)]
     pub json: bool,
+    /// Page of the comparison to write: distributions and verdicts in one HTML file that works without a network
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// File to append the comparison to, as Markdown
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,

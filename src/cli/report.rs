@@ -17,7 +17,7 @@ use crate::flags::values::probability;
                   Exit codes: 0 done, 1 the records cannot be used or no request succeeded, 2 the command line is not usable."
 )]
 pub struct ReportArgs {
-    /// File that --records has written, or one that was left beside a result
+    /// File that --records has written or that was left beside a result, folder with such files, or folder of a sweep
     #[arg(value_name = "RECORDS")]
     pub records: PathBuf,
     /// Layout of the table: that of a tool, or of an older release of it

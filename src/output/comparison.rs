@@ -60,7 +60,7 @@ pub fn differences<'a>(
 }
 
 /// A side in a few words: how many runs and requests.
-fn side(runs: &[&Sampled]) -> String {
+pub(super) fn side(runs: &[&Sampled]) -> String {
     let requests: Option<usize> = runs.iter().map(|run| Some(run.requests.as_ref()?.len())).sum();
     let requests = requests.map_or("without samples".to_owned(), |n| format!("{n} requests"));
     let s = if runs.len() == 1 { "" } else { "s" };
@@ -68,7 +68,7 @@ fn side(runs: &[&Sampled]) -> String {
 }
 
 /// The flags in which a load differs from the others.
-fn load(compared: &Compared<'_>, against: &Against<'_>) -> Option<String> {
+pub(super) fn load(compared: &Compared<'_>, against: &Against<'_>) -> Option<String> {
     if compared.against.len() < 2 {
         return None;
     }
@@ -82,7 +82,7 @@ fn load(compared: &Compared<'_>, against: &Against<'_>) -> Option<String> {
 }
 
 /// What has to be known before the figures.
-fn warnings(compared: &Compared<'_>) -> Vec<String> {
+pub(super) fn warnings(compared: &Compared<'_>) -> Vec<String> {
     let mut warnings = compared.doubts.clone();
     let mut seen = BTreeSet::new();
     for Against { pair, .. } in &compared.against {
@@ -103,7 +103,7 @@ fn warnings(compared: &Compared<'_>) -> Vec<String> {
 }
 
 /// A figure with four digits.
-fn figure(metric: comparison::Compared, value: f64) -> String {
+pub(super) fn figure(metric: comparison::Compared, value: f64) -> String {
     match metric {
         _ if !value.is_finite() => "n/a".to_owned(),
         comparison::Compared::Success | comparison::Compared::Goodput => {
@@ -116,7 +116,7 @@ fn figure(metric: comparison::Compared, value: f64) -> String {
 }
 
 /// The change, its interval, the probability and the verdict of a row.
-fn cells(row: &Row) -> [String; 4] {
+pub(super) fn cells(row: &Row) -> [String; 4] {
     let Some(difference) = row.difference else {
         return ["n/a".to_owned(), String::new(), String::new(), verdict(row)];
     };

@@ -4,8 +4,10 @@
 //! What servers said is in the data alone, which is JSON that no parser of HTML can take for markup; the script makes
 //! text of it. A browser runs the one script whose digest is in the policy, and no other.
 
+mod comparison;
 mod curves;
 mod run;
+mod sweep;
 mod timeline;
 
 use base64::Engine as _;
@@ -13,7 +15,10 @@ use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
+use self::comparison::Comparison;
 pub use self::run::Run;
+pub use self::sweep::{Point, Sweep};
+use super::comparison::Compared;
 use super::door;
 
 /// The page, with places for its parts.
@@ -29,9 +34,14 @@ const SCRIPT: &str = concat!(
     "\n(() => {\n\"use strict\";\n",
     include_str!("html/plots.js"),
     include_str!("html/timeline.js"),
+    include_str!("html/comparison.js"),
+    include_str!("html/sweep.js"),
     include_str!("html/page.js"),
     "})();\n",
 );
+
+/// Of the program that makes the page.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the page shows.
 #[derive(Debug, Serialize)]
@@ -39,11 +49,23 @@ struct Data<'a> {
     /// Of the program that made the page.
     version: &'static str,
     runs: &'a [Run],
+    comparisons: &'a [Comparison],
+    sweep: Option<&'a Sweep>,
 }
 
-/// The page of `runs`, of which there is at least one.
-pub fn page(runs: &[Run]) -> String {
-    filled(&json(&Data { version: env!("CARGO_PKG_VERSION"), runs }))
+/// The page of `runs`, of which there is at least one, and of the `sweep` that they are of.
+pub fn page(runs: &[Run], sweep: Option<&Sweep>) -> String {
+    of(&Data { version: VERSION, runs, comparisons: &[], sweep })
+}
+
+/// The page of comparisons, of which there is at least one.
+pub fn compared(all: &[Compared<'_>]) -> String {
+    let comparisons: Vec<Comparison> = all.iter().map(Comparison::of).collect();
+    of(&Data { version: VERSION, runs: &[], comparisons: &comparisons, sweep: None })
+}
+
+fn of(data: &Data<'_>) -> String {
+    filled(&json(data))
 }
 
 /// The page with `data`, which [`json`] has made.
@@ -108,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_policy_has_the_digests_of_the_parts() {
-        let page = page(&[]);
+        let page = page(&[], None);
         let between = |begin: &str, end: &str| {
             let (_, after) = page.split_once(begin).unwrap();
             after.split_once(end).unwrap().0

@@ -129,6 +129,23 @@ for (const [scheme, width] of [["light", 1400], ["dark", 1400], ["light", 390], 
   });
 }
 
+/** A load on a simulated engine whose tokens take so many ms; its records are in a file. */
+const mock = (records, itl, seed, ...more) => rbench(["serve", "--mock", "--num-prompts", "80", "--max-concurrency", "8", "--mock-itl", itl,
+  "--dataset-name", "random-ids", "--random-input-len", "16", "--random-output-len", "16", "--seed", seed, "--records", records, ...more], 4);
+
+test("a comparison is drawn", async () => {
+  await mock("base.jsonl", "5ms", "1");
+  await mock("new.jsonl", "8ms", "2");
+  await rbench(["compare", "base.jsonl", "new.jsonl", "--allow-client-limited", "--html", "compare.html"], 3);
+  for (const [scheme, width] of [["light", 1400], ["dark", 390]]) {
+    const { page } = await open("compare.html", { scheme, width });
+    const plots = await inked(page);
+    assert.deepEqual(plots.map(plot => plot.title), ["Changes", "TTFT", "TPOT", "ITL", "E2E"]);
+    for (const { title, colourful } of plots) assert.ok(colourful > 50, `${title}: ${colourful} pixels`);
+    await fits(page);
+  }
+});
+
 test("what a server says is text", async () => {
   const server = await hostileServer();
   try {

@@ -48,7 +48,8 @@ fn bare(mut line: Value) -> Value {
     line
 }
 
-fn lines(lines: impl IntoIterator<Item = Value>) -> String {
+/// A file of result lines.
+pub(crate) fn lines(lines: impl IntoIterator<Item = Value>) -> String {
     lines.into_iter().fold(String::new(), |all, line| all + &line.to_string() + "\n")
 }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::compare::{LOAD, line, lines};
+use crate::support::batching::Batching;
 use crate::support::rbench::{Rbench, Run};
 use crate::support::server::{Answer, Request, Script};
 use crate::support::wire;
@@ -195,4 +197,79 @@ fn a_long_run_has_a_small_page() {
     let per_request = (sizes[1] - sizes[0]) as f64 / 3_000.0;
     assert!(per_request < 150.0, "{per_request} bytes per request");
     assert!(sizes[1] as f64 + 8_000.0 * per_request < 15e6, "{sizes:?}");
+}
+
+#[test]
+fn a_comparison_has_a_page() {
+    let base = lines([line(&LOAD.run(1))]);
+    let new = lines([line(&Batching { pace: 1.1, ..LOAD }.run(2))]);
+    let run = Rbench::new(["compare", "base.jsonl", "new.jsonl", "--html", PAGE])
+        .file("base.jsonl", base)
+        .file("new.jsonl", new)
+        .run()
+        .exits(3);
+    let page = std::fs::read_to_string(run.path(PAGE)).unwrap();
+    let comparison = &data(&page)["comparisons"][0];
+    assert_eq!(comparison["verdict"], "regression");
+    let load = &comparison["loads"][0];
+    let rows = load["rows"].as_array().unwrap();
+    let tpot = rows.iter().find(|row| row["metric"] == "median_tpot_ms").unwrap();
+    assert_eq!(tpot["class"], "worse");
+    let [low, change, high] =
+        ["low_percent", "change_percent", "high_percent"].map(|key| tpot[key].as_f64().unwrap());
+    assert!(0.0 < low && low < change && change < high, "{tpot}");
+    let row = run.stdout.lines().find(|line| line.starts_with("median_tpot_ms")).unwrap();
+    assert!(row.contains(tpot["interval"].as_str().unwrap()), "{row} {tpot}");
+    let labels: Vec<&Value> =
+        load["latencies"].as_array().unwrap().iter().map(|one| &one["label"]).collect();
+    assert_eq!(labels, ["TTFT", "TPOT", "ITL", "E2E"]);
+    for side in ["base", "new"] {
+        assert_eq!(load["latencies"][0][side]["samples"], LOAD.requests);
+    }
+}
+
+#[test]
+fn the_folder_of_a_sweep_has_a_page() {
+    let run = recorded(wire::good).exits(0);
+    let records = std::fs::read_to_string(run.path(RECORDS)).unwrap();
+    let point = |name: &str, cap: &str| json!({"name": name, "values": {"--max-concurrency": cap}, "run": 1});
+    let manifest = json!({
+        "rbench_sweep": 1,
+        "axes": [{"flag": "--max-concurrency", "values": ["1", "2", "4"]}],
+        "slo": ["p99_ttft<500ms"],
+        "gpus": 2,
+        "points": [point("a", "1"), point("b", "2"), point("lost", "4")],
+    });
+    let report = Rbench::new(["report", "sweep", "--quiet-extras", "--html", PAGE])
+        .file("sweep/sweep.json", manifest.to_string())
+        .file("sweep/points/a/records.jsonl", &records)
+        .file("sweep/points/b/records.jsonl", &records)
+        .run()
+        .exits(0);
+    assert_eq!(report.stdout.matches("Successful requests").count(), 2, "{}", report.stdout);
+    let page = std::fs::read_to_string(report.path(PAGE)).unwrap();
+    let data = data(&page);
+    let names: Vec<&Value> = data["runs"].as_array().unwrap().iter().map(|r| &r["name"]).collect();
+    assert_eq!(names, ["--max-concurrency 1", "--max-concurrency 2"]);
+    let sweep = &data["sweep"];
+    assert_eq!([&sweep["points"][0]["name"], &sweep["points"][1]["name"]], names[..]);
+    assert_eq!((&sweep["points"].as_array().unwrap().len(), &sweep["gpus"]), (&2, &json!(2)));
+    assert_eq!(sweep["slos"][0]["metric"], "p99_ttft_ms");
+    assert_eq!(sweep["slos"][0]["limit"], 500.0);
+
+    // A folder without a manifest has its files of records; others are left alone.
+    let report = Rbench::new(["report", "runs", "--quiet-extras", "--html", PAGE])
+        .file("runs/first.jsonl", &records)
+        .file("runs/second.jsonl", &records)
+        .file("runs/results.jsonl", "{}\n")
+        .run()
+        .exits(0);
+    let page = std::fs::read_to_string(report.path(PAGE)).unwrap();
+    let data = self::data(&page);
+    assert_eq!([&data["runs"][0]["name"], &data["runs"][1]["name"]], ["first", "second"]);
+    let _ = Rbench::new(["report", "empty"])
+        .file("empty/x", "")
+        .run()
+        .exits(1)
+        .says(&["has no file of records"]);
 }

@@ -25,7 +25,6 @@ pub(super) struct Latency {
     key: &'static str,
     label: &'static str,
     about: &'static str,
-    samples: u64,
     mean_ms: Option<f64>,
     p50_ms: Option<f64>,
     p90_ms: Option<f64>,
@@ -34,9 +33,27 @@ pub(super) struct Latency {
     max_ms: Option<f64>,
     /// The most that was asked for.
     objective_ms: Option<f64>,
+    #[serde(flatten)]
+    curve: Curve,
+}
+
+/// A cumulative distribution.
+#[derive(Debug, Serialize)]
+pub(super) struct Curve {
+    samples: u64,
     /// Samples at the percentages `q`.
     x: Vec<f64>,
     q: Vec<f64>,
+}
+
+impl Curve {
+    /// That of `samples`; `None` if there is none.
+    pub(super) fn of(samples: &mut Distribution) -> Option<Self> {
+        let q: [f64; POINTS] = std::array::from_fn(percentage);
+        let x: Vec<f64> =
+            samples.percentiles(q, Method::Linear).into_iter().flatten().map(round).collect();
+        (!x.is_empty()).then(|| Self { samples: samples.len(), x, q: q.to_vec() })
+    }
 }
 
 impl Latency {
@@ -46,20 +63,15 @@ impl Latency {
         mut samples: Distribution,
         slos: &[Slo],
     ) -> Option<Self> {
-        if samples.is_empty() {
-            return None;
-        }
         let (mean_ms, max_ms) = (samples.mean(), samples.max());
         let [p50_ms, p90_ms, p95_ms, p99_ms] =
             samples.percentiles([50.0, 90.0, 95.0, 99.0], Method::Linear);
-        let q: [f64; POINTS] = std::array::from_fn(percentage);
-        let x = samples.percentiles(q, Method::Linear);
+        let curve = Curve::of(&mut samples)?;
         let objective = slos.iter().find(|slo| slo.latency.name() == key);
         Some(Self {
             key,
             label,
             about,
-            samples: samples.len(),
             mean_ms,
             p50_ms,
             p90_ms,
@@ -67,8 +79,7 @@ impl Latency {
             p99_ms,
             max_ms,
             objective_ms: objective.map(|slo| slo.ms),
-            x: x.into_iter().flatten().map(round).collect(),
-            q: q.to_vec(),
+            curve,
         })
     }
 }

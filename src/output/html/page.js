@@ -12,7 +12,7 @@ function title(run) {
   const load = [run.rate, run.max_concurrency ? `at most ${number(run.max_concurrency)} in flight` : null, run.tag];
   return [
     element("h1", null, run.model || "rbench report"),
-    element("p", { class: "about" }, [run.backend, run.dataset, ...load, instant(run.date)].filter(Boolean).join(" · ")),
+    element("p", { class: "about" }, [run.name === run.date ? null : run.name, run.backend, run.dataset, ...load, instant(run.date)].filter(Boolean).join(" · ")),
   ];
 }
 
@@ -180,11 +180,18 @@ function showRun(run) {
   return parts;
 }
 
-/** A button for each run, where the page has several. */
+/** What the page can show: each has a name, and what makes its parts. */
+const VIEWS = [
+  ...(DATA.sweep ? [{ name: "All points", make: () => showSweep(DATA.sweep) }] : []),
+  ...DATA.comparisons.map(one => ({ name: `${one.new} against ${one.base}`, make: () => showComparison(one) })),
+  ...DATA.runs.map(run => ({ name: run.name, make: () => showRun(run) })),
+];
+
+/** A button for each view, where the page has several. */
 function chooser(chosen) {
-  if (DATA.runs.length < 2) return [];
-  return [element("nav", { class: "runs", "aria-label": "Runs" }, DATA.runs.map((run, i) => {
-    const button = element("button", { type: "button", "aria-pressed": String(i === chosen) }, run.name);
+  if (VIEWS.length < 2) return [];
+  return [element("nav", { class: "runs", "aria-label": "Views" }, VIEWS.map((view, i) => {
+    const button = element("button", { type: "button", "aria-pressed": String(i === chosen) }, view.name);
     button.addEventListener("click", () => show(i));
     return button;
   }))];
@@ -192,9 +199,9 @@ function chooser(chosen) {
 
 function show(chosen) {
   forgetFigures();
-  document.title = `rbench report: ${DATA.runs[chosen].name}`;
+  document.title = `rbench: ${VIEWS[chosen].name}`;
   document.getElementById("page").replaceChildren(
-    ...chooser(chosen), ...showRun(DATA.runs[chosen]),
+    ...chooser(chosen), ...VIEWS[chosen].make(),
     element("footer", null, `Made by rbench ${DATA.version}. The page loads nothing. Plots are drawn by uPlot (MIT).`));
   drawAll();
 }

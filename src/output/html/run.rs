@@ -9,6 +9,7 @@ use crate::analysis::Analysis;
 use crate::analysis::audit::{Finding, Ledger};
 use crate::analysis::measure::{Measure, Series, Statistic};
 use crate::analysis::metric::PerEndpoint;
+use crate::output::names::{Name, name};
 
 /// One run as the page shows it.
 #[derive(Debug, Serialize)]
@@ -72,6 +73,8 @@ struct Found {
 /// A figure that is shown large.
 #[derive(Debug, Serialize)]
 struct Tile {
+    /// As in results.
+    key: Option<String>,
     label: &'static str,
     value: f64,
     unit: &'static str,
@@ -115,8 +118,9 @@ const TILES: [(&str, Measure, &str); 12] = [
 ];
 
 impl Run {
-    /// The page's data on the run of `analysis`, whose records were kept, under `name`.
-    pub fn of(name: String, analysis: &Analysis<'_>) -> Self {
+    /// The page's data on the run of `analysis`, whose records were kept, under `name`, on a page with about
+    /// so many `runs`.
+    pub fn of(name: String, analysis: &Analysis<'_>, runs: usize) -> Self {
         let Analysis { metadata, records, audit, .. } = analysis;
         let generates = metadata.generates;
         let Ledger { scheduled, completed, failed, cancelled, never_sent, unfinished, .. } =
@@ -132,7 +136,7 @@ impl Run {
                 Measure::OutputThroughput | Measure::Of(_, Series::Ttft | Series::Tpot)
             );
             let value = analysis.figure(measure).number()?;
-            (generates || !is_of_output).then_some(Tile { label, value, unit })
+            (generates || !is_of_output).then(|| Tile { key: key(measure), label, value, unit })
         };
         let rate = metadata.config.get("request_rate").map(|rate| match rate {
             Value::String(word) if word == "inf" => "no limit on the rate".to_owned(),
@@ -175,7 +179,7 @@ impl Run {
                 .unwrap_or_default()
                 .as_secs_f64(),
             over_time: Slices::of(analysis),
-            requests: Requests::of(analysis),
+            requests: Requests::of(analysis, runs),
             failures: analysis
                 .failures
                 .iter()
@@ -192,6 +196,14 @@ impl Run {
             config: metadata.config.clone(),
             server_info: analysis.server_info.clone(),
         }
+    }
+}
+
+/// The name of a figure in results, if it has one there.
+fn key(measure: Measure) -> Option<String> {
+    match name(measure)? {
+        Name::Own(key) => Some(key),
+        Name::Reference(_) => None,
     }
 }
 

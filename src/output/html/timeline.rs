@@ -10,11 +10,14 @@ use crate::analysis::measures::ms;
 use crate::analysis::stats::{Distribution, Method};
 use crate::model::{Outcome, RequestRecord};
 
-/// Most requests that are drawn.
+/// Most requests that are drawn, over all runs of a page.
 const MOST: usize = 10_000;
 
 /// Failed requests beyond those, which are what a reader looks for.
 const MOST_FAILED: usize = 2_000;
+
+/// Of one run at least so many are drawn.
+const LEAST: usize = 500;
 
 /// Parts of an answer that have a colour each.
 const PARTS: usize = 24;
@@ -48,15 +51,16 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Those of a run.
-    pub(super) fn of(analysis: &Analysis<'_>) -> Self {
+    /// Those of one of so many `runs` on a page.
+    pub(super) fn of(analysis: &Analysis<'_>, runs: usize) -> Self {
+        let most = |all: usize| (all / runs.max(1)).max(LEAST);
         let is_sent =
             |request: &Ended<'_>| request.record.sent.is_some() && request.record.done.is_some();
         let mut sent: Vec<Ended<'_>> = analysis.requests().filter(is_sent).collect();
         sent.sort_by_key(|request| request.record.sent);
         let of = sent.len();
-        let every = of.div_ceil(MOST).max(1);
-        let mut spare = MOST_FAILED;
+        let every = of.div_ceil(most(MOST)).max(1);
+        let mut spare = most(MOST_FAILED);
         let mut chosen = Vec::with_capacity(of.min(MOST + MOST_FAILED));
         for (i, request) in sent.into_iter().enumerate() {
             if i % every == 0 {
