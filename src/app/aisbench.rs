@@ -10,11 +10,12 @@ use super::save;
 use super::serve::{self, Session};
 use super::warm_up::WarmUp;
 use crate::dialect::aisbench::{
-    Data, Figures, Flags, Model, Scenario, Stage, files, page, table, window,
+    Data, Figures, Flags, Model, Scenario, Stage, files, table, window,
 };
 use crate::error::{Error, Kind};
 use crate::journal::Command;
 use crate::output::block;
+use crate::output::html;
 use crate::output::object::own;
 use crate::output::terminal::Ui;
 
@@ -91,10 +92,11 @@ fn task(flags: &Flags, model: &Model, data: &Data, folder: &Path, ui: Ui) -> Res
         (file(".csv"), files::csv(&stages, flags.layout)),
         (file(".json"), common),
         (file("_details.jsonl"), files::details(&plan, analysis.requests())),
-        (file("_plot.html"), page(&title, &records)),
     ] {
         save::replace(&path, &text)?;
     }
+    let run = html::Run::of(title.clone(), &analysis, 1);
+    save::page(&file("_plot.html"), &html::page(&[run], None))?;
     if !failed.is_empty() {
         save::replace(&file("_failed.jsonl"), &failed)?;
     }

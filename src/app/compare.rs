@@ -168,7 +168,8 @@ fn publish(args: &CompareArgs, compared: &[Compared<'_>], ui: Ui) -> Result<(), 
         })?;
     }
     if let Some(path) = &args.html {
-        save::page(path, &html::compared(compared), ui)?;
+        save::page(path, &html::compared(compared))?;
+        ui.status(&format!("page written to {}", path.display()));
     }
     ui.data(&text)
         .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error))

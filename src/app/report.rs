@@ -48,7 +48,9 @@ pub(super) fn report(args: &ReportArgs, ui: Ui) -> Result<(), Error> {
     }
     let written = match (&args.html, pages) {
         (Some(path), Some(Pages { runs, .. })) if !runs.is_empty() => {
-            save::page(path, &html::page(&runs, sweep.as_ref()), ui)
+            save::page(path, &html::page(&runs, sweep.as_ref())).map(|()| {
+                ui.status(&format!("page written to {}", path.display()));
+            })
         }
         _ => Ok(()),
     };

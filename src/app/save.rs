@@ -9,7 +9,6 @@ use rustix::fs::OFlags;
 
 use crate::error::{Error, Kind};
 use crate::output::door;
-use crate::output::terminal::Ui;
 
 /// Checks before the run that what `flag` names can be written after it; leaves nothing behind.
 ///
@@ -66,17 +65,15 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<(), Error> {
     })
 }
 
-/// Writes a page for browsers, in which nothing that is secret is left.
+/// Writes a page for browsers, whose data has passed the door: its script stays as its policy names it.
 ///
 /// # Errors
 /// If that does not work; the message has the path.
-pub(super) fn page(path: &Path, page: &str, ui: Ui) -> Result<(), Error> {
+pub(super) fn page(path: &Path, page: &str) -> Result<(), Error> {
     std::fs::write(path, page).map_err(|error| {
         Error::new(Kind::System, format!("cannot write the page to {}", path.display()))
             .because(error)
-    })?;
-    ui.status(&format!("page written to {}", path.display()));
-    Ok(())
+    })
 }
 
 /// Appends whole lines to the file at `path`, or none of them.

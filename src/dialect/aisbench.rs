@@ -5,7 +5,6 @@ pub mod files;
 mod flags;
 mod job;
 mod lengths;
-mod plot;
 mod prompts;
 mod scenario;
 mod stable;
@@ -18,6 +17,5 @@ mod tests;
 
 pub use self::figures::{Figures, Stage};
 pub use self::flags::{Flags, Layout, Rule};
-pub use self::plot::page;
 pub use self::scenario::{Data, Model, Scenario};
 pub use self::stable::window;

@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -42,14 +42,17 @@ async function rbench(args, most = 0) {
   }
 }
 
-/** A server whose every third answer is an error with markup in it. */
-async function hostileServer() {
+/**
+ * Records a load of 8 streams on a server that sends a token every `ms`, and `refuse`s requests by their number with
+ * markup in the body.
+ */
+async function record(records, { ms = 5, refuse = () => false, model = "model", seed = 1, requests = 30 }) {
   let asked = 0;
   const server = createServer((request, response) => {
     request.resume().on("end", () => {
       if (!request.url.endsWith("/completions")) return response.writeHead(404).end();
       asked += 1;
-      if (asked % 3 === 0) return response.writeHead(503, { "content-type": "text/html" }).end(HOSTILE);
+      if (refuse(asked)) return response.writeHead(503, { "content-type": "text/html" }).end(HOSTILE);
       response.writeHead(200, { "content-type": "text/event-stream" });
       let left = 8;
       const next = setInterval(() => {
@@ -59,11 +62,19 @@ async function hostileServer() {
         if (left > 0) return;
         clearInterval(next);
         response.end("data: [DONE]\n\n");
-      }, 5);
+      }, ms);
     });
   });
   await new Promise(listening => server.listen(0, "127.0.0.1", listening));
-  return server;
+  try {
+    await rbench(["serve", "--backend", "vllm", "--base-url", `http://127.0.0.1:${server.address().port}`, "--model", model,
+      "--tokenizer", "rbench-bundled", "--dataset-name", "random-ids", "--random-input-len", "8", "--random-output-len", "8",
+      "--random-range-ratio", "1", "--num-prompts", String(requests), "--warmup-requests", "0", "--max-concurrency", "8",
+      "--seed", String(seed), "--records", records], 4);
+  } finally {
+    server.close();
+    server.closeAllConnections();
+  }
 }
 
 /** Opens a page of the folder without a network; returns it with what it asked for and complained about. */
@@ -129,13 +140,9 @@ for (const [scheme, width] of [["light", 1400], ["dark", 1400], ["light", 390], 
   });
 }
 
-/** A load on a simulated engine whose tokens take so many ms; its records are in a file. */
-const mock = (records, itl, seed, ...more) => rbench(["serve", "--mock", "--num-prompts", "80", "--max-concurrency", "8", "--mock-itl", itl,
-  "--dataset-name", "random-ids", "--random-input-len", "16", "--random-output-len", "16", "--seed", seed, "--records", records, ...more], 4);
-
 test("a comparison is drawn", async () => {
-  await mock("base.jsonl", "5ms", "1");
-  await mock("new.jsonl", "8ms", "2");
+  await record("base.jsonl", { ms: 5, requests: 80 });
+  await record("new.jsonl", { ms: 9, requests: 80, seed: 2 });
   await rbench(["compare", "base.jsonl", "new.jsonl", "--allow-client-limited", "--html", "compare.html"], 3);
   for (const [scheme, width] of [["light", 1400], ["dark", 390]]) {
     const { page } = await open("compare.html", { scheme, width });
@@ -146,16 +153,30 @@ test("a comparison is drawn", async () => {
   }
 });
 
-test("what a server says is text", async () => {
-  const server = await hostileServer();
-  try {
-    await rbench(["serve", "--backend", "vllm", "--base-url", `http://127.0.0.1:${server.address().port}`, "--model", HOSTILE,
-      "--tokenizer", "rbench-bundled", "--dataset-name", "random-ids", "--random-input-len", "8", "--random-output-len", "8",
-      "--num-prompts", "30", "--warmup-requests", "0", "--max-concurrency", "4", "--records", "hostile.jsonl"], 4);
-  } finally {
-    server.close();
-    server.closeAllConnections();
+test("the points of a sweep are drawn", async () => {
+  const points = [["1", 4], ["2", 6], ["4", 11]].map(([cap, ms]) => ({ name: `point-${cap}`, values: { "--max-concurrency": cap }, run: 1, ms }));
+  for (const { name, ms } of points) {
+    mkdirSync(join(folder, "sweep/points", name), { recursive: true });
+    await record(`sweep/points/${name}/records.jsonl`, { ms });
   }
+  writeFileSync(join(folder, "sweep/sweep.json"), JSON.stringify({
+    rbench_sweep: 1, axes: [{ flag: "--max-concurrency" }], slo: ["p99_ttft<100ms", "p99_tpot<10ms"], gpus: 2, points }));
+  await rbench(["report", "sweep", "--html", "sweep.html"]);
+  for (const [scheme, width] of [["light", 1400], ["dark", 390]]) {
+    const { page } = await open("sweep.html", { scheme, width });
+    const plots = await inked(page);
+    assert.deepEqual(plots.map(plot => plot.title), ["Throughput and interactivity", "Throughput and TTFT", "Throughput and TPOT",
+      "Throughput and ITL", "Throughput and end-to-end latency"]);
+    for (const { title, colourful } of plots) assert.ok(colourful > 50, `${title}: ${colourful} pixels`);
+    await fits(page);
+    // Each point has its own plots.
+    await page.getByLabel("Show").selectOption("--max-concurrency 4");
+    assert.deepEqual((await inked(page)).map(plot => plot.title), TITLES);
+  }
+});
+
+test("what a server says is text", async () => {
+  await record("hostile.jsonl", { refuse: asked => asked % 3 === 0, model: HOSTILE });
   await rbench(["report", "hostile.jsonl", "--html", "hostile.html"]);
   const { page } = await open("hostile.html");
   assert.equal(await page.evaluate(() => window.hacked), undefined);

@@ -74,7 +74,7 @@ fn a_synthetic_scenario_has_both_tables_and_all_files() {
         (&json!(6), &json!(2))
     );
     assert_eq!(file(&run, "synthetic_details.jsonl").lines().count(), 6);
-    assert!(file(&run, "synthetic_plot.html").contains("<canvas"));
+    assert!(file(&run, "synthetic_plot.html").contains("var uPlot="));
     assert!(file(&run, "synthetic_records.jsonl").lines().count() >= 6);
 }
 

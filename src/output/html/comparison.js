@@ -81,10 +81,11 @@ function drawChanges(plot, rows, [least, most]) {
     if (row.low_percent !== null || row.high_percent !== null) {
       ctx.moveTo(from, y(i));
       ctx.lineTo(to, y(i));
-      for (const [at, isOpen, to] of [[from, row.low_percent === null, 1], [to, row.high_percent === null, -1]]) {
-        ctx.moveTo(at + (isOpen ? to * 6 * unit : 0), y(i) - 5 * unit);
-        ctx.lineTo(at, y(i) + (isOpen ? 0 : 5 * unit));
-        if (isOpen) ctx.lineTo(at + to * 6 * unit, y(i) + 5 * unit);
+      for (const [end, isOpen, inwards] of [[from, row.low_percent === null, 1], [to, row.high_percent === null, -1]]) {
+        const back = isOpen ? inwards * 6 * unit : 0;
+        ctx.moveTo(end + back, y(i) - 5 * unit);
+        ctx.lineTo(end, isOpen ? y(i) : y(i) + 5 * unit);
+        if (isOpen) ctx.lineTo(end + back, y(i) + 5 * unit);
       }
     }
     ctx.stroke();

@@ -187,14 +187,13 @@ const VIEWS = [
   ...DATA.runs.map(run => ({ name: run.name, make: () => showRun(run) })),
 ];
 
-/** A button for each view, where the page has several. */
+/** A list to choose a view from, where the page has several. */
 function chooser(chosen) {
   if (VIEWS.length < 2) return [];
-  return [element("nav", { class: "runs", "aria-label": "Views" }, VIEWS.map((view, i) => {
-    const button = element("button", { type: "button", "aria-pressed": String(i === chosen) }, view.name);
-    button.addEventListener("click", () => show(i));
-    return button;
-  }))];
+  const select = element("select", null, VIEWS.map((view, i) => element("option", { value: i }, view.name)));
+  select.value = chosen;
+  select.addEventListener("change", () => show(Number(select.value)));
+  return [element("label", { class: "views" }, "Show ", select)];
 }
 
 function show(chosen) {

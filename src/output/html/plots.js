@@ -101,7 +101,7 @@ function axis(label, more = {}) {
     labelSize: 18,
     labelGap: 0,
     gap: 4,
-    values: (plot, splits) => splits.map(split => (split === null ? "" : number(split))),
+    values: (plot, splits) => splits.map(split => (split === null ? "" : number(split, 6))),
     // As wide as the longest label needs.
     size: (plot, values) => (isLeft && values ? 16 + 7 * Math.max(2, ...values.map(value => String(value).length)) : 32),
     ...more,
@@ -127,7 +127,7 @@ function line(label, name, { shade, ...more } = {}) {
 const STEPS = uPlot.paths.stepped({ align: 1 });
 
 /** Space around the plot area: above, to the right, below, to the left. */
-const PADDING = [10, 12, 0, 0];
+const PADDING = [10, 22, 0, 0];
 
 /** Plots over time are pointed at and zoomed together. */
 const TIME_CURSOR = { sync: { key: "time", setSeries: false, scales: ["x", null] }, drag: { x: true, y: false } };

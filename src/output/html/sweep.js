@@ -2,6 +2,7 @@
 
 /** A figure of a run by the name that objectives use, such as `p99_ttft_ms`. */
 function measure(run, name) {
+  if (name === "success") return run.ledger.scheduled ? run.ledger.completed / run.ledger.scheduled : null;
   const tile = run.tiles.find(tile => tile.key === name);
   if (tile) return tile.value;
   const found = /^(mean|median|p([\d.]+))_(\w+?)(_latency)?_ms$/.exec(name);
@@ -24,6 +25,11 @@ function showSweep(sweep) {
     .map(point => ({ ...point, of: DATA.runs.find(run => run.name === point.name) }))
     .filter(point => point.of);
   const gpus = sweep.gpus ?? 1;
+  const meets = point => sweep.slos.every(slo => {
+    const value = measure(point.of, slo.metric);
+    return value !== null && (slo.at_most ? value <= slo.limit : value >= slo.limit);
+  });
+  for (const point of points) point.meets = meets(point);
   const perGpu = sweep.gpus ? " per GPU" : "";
   const throughput = point => {
     const value = measure(point.of, "output_throughput");
@@ -37,7 +43,7 @@ function showSweep(sweep) {
     const y = { name: metric, of: point => measure(point.of, metric), better: -1, limits: slos.filter(slo => slo.metric === metric).map(slo => ({ at: slo.limit, label: slo.shown, name: "red" })) };
     return frontier({ title, caption: `${metric} against output throughput${perGpu}. The line joins the points that no other point beats in both.` }, tokens, y, points, sweep.flags);
   };
-  const tpot = sweep.slos.filter(slo => slo.at_most && /tpot/.test(slo.metric));
+  const tpot = sweep.slos.filter(slo => slo.at_most && slo.metric === "median_tpot_ms");
   const interactivity = {
     name: "tokens/s per user",
     of: point => {
@@ -49,7 +55,8 @@ function showSweep(sweep) {
   };
   const parts = [
     element("h1", null, "Sweep"),
-    element("p", { class: "about" }, `${plural(points.length, "run")} over ${sweep.flags.join(", ")}${sweep.gpus ? ` on ${plural(sweep.gpus, "GPU")}` : ""}.`),
+    element("p", { class: "about" }, `${plural(points.length, "run")} over ${sweep.flags.join(", ")}${sweep.gpus ? ` on ${plural(sweep.gpus, "GPU")}` : ""}.`,
+      sweep.slos.length ? ` Filled points meet all objectives by their measured figures: ${sweep.slos.map(slo => slo.shown).join(", ")}.` : ""),
     element("h2", null, "Frontiers"),
     element("div", { class: "plots" }, [
       frontier({ title: "Throughput and interactivity", caption: `Output throughput${perGpu} against interactivity, which is 1000 / median TPOT in ms. The line joins the points that no other point beats in both.`, wide: true, height: 320 },
@@ -96,7 +103,7 @@ function frontier(about, x, y, points, flags) {
       series: [
         {},
         line("best", "blue", { spanGaps: true }),
-        line("points", "blue", { paths: () => null, points: { show: true, size: 8, width: 2, stroke: colour("blue"), fill: colour("card") } }),
+        ...["card", "blue"].map(fill => line("points", "blue", { paths: () => null, points: { show: true, size: 8, width: 2, stroke: colour("blue"), fill: colour(fill) } })),
       ],
       hooks: {
         draw: [plot => {
@@ -113,7 +120,8 @@ function frontier(about, x, y, points, flags) {
         }],
       },
     },
-    data: [known.map(one => one.x), known.map((one, i) => (best[i] ? one.y : null)), known.map(one => one.y)],
+    data: [known.map(one => one.x), known.map((one, i) => (best[i] ? one.y : null)),
+      ...[false, true].map(meets => known.map(one => (one.point.meets === meets ? one.y : null)))],
   }));
 }
 
