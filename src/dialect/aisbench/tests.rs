@@ -7,7 +7,7 @@ use expect_test::expect_file;
 use super::figures::{Figures, Row, SERIES, Series, Stage};
 use super::flags::{Layout, Rule};
 use super::stable::{Window, window};
-use super::{files, page, table};
+use super::{files, table};
 use crate::analysis::testing::{ended, record};
 use crate::model::{Outcome, OutputTokens, RequestRecord, TokenEvents, TokenSource};
 
@@ -201,6 +201,4 @@ fn files_have_numbers_and_reasons() {
         "{failed}"
     );
     assert_eq!(files::details(&[], ended(&records)).lines().count(), 2);
-    let page = page("a <b>", &records);
-    assert!(page.contains("a &lt;b>") && !page.contains("{{") && !page.contains("http"), "{page}");
 }

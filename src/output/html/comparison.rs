@@ -27,13 +27,13 @@ struct Load {
     name: Option<String>,
     base: String,
     new: String,
-    rows: Vec<Metric>,
+    rows: Vec<Judgement>,
     latencies: Vec<Latency>,
 }
 
 /// One metric of both sides, as the table of `rbench compare` shows it, and its change for the plot.
 #[derive(Debug, Serialize)]
-struct Metric {
+struct Judgement {
     metric: String,
     base: String,
     new: String,
@@ -65,7 +65,7 @@ impl Comparison {
             name: load(compared, against),
             base: side(&against.pair.base),
             new: side(&against.pair.new),
-            rows: against.rows.iter().map(metric).collect(),
+            rows: against.rows.iter().map(change).collect(),
             latencies: latencies(against),
         };
         Self {
@@ -79,14 +79,14 @@ impl Comparison {
     }
 }
 
-fn metric(row: &Row) -> Metric {
+fn change(row: &Row) -> Judgement {
     let [change, interval, p, verdict] = cells(row);
     let percent = |share: f64| {
         let is_bound = share.is_finite() && (row.metric.scale() == Scale::Absolute || share > -1.0);
         is_bound.then_some(share * 1e2)
     };
     let ends = row.difference.and_then(|difference| difference.interval);
-    Metric {
+    Judgement {
         metric: row.metric.to_string(),
         base: figure(row.metric, row.base),
         new: figure(row.metric, row.new),

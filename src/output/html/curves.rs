@@ -100,7 +100,8 @@ fn percentage(i: usize) -> f64 {
 #[derive(Debug, Serialize)]
 pub(super) struct Slices {
     slice_s: f64,
-    slices: usize,
+    /// Slices.
+    count: usize,
     tokens_per_s: Vec<f64>,
     in_flight: Vec<u64>,
     /// Requests that were due in each slice; likewise the others.
@@ -164,7 +165,7 @@ impl Slices {
         let has_gaps = gaps.iter().any(|gaps| !gaps.is_empty());
         Some(Self {
             slice_s,
-            slices,
+            count: slices,
             tokens_per_s: tokens_per_s.into_iter().map(round).collect(),
             in_flight,
             due,

@@ -66,8 +66,8 @@ const RATE_SLICES = 60;
 
 /** Counts per slice in longer slices, and their length in s. */
 function coarser(over, counts) {
-  const each = Math.ceil(over.slices / RATE_SLICES);
-  const sums = Array.from({ length: Math.ceil(over.slices / each) }, (_, i) =>
+  const each = Math.ceil(over.count / RATE_SLICES);
+  const sums = Array.from({ length: Math.ceil(over.count / each) }, (_, i) =>
     counts.slice(i * each, (i + 1) * each).reduce((sum, count) => sum + count, 0));
   return [sums, each * over.slice_s];
 }

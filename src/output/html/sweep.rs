@@ -10,13 +10,13 @@ use crate::analysis::comparison::Objective;
 pub struct Sweep {
     flags: Vec<String>,
     gpus: Option<u64>,
-    slos: Vec<Limit>,
+    slos: Vec<Slo>,
     points: Vec<Point>,
 }
 
 /// An objective as a line of a plot.
 #[derive(Debug, Clone, Serialize)]
-struct Limit {
+struct Slo {
     metric: String,
     limit: f64,
     at_most: bool,
@@ -42,7 +42,7 @@ impl Sweep {
         slos: &[Objective],
         points: Vec<Point>,
     ) -> Self {
-        let limit = |slo: &Objective| Limit {
+        let limit = |slo: &Objective| Slo {
             metric: slo.metric.to_string(),
             limit: slo.limit,
             at_most: slo.at_most,
