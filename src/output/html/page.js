@@ -20,7 +20,7 @@ function title(run) {
 function verdict(run) {
   const { ledger } = run;
   const failed = run.checks.filter(check => !check.passed);
-  const list = findings => element("ul", null, findings.map(found => element("li", null, `${found.evidence}: ${found.advice}`)));
+  const list = findings => element("ul", null, findings.map(found => element("li", null, `${found.evidence}${found.affects ? ` (affects ${found.affects})` : ""}: ${found.advice}`)));
   const isGood = run.limits.length === 0 && failed.length === 0 && !run.partial;
   const counts = [
     `${number(ledger.completed)} of ${plural(ledger.scheduled, "request")} completed`,

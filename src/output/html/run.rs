@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::curves::{Latency, Slices};
 use super::timeline::Requests;
 use crate::analysis::Analysis;
-use crate::analysis::audit::{Finding, Ledger};
+use crate::analysis::audit::{Finding, Ledger, figures};
 use crate::analysis::measure::{Measure, Series, Statistic};
 use crate::analysis::metric::PerEndpoint;
 use crate::output::names::{Name, name};
@@ -67,6 +67,8 @@ struct Checked {
 #[derive(Debug, Serialize)]
 struct Found {
     evidence: String,
+    /// The figures that are not to be trusted for it.
+    affects: String,
     advice: &'static str,
 }
 
@@ -126,8 +128,11 @@ impl Run {
         let Ledger { scheduled, completed, failed, cancelled, never_sent, unfinished, .. } =
             audit.ledger;
         let found = |findings: &[Finding]| {
-            let one =
-                |found: &Finding| Found { evidence: found.evidence.clone(), advice: found.advice };
+            let one = |found: &Finding| Found {
+                evidence: found.evidence.clone(),
+                affects: figures(found.affects),
+                advice: found.advice,
+            };
             findings.iter().map(one).collect()
         };
         let tile = |&(label, measure, unit): &(&'static str, Measure, &'static str)| {
