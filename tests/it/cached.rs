@@ -170,7 +170,7 @@ fn groups_keep_their_own_prefixes_under_a_salt() {
             .run()
             .exits(0)
     };
-    with(&[]);
+    drop(with(&[]));
     let again = with(&[]);
     assert!(again.stdout.contains(WARM), "{}", again.stdout);
     let salted = with(&["--salt"]);
@@ -185,7 +185,7 @@ fn groups_keep_their_own_prefixes_under_a_salt() {
 fn a_salt_that_is_given_makes_the_same_prompts_again() {
     let texts = |flags: &[&str]| -> Vec<String> {
         let server = caching(true);
-        serve(&server, "random-ids", flags);
+        drop(serve(&server, "random-ids", flags));
         server.inference().iter().map(|r| r.json()["text"].as_str().unwrap().to_owned()).collect()
     };
     let one = texts(&["--salt", "a"]);

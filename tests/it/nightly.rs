@@ -166,12 +166,12 @@ fn the_summary_of_a_step_gets_the_table() {
     let summary = folder.path().join("summary.md");
     std::fs::write(&summary, "before\n").unwrap();
     let server = server(good).start();
-    Rbench::new(["one-batch", "--model", "m", "--base-url", &server.url()])
+    let run = Rbench::new(["one-batch", "--model", "m", "--base-url", &server.url()])
         .args(["--tokenizer", "rbench-bundled", "--dataset-name", "random-ids", "--skip-warmup"])
         .args(["--input-len", "8", "--output-len", "4"])
         .env("GITHUB_STEP_SUMMARY", &summary)
-        .run()
-        .exits(0);
+        .run();
+    drop(run.exits(0));
     let text = std::fs::read_to_string(&summary).unwrap();
     assert!(text.starts_with("before\n### m (default)\n"), "{text}");
     assert!(text.contains("| batch size | input len | latency (s) |"), "{text}");

@@ -482,11 +482,11 @@ fn a_batch_of_one_takes_any_index() {
 #[test]
 fn batches_of_real_text_have_exact_lengths() {
     let server = server(good).start();
-    one_batch(&server.url())
+    let run = one_batch(&server.url())
         .args(["--dataset-name", "corpus", "--skip-warmup", "--batch-size", "3"])
         .args(["--input-len", "40", "--output-len", "2"])
-        .run()
-        .exits(0);
+        .run();
+    drop(run.exits(0));
     let [request] = &server.requests_to("/generate")[..] else { panic!("not one batch") };
     let body = request.json();
     let prompts = body["input_ids"].as_array().unwrap();
