@@ -160,7 +160,7 @@ test("the points of a sweep are drawn", async () => {
     await record(`sweep/points/${name}/records.jsonl`, { ms });
   }
   writeFileSync(join(folder, "sweep/sweep.json"), JSON.stringify({
-    rbench_sweep: 1, axes: [{ flag: "--max-concurrency" }], slo: ["p99_ttft<100ms", "p99_tpot<10ms"], gpus: 2, points }));
+    rbench_sweep: 1, axes: [{ flag: "--max-concurrency" }], tiers: { only: ["p99_ttft<100ms", "p99_tpot<10ms"] }, gpus: 2, points }));
   await rbench(["report", "sweep", "--html", "sweep.html"]);
   for (const [scheme, width] of [["light", 1400], ["dark", 390]]) {
     const { page } = await open("sweep.html", { scheme, width });

@@ -236,7 +236,7 @@ fn the_folder_of_a_sweep_has_a_page() {
     let manifest = json!({
         "rbench_sweep": 1,
         "axes": [{"flag": "--max-concurrency", "values": ["1", "2", "4"]}],
-        "slo": ["p99_ttft<500ms"],
+        "tiers": {"only": ["p99_ttft<500ms"]},
         "gpus": 2,
         "points": [point("a", "1"), point("b", "2"), point("lost", "4")],
     });

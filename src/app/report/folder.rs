@@ -35,8 +35,11 @@ pub(super) struct Sources {
 #[derive(Deserialize)]
 struct Manifest {
     axes: Vec<Axis>,
+    /// Objectives by the names of their tiers.
     #[serde(default)]
-    slo: Vec<String>,
+    tiers: std::collections::BTreeMap<String, Vec<String>>,
+    /// The flag that was searched for, whose values the points have beside those of the axes.
+    find: Option<String>,
     gpus: Option<u64>,
     points: Vec<Planned>,
 }
@@ -98,7 +101,8 @@ fn of_sweep(folder: &Path, manifest: &Path) -> Result<Sources, Error> {
         Error::new(Kind::Input, format!("{} is no manifest of a sweep: {what}", manifest.display()))
     };
     let read: Manifest = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    let slos: Result<Vec<Objective>, String> = read.slo.iter().map(|slo| slo.parse()).collect();
+    let slos: Result<Vec<Objective>, String> =
+        read.tiers.values().flatten().map(|slo| slo.parse()).collect();
     let (mut files, mut points) = (Vec::new(), Vec::new());
     for point in read.points {
         let path = folder.join("points").join(&point.name).join("records.jsonl");
@@ -117,7 +121,7 @@ fn of_sweep(folder: &Path, manifest: &Path) -> Result<Sources, Error> {
         points.push(Point { name: name.clone(), values: point.values, repeat: point.run });
         files.push(Source { path, name: Some(name) });
     }
-    let flags = read.axes.into_iter().map(|axis| axis.flag).collect();
+    let flags = read.axes.into_iter().map(|axis| axis.flag).chain(read.find).collect();
     let sweep = Sweep::new(flags, read.gpus, &slos.map_err(wrong)?, points);
     Ok(Sources { files, sweep: Some(sweep) })
 }
