@@ -94,7 +94,9 @@ fn all(
         }
     }
     write(&points)?;
-    points.iter().for_each(|point| book.plan(point));
+    for point in &points {
+        book.plan(point);
+    }
     let sessions: Vec<&str> = points.iter().map(|point| point.session.as_str()).collect();
     let order = order(&sessions, &options, seed);
     let (known, left): (Vec<usize>, Vec<usize>) =

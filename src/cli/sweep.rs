@@ -24,6 +24,9 @@ use crate::flags::values::count;
 const SWEEP: &str = "Sweep";
 const SEARCH: &str = "Search";
 
+const SLO: &str =
+    "Objective that each point is judged by, such as 'p99_ttft<500ms'; may be repeated";
+
 /// Flags of `rbench serve` that a sweep has no use for, and what it has instead.
 const REFUSED: &[(&str, &str)] = &[
     ("output_file", "--output-dir has the line of each point"),
@@ -131,8 +134,8 @@ pub struct Options {
     /// Send the same prompts at each point; otherwise each has prompts of its own, which no cache knows from another
     #[arg(long, help_heading = SWEEP)]
     pub same_prompts: bool,
-    /// Objective that each point is judged by, such as 'p99_ttft<500ms'; may be repeated
-    #[arg(long, value_name = "OBJECTIVE", action = ArgAction::Append, help_heading = SWEEP)]
+    /// Objectives.
+    #[arg(long, value_name = "OBJECTIVE", help = SLO, action = ArgAction::Append, help_heading = SWEEP)]
     pub slo: Vec<Objective>,
     /// What decides: the measured figure (point), or the bound that the truth keeps with 95 % (bound)
     #[arg(long, value_name = "point|bound", default_value = "bound", value_parser = decided_on, help_heading = SWEEP)]

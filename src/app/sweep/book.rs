@@ -94,22 +94,19 @@ impl<'a> Book<'a> {
     ) -> Result<Option<Ran>, Error> {
         let at = at.unwrap_or(self.folders.len());
         self.points.push(point.told());
-        let ran = match self.finished.remove(&point.digest) {
-            Some((folder, stored)) => {
-                let ran = self.known(&folder, stored);
-                self.put(at, point, &ran);
-                self.folders[at] = Some(folder);
-                ran
+        let ran = if let Some((folder, stored)) = self.finished.remove(&point.digest) {
+            let ran = self.known(&folder, stored);
+            self.put(at, point, &ran);
+            self.folders[at] = Some(folder);
+            ran
+        } else {
+            let ran = self.runner.run(point)?;
+            self.put(at, point, &ran);
+            if ran.state == State::Done {
+                let records = point.spec.records.as_ref();
+                self.folders[at] = records.and_then(|path| path.parent()).map(Into::into);
             }
-            None => {
-                let ran = self.runner.run(point)?;
-                self.put(at, point, &ran);
-                if ran.state == State::Done {
-                    let records = point.spec.records.as_ref();
-                    self.folders[at] = records.and_then(|path| path.parent()).map(Into::into);
-                }
-                ran
-            }
+            ran
         };
         self.write_csv()?;
         Ok(Some(ran).filter(|ran| ran.state != State::Pending))

@@ -4,6 +4,8 @@
 //! load is run again and the runs are judged together. Tiers share probes: each looks at what is measured already
 //! before it asks for more.
 
+use serde_json::Value;
+
 use super::super::hopeless::Watch;
 use super::super::signals;
 use super::book::Book;
@@ -106,7 +108,7 @@ impl<'s, 'a> Search<'s, 'a> {
         // No rate that is met for long is above what comes of all at once.
         let most = match self.measure("inf", 1)? {
             Err(ended) => return Ok(Err(ended)),
-            Ok((_, run, _)) => run.figures.get("request_throughput").and_then(|most| most.as_f64()),
+            Ok((_, run, _)) => run.figures.get("request_throughput").and_then(Value::as_f64),
         };
         let Some(most) = most.filter(|&most| most > 0.0) else {
             let message = "--find request-rate: no request completed of those that were sent at once, so there is no rate to begin with";
