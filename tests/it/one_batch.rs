@@ -320,8 +320,9 @@ fn flags_that_do_not_go_together_are_refused_by_name() {
         (&["--apply-chat-template"], &["--apply-chat-template", "random-ids"]),
         (&["--dataset-name", "custom"], &["custom", "--dataset-path"]),
         (&["--dataset-name", "sharegpt", "--input-len", "4", "5"], &["--input-len", "sharegpt"]),
-        (&["--profile"], &["--profile"]),
-        (&["--pydantic-result-filename", "x"], &["--pydantic-result-filename"]),
+        (&["--profile-by-stage"], &["--profile-by-stage", "--profile"]),
+        (&["--pydantic-result-filename", "absent/x"], &["--pydantic-result-filename absent/x"]),
+        (&["--server-args-for-metrics", "--tp"], &["--pydantic-result-filename"]),
         (&["--cost-per-gpu-hour", "3"], &["--show-report"]),
         (&["--result-filename", "absent/x"], &["--result-filename absent/x"]),
     ] {
