@@ -7,11 +7,14 @@
 #[path = "../tests/it/support/batching.rs"]
 mod batching;
 
+use rand::SeedableRng as _;
+use rand::rngs::ChaCha8Rng;
+use rand_distr::{Distribution as _, StandardNormal};
 use rayon::prelude::*;
 use rbench::analysis::comparison::{
     Compared, DEFAULT, Pair, Row, Sampled, Terms, Verdict, Whole, compare, estimate, whole,
 };
-use rbench::analysis::statistics::CONFIDENCE;
+use rbench::analysis::statistics::{CONFIDENCE, changes};
 
 use self::batching::{Arrivals, Batching, sampled};
 
@@ -54,10 +57,63 @@ fn coverage(all: &[Vec<(f64, (f64, f64))>]) -> Vec<f64> {
     (0..metrics).map(of).collect()
 }
 
+/// A series of runs that scatter by `noise`, the last three of them five percent higher.
+fn series(seed: u64, noise: f64) -> Vec<f64> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let level = |i: usize| if i < 60 { 100.0 } else { 105.0 };
+    let mut run = |i| -> f64 {
+        let scatter: f64 = StandardNormal.sample(&mut rng);
+        level(i) * (1.0 + noise * scatter)
+    };
+    (0..63).map(&mut run).collect()
+}
+
+/// Prints how often the history of runs raises an alarm, for no reason and for a step of 5 %.
+fn histories(count: u64) {
+    const ALPHA: f64 = 1.0 - CONFIDENCE;
+    const RECENT: usize = 3;
+    println!("\nhistory ({count} series of 60 runs, then a step of 5 %)");
+    for noise in [0.005, 0.01, 0.015, 0.02] {
+        let one = |seed: u64| {
+            let all = series(seed, noise);
+            let mut seen: Vec<usize> = Vec::new();
+            for n in 6..=60 {
+                for change in changes(&all[..n], ALPHA) {
+                    if change.at + RECENT >= n
+                        && !seen.iter().any(|at| at.abs_diff(change.at) <= RECENT)
+                    {
+                        seen.push(change.at);
+                    }
+                }
+            }
+            let found = (61..=63)
+                .find(|&n| changes(&all[..n], ALPHA).iter().any(|c| (59..=61).contains(&c.at)));
+            (seen.len(), found)
+        };
+        let all: Vec<_> = (0..count).into_par_iter().map(one).collect();
+        let alarms: usize = all.iter().map(|(alarms, _)| alarms).sum();
+        let points = all.len() * 55;
+        let within =
+            |n: usize| all.iter().filter(|(_, found)| found.is_some_and(|at| at <= n)).count();
+        println!(
+            "  noise {:.1} %: {:.2} false alarms in 100 points; found after 2 runs {:.1} %, after 3 {:.1} %",
+            noise * 1e2,
+            share(alarms, points),
+            share(within(62), all.len()),
+            share(within(63), all.len()),
+        );
+    }
+}
+
+fn share(n: usize, of: usize) -> f64 {
+    n as f64 / of as f64 * 1e2
+}
+
 fn main() {
     let pairs = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(200_u64);
     let metrics: Vec<Compared> =
         DEFAULT.into_iter().filter(|metric| *metric != Compared::Success).collect();
+    histories(pairs);
     for (name, server, runs) in LOADS {
         let slower = Batching { pace: 1.05, ..server };
         let one = |seed: u64| {

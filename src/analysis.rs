@@ -6,6 +6,7 @@ mod analyse;
 pub mod audit;
 pub mod ceiling;
 pub mod comparison;
+pub mod confidence;
 pub mod counts;
 mod endpoints;
 mod failures;

@@ -18,6 +18,7 @@ mod hopeless;
 mod launch;
 mod limits;
 mod load;
+mod merge;
 mod offline;
 mod one_batch;
 mod prepare;
@@ -91,6 +92,7 @@ pub fn run(input: impl IntoIterator<Item = OsString>) -> u8 {
         Input::OneBatch(input) => one_batch::one_batch(*input, ui),
         Input::Report(args) => report::report(&args, ui),
         Input::Run(args) => configured::run(&args, ui),
+        Input::Merge(args) => merge::merge(&args, ui),
         Input::Compare(args) => compare::compare(&args, ui),
         Input::Selftest(args) => selftest::selftest(&args, ui),
         Input::Text(text) => ui

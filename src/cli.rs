@@ -6,6 +6,7 @@ pub mod compare;
 mod completions;
 pub mod gates;
 pub mod man;
+pub mod merge;
 mod renamed;
 pub mod report;
 pub mod run;
@@ -80,6 +81,8 @@ enum Subcommands {
     Report(report::ReportArgs),
     /// Decide if runs differ from others: a verdict on each metric and on the whole
     Compare(compare::CompareArgs),
+    /// Report several runs of one load together: percentiles of the pool, rates over all
+    Merge(merge::MergeArgs),
     /// Measure how accurate the timestamps are on this machine, and how many events it can read
     Selftest(selftest::SelftestArgs),
     /// Print the manual page
@@ -127,6 +130,8 @@ pub enum Input {
     Report(report::ReportArgs),
     /// `rbench compare`.
     Compare(Box<compare::CompareArgs>),
+    /// `rbench merge`.
+    Merge(merge::MergeArgs),
     /// `rbench selftest`.
     Selftest(selftest::SelftestArgs),
 }
@@ -199,6 +204,7 @@ fn parsed(
         Subcommands::Run(args) => Ok(Input::Run(args)),
         Subcommands::Report(args) => Ok(Input::Report(args)),
         Subcommands::Selftest(args) => Ok(Input::Selftest(args)),
+        Subcommands::Merge(args) => Ok(Input::Merge(args)),
         Subcommands::Compare(args) => Ok(Input::Compare(Box::new(args))),
         Subcommands::Sweep(args) => {
             let matches = matches.subcommand_matches(sweep::NAME).unwrap_or(&matches);

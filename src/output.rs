@@ -2,13 +2,16 @@
 
 pub mod block;
 pub mod comparison;
+mod confidence;
 pub mod csv;
 pub mod door;
 pub mod extras;
 pub mod gates;
+pub mod history;
 pub mod html;
 pub mod json;
 pub mod junit;
+pub mod merged;
 pub mod names;
 pub mod object;
 pub mod plot;

@@ -6,6 +6,7 @@ use super::account::Account;
 use super::aggregate::{Aggregate, Gathered, gather};
 use super::audit::{Asked, Audit};
 use super::ceiling::{Ceiling, Headroom};
+use super::confidence::Confidence;
 use super::counts::{Counts, Ended};
 use super::endpoints::PerEndpoint;
 use super::failures::FailureGroup;
@@ -102,6 +103,8 @@ pub struct Analysis<'a> {
     pub storage_backend: Option<String>,
     /// Whether the server reported cached tokens at all.
     pub tells_cache: bool,
+    /// How precise the figures are; `None` if samples were not kept.
+    pub confidence: Option<Confidence>,
     /// The steady state, if that is asked for and there is one.
     pub steady: Option<SteadyState>,
     /// One record per request, in the order of the plan; of a run that died, per request that ended.
@@ -144,16 +147,17 @@ fn paired<'a>(
 /// Analyses `outcome` by `terms`, which are those of its aggregate if it has one.
 pub fn analyse<'a>(outcome: RunOutcome<'a>, terms: &Terms<'_>) -> Analysis<'a> {
     let RunOutcome { endpoints, vision, close, .. } = outcome;
-    let (gathered, records, mut counts) = match outcome.requests {
-        Requests::Aggregate(aggregate) => (aggregate.finish(close), &[][..], Vec::new()),
+    let (gathered, confidence, records, mut counts) = match outcome.requests {
+        Requests::Aggregate(aggregate) => (aggregate.finish(close), None, &[][..], Vec::new()),
         Requests::Records { records, counts, pieces } => {
-            let gathered = {
+            let (gathered, confidence) = {
                 let requests = paired(records, &counts)
                     .zip(&pieces)
                     .map(|(request, pieces)| Ended { pieces: pieces.as_deref(), ..request });
-                gather(&requests, terms, &endpoints, vision, close)
+                let confidence = Confidence::of(requests.clone(), terms.shares, &close);
+                (gather(&requests, terms, &endpoints, vision, close), confidence)
             };
-            (gathered, records, counts)
+            (gathered, Some(confidence), records, counts)
         }
     };
     let Gathered { measures, account } = gathered;
@@ -181,6 +185,7 @@ pub fn analyse<'a>(outcome: RunOutcome<'a>, terms: &Terms<'_>) -> Analysis<'a> {
         endpoints: endpoints.figures(),
         storage_backend: account.storage_backend,
         tells_cache: account.tells_cache,
+        confidence,
         steady,
         records,
         counts,

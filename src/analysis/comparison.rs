@@ -5,6 +5,7 @@
 //! number of metrics ([`holm`]), is below 5 % and it is as large as matters. Where nothing is shown, the interval
 //! decides if the sample excludes a change for the worse as large as is tolerated.
 
+mod history;
 mod metric;
 mod objective;
 mod rule;
@@ -12,11 +13,13 @@ mod sample;
 
 use std::sync::Arc;
 
+pub use self::history::{FEWEST, Series, history};
 pub use self::metric::{Compared, DEFAULT, Direction, Sample};
 pub use self::objective::{DecidedOn, Judged, Met, Objective};
 pub use self::rule::{Rule, Threshold};
 pub use self::sample::{Figures, Request, Sampled, settle};
-use crate::analysis::statistics::{CONFIDENCE, Difference, Estimate, Scale, holm};
+use crate::analysis::statistics::{CONFIDENCE, Difference, Estimate, Scale, holm, per_time};
+use crate::analysis::stats::Method;
 
 /// The level of significance, over all metrics together.
 const ALPHA: f64 = 1.0 - CONFIDENCE;
@@ -160,7 +163,8 @@ fn rows(pair: &Pair<'_>, terms: &Terms) -> Vec<Row> {
             "no interval: several runs, --output-details or --records"
         };
         let verdict = Verdict::Unknown(reason);
-        Some(Row { metric, base: base.value, new: new.value, difference, p: None, verdict })
+        let (base, new) = (base.value, new.value);
+        Some(Row { metric, base, new, difference, p: None, verdict })
     };
     terms.metrics.iter().filter_map(row).collect()
 }
@@ -226,13 +230,8 @@ fn completed(run: &[Request]) -> impl Iterator<Item = &Request> {
 /// What completed requests bring, and how long after the one before each of them ended, in s.
 fn rates(runs: &[&[Request]], brings: fn(&Request) -> f64) -> Vec<Vec<(f64, f64)>> {
     let rate = |run: &&[Request]| {
-        let mut ended: Vec<(f64, f64)> =
-            run.iter().map(|r| (r.done_s, if r.completed { brings(r) } else { 0.0 })).collect();
-        ended.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut before = 0.0;
-        let gap =
-            |(done, brought): (f64, f64)| (brought, done - std::mem::replace(&mut before, done));
-        ended.into_iter().map(gap).collect()
+        let brought = |r: &Request| (r.done_s, if r.completed { brings(r) } else { 0.0 });
+        per_time(run.iter().map(brought).collect())
     };
     runs.iter().map(rate).collect()
 }
@@ -252,7 +251,65 @@ fn of_figures(runs: &[&Sampled], metric: Compared) -> Option<Estimate> {
     match figures[..] {
         [alone] => Some(Estimate::bare(alone)),
         // Percentiles of several runs are not averaged.
-        _ => None,
+        _ => of_histograms(runs, metric),
+    }
+}
+
+/// The percentile of the pooled histograms of all runs; `None` if one has none.
+fn of_histograms(runs: &[&Sampled], metric: Compared) -> Option<Estimate> {
+    let Compared::Percentile(percent, latency) = metric else { return None };
+    let of = |run: &&Sampled| {
+        let mut all = run.histograms.iter();
+        all.find(|(given, _)| *given == latency).map(|(_, samples)| samples.clone())
+    };
+    let histograms = runs.iter().map(of).collect::<Option<Vec<_>>>()?;
+    let mut pooled = histograms.into_iter().reduce(|mut all, more| {
+        all.merge(more);
+        all
+    })?;
+    pooled.percentile(percent.value(), Method::Linear).map(Estimate::bare)
+}
+
+/// What an estimate was taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The requests of all runs together.
+    Requests,
+    /// The histograms of all runs together.
+    Histograms,
+    /// One figure of each run.
+    Figures,
+    /// There is nothing that it can be taken from.
+    Absent,
+}
+
+impl Source {
+    /// The words for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "pooled requests",
+            Self::Histograms => "pooled histograms",
+            Self::Figures => "the figure of each run",
+            Self::Absent => "nothing",
+        }
+    }
+}
+
+/// What [`estimate`] takes `metric` of `runs` from.
+pub fn source(runs: &[&Sampled], metric: Compared) -> Source {
+    if estimate(runs, metric).is_none() {
+        return Source::Absent;
+    }
+    let needs_times = matches!(metric, Compared::RequestThroughput | Compared::OutputThroughput);
+    let has_requests = |run: &&Sampled| {
+        run.requests.as_ref().is_some_and(|run| !run.is_empty()) && (run.timed || !needs_times)
+    };
+    if runs.iter().all(has_requests) {
+        Source::Requests
+    } else if metric.is_percentile() && runs.len() > 1 {
+        Source::Histograms
+    } else {
+        Source::Figures
     }
 }
 

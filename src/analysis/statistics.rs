@@ -6,18 +6,40 @@
 //! of the two counts. Distributions come from the crate `statrs`.
 
 mod batches;
+mod changes;
 
 use std::sync::Arc;
 
-use statrs::distribution::{Beta, ContinuousCDF, StudentsT};
+use statrs::distribution::{Beta, ContinuousCDF, Normal, StudentsT};
 
 pub use self::batches::SumVariance;
+pub use self::changes::{Change, changes, scatter, shown_by_three};
 use crate::analysis::stats::Sorted;
 
 /// Requests of one run in the order of sending: what each adds to a ratio of two sums.
 ///
 /// A mean is the sum of samples over their number, a rate the number of tokens over the time that they took.
 pub type Parts = Vec<(f64, f64)>;
+
+/// The samples of a request around a percentile.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Around {
+    /// Those below it.
+    pub below: f64,
+    /// Those below it and at it.
+    pub up_to: f64,
+    /// All of them.
+    pub all: f64,
+}
+
+impl Around {
+    /// Adds `times` samples of the size `sample` around the percentile `value`.
+    pub fn add(&mut self, sample: f64, value: f64, times: f64) {
+        self.all += times;
+        self.below += if sample < value { times } else { 0.0 };
+        self.up_to += if sample <= value { times } else { 0.0 };
+    }
+}
 
 /// An estimate, and what its interval is made from.
 #[derive(Debug, Clone)]
@@ -70,10 +92,7 @@ impl Estimate {
         Some(Self { value, freedom, spread })
     }
 
-    /// Percentile `q` in 0..=100 of the pooled samples of all requests of `runs`.
-    ///
-    /// The interval is that of Woodruff (1952): the share of samples below the percentile scatters by a known error,
-    /// and the percentiles at both ends of that share's interval are the interval of the percentile.
+    /// Percentile `q` in 0..=100 of the pooled samples of all requests of `runs`, as [`Self::percentile_of`].
     pub fn percentile(
         q: f64,
         runs: &[Vec<&[f64]>],
@@ -81,27 +100,42 @@ impl Estimate {
         sorted: &Arc<Sorted>,
     ) -> Option<Self> {
         let value = sorted.percentile(q)?;
-        let share = q / 100.0;
+        let around = |samples: &&[f64]| {
+            let mut around = Around::default();
+            samples.iter().for_each(|&sample| around.add(sample, value, 1.0));
+            around
+        };
+        let runs: Vec<Vec<Around>> =
+            runs.iter().map(|run| run.iter().map(around).collect()).collect();
+        Self::percentile_of(q, &runs, at_least, sorted)
+    }
+
+    /// Percentile `q` in 0..=100 of `sorted`, which has the samples of all requests of `runs`; those have for each
+    /// request its samples around the percentile.
+    ///
+    /// The interval is that of Woodruff (1952): the share of samples below the percentile scatters by a known error,
+    /// and the percentiles at both ends of that share's interval are the interval of the percentile.
+    pub fn percentile_of(
+        q: f64,
+        runs: &[Vec<Around>],
+        at_least: &[usize],
+        sorted: &Arc<Sorted>,
+    ) -> Option<Self> {
+        let value = sorted.percentile(q)?;
         let all = sorted.len() as f64;
         // Among equal samples the share below is anything from that of the smaller ones to that of the last equal one.
-        let of = |counts: fn(f64, f64) -> bool| {
-            let pair = |samples: &&[f64]| {
-                let below = samples.iter().filter(|&&sample| counts(sample, value)).count();
-                (below as f64, samples.len() as f64)
-            };
-            let pairs: Vec<Vec<(f64, f64)>> =
-                runs.iter().map(|run| run.iter().map(pair).collect()).collect();
-            let really = pairs.iter().flatten().map(|(below, _)| below).sum::<f64>() / all;
+        let of = |counted: fn(&Around) -> f64| {
+            let really = runs.iter().flatten().map(counted).sum::<f64>() / all;
             let influence =
-                |run: &Vec<(f64, f64)>| run.iter().map(|(b, n)| b - really * n).collect();
-            let series: Vec<Vec<f64>> = pairs.iter().map(influence).collect();
+                |run: &Vec<Around>| run.iter().map(|one| counted(one) - really * one.all).collect();
+            let series: Vec<Vec<f64>> = runs.iter().map(influence).collect();
             SumVariance::of_runs(&series, at_least)
         };
-        let (least, most) =
-            (of(|sample, value| sample < value), of(|sample, value| sample <= value));
+        let (least, most) = (of(|one| one.below), of(|one| one.up_to));
         let SumVariance { variance, freedom } =
             if least.variance > most.variance { least } else { most };
         let error = variance.sqrt() / all;
+        let share = q / 100.0;
         let spread = if error.is_finite() {
             Spread::Percentile { share, error, sorted: sorted.clone() }
         } else {
@@ -176,16 +210,73 @@ impl Estimate {
         }
     }
 
+    /// How many times as large the sample has to be so that both ends of the interval of a percentile lie within it;
+    /// at most 1 if they do, `None` if that is not known.
+    pub fn growth(&self, confidence: f64) -> Option<f64> {
+        let Spread::Percentile { share, error, sorted } = &self.spread else { return None };
+        let tail = ((1.0 - confidence) / 2.0).clamp(0.0, 0.5);
+        let n = sorted.len() as f64;
+        // The error shrinks with the root of the sample.
+        let is_within = |times: f64| {
+            let reach = student(self.freedom * times, tail) * error / times.sqrt();
+            share + reach <= 1.0 - 1.0 / (n * times)
+        };
+        let (mut no, mut yes) = (1.0_f64, 1e9_f64);
+        if is_within(no) || !is_within(yes) {
+            return is_within(no).then_some(1.0);
+        }
+        for _ in 0..60 {
+            let middle = (no * yes).sqrt();
+            if is_within(middle) { yes = middle } else { no = middle }
+        }
+        Some(yes)
+    }
+
     /// Whether its spread is known.
     pub fn has_interval(&self) -> bool {
         !matches!(self.spread, Spread::Unknown)
     }
 }
 
+/// How many independent samples percentile `q` in 0..100 needs so that both ends of its interval lie within them.
+pub fn samples_needed(q: f64, confidence: f64) -> Option<f64> {
+    let sorted = Arc::new(Sorted::new(vec![0.0]));
+    let share = q / 1e2;
+    let spread = Spread::Percentile { share, error: (share * (1.0 - share)).sqrt(), sorted };
+    // The freedom of one sample fewer than there will be does not matter to samples this large.
+    Estimate { value: 0.0, freedom: 1.0, spread }.growth(confidence)
+}
+
+/// Spans that overlap at one time, in the mean; each is from its start to its end.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, bounded")]
+pub fn overlapping(spans: impl Iterator<Item = (f64, f64)> + Clone) -> usize {
+    let spent: f64 = spans.clone().map(|(start, end)| end - start).sum();
+    let first = spans.clone().map(|(start, _)| start).fold(f64::INFINITY, f64::min);
+    let last = spans.clone().map(|(_, end)| end).fold(0.0, f64::max);
+    let mean = spent / (last - first);
+    if mean.is_finite() { (mean.ceil() as usize).clamp(1, spans.count().max(1)) } else { 1 }
+}
+
+/// What the requests of a run bring over the time that they take: for each of them its share, in the order of their
+/// ends, and how long after the one before it ended. `ended` has the ends in s, and what each brought.
+pub fn per_time(mut ended: Vec<(f64, f64)>) -> Parts {
+    ended.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut before = 0.0;
+    let gap = |(done, brought): (f64, f64)| (brought, done - std::mem::replace(&mut before, done));
+    ended.into_iter().map(gap).collect()
+}
+
+/// From so many degrees of freedom on Student's distribution is the normal one but for a thousandth; the quantiles of
+/// `statrs` do not always converge for many more.
+const NORMAL: f64 = 1000.0;
+
 /// The point that a value of Student's distribution exceeds with probability `tail`.
 fn student(freedom: f64, tail: f64) -> f64 {
     if tail <= 0.0 {
         return f64::INFINITY;
+    }
+    if freedom > NORMAL {
+        return Normal::standard().inverse_cdf(1.0 - tail);
     }
     StudentsT::new(0.0, 1.0, freedom.max(1.0))
         .map_or(f64::INFINITY, |student| student.inverse_cdf(1.0 - tail))

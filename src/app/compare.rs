@@ -1,5 +1,6 @@
 //! `rbench compare`: runs before and after a change, and whether they differ.
 
+mod history;
 mod reading;
 
 pub(super) use self::reading::read;
@@ -20,7 +21,7 @@ use crate::output::terminal::Ui;
 pub(super) const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// Runs of one load, by what was sent.
-type ByLoad<'a> = BTreeMap<String, Vec<&'a Sampled>>;
+pub(super) type ByLoad<'a> = BTreeMap<String, Vec<&'a Sampled>>;
 
 /// `rbench compare`.
 ///
@@ -30,32 +31,38 @@ pub(super) fn compare(args: &CompareArgs, ui: Ui) -> Result<(), Error> {
     save::check("--summary", args.summary.as_deref())?;
     save::check("--html", args.html.as_deref())?;
     config::files_differ(&[
-        ("RECORDS", Some(&args.base)),
+        ("RECORDS", args.base.as_deref()),
         ("--summary", args.summary.as_deref()),
+        ("--csv", args.csv.as_deref()),
         ("--html", args.html.as_deref()),
     ])?;
     let mut load = load_flags();
-    check_ignored(args, &load)?;
+    check_ignored(&args.ignore, &load)?;
     load.retain(|flag| !args.ignore.contains(flag));
     let rules = if args.fail_on.is_empty() { vec![Rule::Regression] } else { args.fail_on.clone() };
+    if let Some(folder) = &args.history {
+        return history::history(args, folder, &load, &rules, ui);
+    }
+    // The flags give one of both.
+    let before = args.base.as_deref().unwrap_or_else(|| Path::new(""));
     let terms = Terms {
         metrics: metrics(args, &rules),
         min_effect: args.min_effect,
         tolerance: args.tolerance,
     };
-    let base = reading::read(&args.base, &load)?;
+    let base = read(before, &load)?;
     let sides: Result<Vec<Vec<Sampled>>, Error> =
-        args.new.iter().map(|path| reading::read(path, &load)).collect();
+        args.new.iter().map(|path| read(path, &load)).collect();
     let sides = sides?;
-    let before = by_load(&base);
+    let base_loads = by_load(&base);
     let mut compared = Vec::new();
     for (path, side) in args.new.iter().zip(&sides) {
-        let (pairs, unpaired) = pair(&before, &by_load(side));
+        let (pairs, unpaired) = pair(&base_loads, &by_load(side));
         if pairs.is_empty() {
-            return Err(unlike(&args.base, path, &base, side));
+            return Err(unlike(before, path, &base, side));
         }
         let rows = comparison::compare(&pairs, &terms);
-        compared.push(decide(path, pairs, rows, unpaired, &rules, args));
+        compared.push(decide([before, path], pairs, rows, unpaired, &rules, args));
     }
     publish(args, &compared, ui)?;
     let failures: Vec<String> =
@@ -67,8 +74,8 @@ pub(super) fn compare(args: &CompareArgs, ui: Ui) -> Result<(), Error> {
 }
 
 /// Refuses names after `--ignore` that are no flags of a load.
-fn check_ignored(args: &CompareArgs, known: &[String]) -> Result<(), Error> {
-    let Some(unknown) = args.ignore.iter().find(|flag| !known.contains(flag)) else {
+pub(super) fn check_ignored(ignore: &[String], known: &[String]) -> Result<(), Error> {
+    let Some(unknown) = ignore.iter().find(|flag| !known.contains(flag)) else {
         return Ok(());
     };
     let message = format!("--ignore {unknown}: no flag of this name decides what is sent");
@@ -87,7 +94,7 @@ fn metrics(args: &CompareArgs, rules: &[Rule]) -> Vec<comparison::Compared> {
     metrics
 }
 
-fn by_load(runs: &[Sampled]) -> ByLoad<'_> {
+pub(super) fn by_load(runs: &[Sampled]) -> ByLoad<'_> {
     let mut groups = ByLoad::new();
     for run in runs {
         // Keys in one order, whatever the order of the file.
@@ -123,7 +130,7 @@ fn unlike(base: &Path, path: &Path, before: &[Sampled], after: &[Sampled]) -> Er
 
 /// The verdict on one file.
 fn decide<'a>(
-    path: &'a Path,
+    [base, new]: [&'a Path; 2],
     pairs: Vec<Pair<'a>>,
     rows: Vec<Vec<Row>>,
     unpaired: usize,
@@ -131,12 +138,7 @@ fn decide<'a>(
     args: &'a CompareArgs,
 ) -> Compared<'a> {
     let runs = || pairs.iter().flat_map(|pair| pair.base.iter().chain(&pair.new));
-    let mut doubts: Vec<String> = Vec::new();
-    for run in runs() {
-        let limits = run.limits.iter().map(|limit| format!("the client was the limit: {limit}"));
-        let partial = run.partial.iter().map(|why| format!("the run is partial: {why}"));
-        doubts.extend(limits.chain(partial).map(|why| format!("{}: {why}", run.name)));
-    }
+    let doubts: Vec<String> = runs().flat_map(|run| doubts(run)).collect();
     let is_evidence = doubts.is_empty() || args.allow_client_limited;
     let all: Vec<&Row> = rows.iter().flatten().collect();
     let whole = if is_evidence { comparison::whole(&all) } else { Whole::Inconclusive };
@@ -144,7 +146,7 @@ fn decide<'a>(
     let failures =
         rules.iter().filter(applies).filter_map(|rule| rule.broken_by(&all, whole)).collect();
     let against = pairs.into_iter().zip(rows).map(|(pair, rows)| Against { pair, rows }).collect();
-    Compared { base: &args.base, new: path, against, unpaired, doubts, whole, failures }
+    Compared { base, new, against, unpaired, doubts, whole, failures }
 }
 
 /// Prints the comparisons, and appends the summaries.
@@ -154,23 +156,36 @@ fn publish(args: &CompareArgs, compared: &[Compared<'_>], ui: Ui) -> Result<(), 
     } else {
         compared.iter().map(table).collect::<Vec<_>>().join("\n")
     };
-    let summaries: Vec<PathBuf> = args
-        .summary
-        .iter()
-        .cloned()
-        .chain(std::env::var_os(STEP_SUMMARY).map(Into::into))
-        .collect();
     let page: String = compared.iter().map(markdown).collect();
-    for path in summaries.iter().filter(|path| !path.as_os_str().is_empty()) {
-        save::append_lines(path, page.as_bytes()).map_err(|error| {
-            Error::new(Kind::System, format!("cannot append the summary to {}", path.display()))
-                .because(error)
-        })?;
-    }
+    summaries(args, &page)?;
     if let Some(path) = &args.html {
         save::page(path, &html::compared(compared))?;
         ui.status(&format!("page written to {}", path.display()));
     }
     ui.data(&text)
         .map_err(|error| Error::new(Kind::System, "cannot write to stdout").because(error))
+}
+
+/// Why a run is no evidence.
+pub(super) fn doubts(run: &Sampled) -> Vec<String> {
+    let limits = run.limits.iter().map(|limit| format!("the client was the limit: {limit}"));
+    let partial = run.partial.iter().map(|why| format!("the run is partial: {why}"));
+    limits.chain(partial).map(|why| format!("{}: {why}", run.name)).collect()
+}
+
+/// Appends `page` to the files for summaries.
+fn summaries(args: &CompareArgs, page: &str) -> Result<(), Error> {
+    let summaries: Vec<PathBuf> = args
+        .summary
+        .iter()
+        .cloned()
+        .chain(std::env::var_os(STEP_SUMMARY).map(Into::into))
+        .collect();
+    for path in summaries.iter().filter(|path| !path.as_os_str().is_empty()) {
+        save::append_lines(path, page.as_bytes()).map_err(|error| {
+            Error::new(Kind::System, format!("cannot append the summary to {}", path.display()))
+                .because(error)
+        })?;
+    }
+    Ok(())
 }

@@ -15,16 +15,17 @@ const METRICS: &str = "Metrics to compare: mean, median or pN of ttft, tpot, itl
     args_override_self = true,
     after_help = "BASE and NEW are files of --records, files of result lines, or folders with either. All runs of the same load\n\
                   within one file or folder are one side: their samples are pooled. Runs of unlike loads are not compared.\n\
+                  --history DIR takes one folder with the runs of many days instead, in the order of their dates.\n\
                   Result lines have samples only if they were written with --output-details.\n\
                   Exit codes: 0 done, 1 a file cannot be used or no load is on both sides, 2 the command line is not usable,\n\
                   3 the comparison failed by --fail-on."
 )]
 pub struct CompareArgs {
     /// Runs before a change
-    #[arg(value_name = "BASE")]
-    pub base: PathBuf,
+    #[arg(value_name = "BASE", required_unless_present = "history", conflicts_with = "history")]
+    pub base: Option<PathBuf>,
     /// Runs after it; each one is compared with BASE
-    #[arg(value_name = "NEW", required = true)]
+    #[arg(value_name = "NEW", required_unless_present = "history")]
     pub new: Vec<PathBuf>,
     /// Metrics to compare, as results name them.
     #[arg(long, value_name = "METRIC", num_args = 1.., help = METRICS)]
@@ -39,6 +40,15 @@ pub struct CompareArgs {
     /// [default: regression]
     #[arg(long, value_name = "RULE", action = ArgAction::Append)]
     pub fail_on: Vec<Rule>,
+    /// Folder of past runs, in the place of BASE and NEW: the noise of each metric, and where its level changed
+    #[arg(long, value_name = "DIR")]
+    pub history: Option<PathBuf>,
+    /// A change of level that began within the last N runs fails the comparison by --fail-on
+    #[arg(long, value_name = "N", default_value = "3", requires = "history")]
+    pub recent: usize,
+    /// File for the series as CSV, which Apache Otava reads
+    #[arg(long, value_name = "FILE", requires = "history")]
+    pub csv: Option<PathBuf>,
     /// Flags that may differ between runs of the same load, such as `num_prompts`
     #[arg(long, value_name = "FLAG", num_args = 1..)]
     pub ignore: Vec<String>,
@@ -49,7 +59,7 @@ pub struct CompareArgs {
     #[arg(long)]
     pub json: bool,
     /// Page of the comparison to write: distributions and verdicts in one HTML file that works without a network
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "history")]
     pub html: Option<PathBuf>,
     /// File to append the comparison to, as Markdown
     #[arg(long, value_name = "FILE")]

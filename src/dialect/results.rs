@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::analysis::comparison::{Request, Sampled, settle};
+use crate::analysis::comparison::{Request, Sample, Sampled, settle};
+use crate::analysis::stats::Distribution;
 
 /// Keys under which a line has the time of the run.
 const DATE: &str = "date";
@@ -38,6 +39,13 @@ pub fn read(name: String, line: &str, load: &[String]) -> Result<Sampled, String
     for (key, value) in line.iter().chain(own) {
         if value.is_number() {
             run.figures.insert(key.replace("e2el", "e2e_latency"), value.clone());
+        }
+    }
+    if let Some(Value::Object(histograms)) = own.get("histograms") {
+        for sample in Sample::ALL {
+            let text = histograms.get(sample.name()).and_then(Value::as_str);
+            let samples = text.and_then(Distribution::from_hdr);
+            run.histograms.extend(samples.map(|samples| (sample, samples)));
         }
     }
     let sent = own.get("ledger").and_then(|ledger| ledger.get("sent")).cloned();

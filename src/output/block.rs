@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::confidence;
 use super::extras;
 use crate::analysis::Analysis;
 use crate::analysis::audit::{Audit, Finding, figures};
@@ -86,14 +87,11 @@ impl Rows {
         statistics: [(&str, Statistic); 3],
         series: Series,
     ) {
-        let figures = statistics
-            .map(|(name, statistic)| (name, report.figure(Measure::Of(statistic, series))));
-        if figures[0].1 == Figure::Absent {
+        if report.figure(Measure::Of(statistics[0].1, series)) == Figure::Absent {
             return;
         }
-        let shown = figures.map(|(name, figure)| match figure.number() {
-            Some(x) => format!("{name} {x:.2}"),
-            None => format!("{name} n/a"),
+        let shown = statistics.map(|(name, statistic)| {
+            format!("{name} {}", confidence::shown(report, Measure::Of(statistic, series)))
         });
         self.add(label, &shown.join(", "));
     }
@@ -129,6 +127,9 @@ fn rows(report: &Analysis<'_>) -> String {
             rows.three(report, "ITL per token (ms):", MEAN_P50_P99, Series::TokenItl);
         }
         rows.three(report, "Longest stall per request (ms):", P50_P99_MAX, Series::WorstGap);
+    }
+    for (label, value) in confidence::rows(report) {
+        rows.add(&label, &value);
     }
     for one in &report.endpoints {
         let ms = |ms: Option<f64>| ms.map_or("n/a".to_owned(), |ms| format!("{ms:.2}"));

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::confidence;
 use crate::analysis::Analysis;
 use crate::analysis::audit::Finding;
 use crate::analysis::metric::PerEndpoint;
@@ -98,6 +99,9 @@ pub fn keys(report: &Analysis<'_>) -> Map<String, Value> {
             "limits": found(&audit.limits),
         }),
     );
+    if let Some(confidence) = confidence::object(report) {
+        keys.insert("confidence".into(), confidence);
+    }
     if !audit.notes.is_empty() {
         keys.insert("notes".into(), found(&audit.notes).into());
     }

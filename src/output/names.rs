@@ -78,7 +78,8 @@ pub fn of_percent(percent: Percent) -> String {
     format!("p{percent}")
 }
 
-fn of_series(series: Series) -> &'static str {
+/// The part of a name that says what samples are of.
+pub fn of_series(series: Series) -> &'static str {
     match series {
         Series::E2e => "e2e_latency",
         Series::Ttft => "ttft",

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::extras;
-use super::names::{Name, name};
+use super::names::{Name, name, of_series};
 use crate::analysis::ceiling::Headroom;
-use crate::analysis::measure::Measure;
+use crate::analysis::measure::{Measure, Series};
 use crate::analysis::metric::Figure;
 use crate::analysis::{Analysis, MACHINE};
 use crate::health::{Health, LagSecond, Machine, Times, WorkerHealth};
@@ -71,6 +71,16 @@ pub fn own(report: &Analysis<'_>, written: &[Measure], details: bool) -> Value {
         }
     }
     put("reference", reference.into());
+    let mut histograms = Map::new();
+    for series in [Series::Ttft, Series::Tpot, Series::Itl, Series::E2e] {
+        if let Some(samples) = report.distribution(series).filter(|samples| !samples.is_empty()) {
+            histograms.insert(of_series(series).to_owned(), samples.hdr().into());
+        }
+    }
+    if !histograms.is_empty() {
+        histograms.insert("unit".to_owned(), "ns".into());
+        put("histograms", histograms.into());
+    }
     let mut config = metadata.config.clone();
     if let Some(mut machine) = config.shift_remove(MACHINE) {
         if let Some(gpu) = report.server_info.as_ref().and_then(gpu) {

@@ -37,8 +37,18 @@ fn reference(command: &str, help: &str) -> String {
 }
 
 /// The commands with a page of their flags.
-const COMMANDS: [&str; 9] =
-    ["serve", "run", "sweep", "offline", "one-batch", "report", "compare", "mock", "selftest"];
+const COMMANDS: [&str; 10] = [
+    "serve",
+    "run",
+    "sweep",
+    "offline",
+    "one-batch",
+    "report",
+    "compare",
+    "merge",
+    "mock",
+    "selftest",
+];
 
 #[test]
 fn the_flag_reference_is_the_help() {

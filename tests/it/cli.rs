@@ -160,6 +160,7 @@ fn help() {
         (&["mock", "--help"], expect_file!["../data/help-mock.txt"]),
         (&["report", "--help"], expect_file!["../data/help-report.txt"]),
         (&["compare", "--help"], expect_file!["../data/help-compare.txt"]),
+        (&["merge", "--help"], expect_file!["../data/help-merge.txt"]),
         (&["selftest", "--help"], expect_file!["../data/help-selftest.txt"]),
     ] {
         let run = Rbench::new(words).run().exits(0);

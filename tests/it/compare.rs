@@ -227,3 +227,60 @@ fn records_are_compared_too() {
     }
     let _ = Rbench::new(["compare", "gone", "gone"]).run().exits(1).says(&["cannot read gone"]);
 }
+
+/// A folder with a result line of each run: `paces` says how slow the server was.
+fn nightly(paces: &[f64]) -> Rbench {
+    let mut run = Rbench::new(["compare", "--history", "runs"]);
+    for (i, &pace) in paces.iter().enumerate() {
+        let seed = i as u64;
+        let server = Batching { pace, requests: 400, between: 0.01, ..LOAD };
+        let mut line = line(&server.run(seed));
+        line["rbench"]["date"] = format!("2026-03-{:02}T04:00:00+00:00", i + 1).into();
+        // By name they would have another order.
+        run = run.file(&format!("runs/{}.jsonl", 99 - i), lines([line]));
+    }
+    run
+}
+
+#[test]
+fn the_history_shows_where_the_level_changed() {
+    let steady = nightly(&[1.0; 14]).args(["--metrics", "median_tpot", "success"]).run().exits(0);
+    assert!(steady.stdout.contains("14 runs\n"), "{}", steady.stdout);
+    assert!(steady.stdout.contains("Verdict: pass in the last 3 runs"), "{}", steady.stdout);
+    let paces = [vec![1.0; 12], vec![1.2; 3]].concat();
+    let run = nightly(&paces)
+        .args(["--metrics", "median_tpot", "success", "--csv", "series.csv"])
+        .run()
+        .exits(3);
+    let change = run.stdout.lines().find(|line| line.contains("worse by +")).unwrap();
+    assert!(change.contains("from run 13 of 15 on (runs/87.jsonl line 1, 2026-03-13T"), "{change}");
+    assert!(change.ends_with("NEW"), "{change}");
+    assert!(run.stdout.contains("Failed: median_tpot_ms got worse by +"), "{}", run.stdout);
+    let series = std::fs::read_to_string(run.path("series.csv")).unwrap();
+    assert!(
+        series.starts_with("time,run,median_tpot_ms,success\n2026-03-01T04:00:00+00:00,runs/99")
+    );
+    assert_eq!(series.lines().count(), 16);
+    // Once it is old, it is no news.
+    let paces = [vec![1.0; 8], vec![1.2; 7]].concat();
+    let run = nightly(&paces)
+        .args(["--metrics", "median_tpot", "--json", "--recent", "1"])
+        .run()
+        .exits(0);
+    let value: Value = serde_json::from_str(&run.stdout).unwrap();
+    let series = &value["loads"][0]["metrics"][0];
+    assert_eq!(series["changes"][0]["run"], 8, "{value}");
+    assert_eq!(series["changes"][0]["recent"], false);
+    let noise = series["noise"].as_f64().unwrap();
+    assert!((0.002..0.06).contains(&noise), "{noise}");
+}
+
+#[test]
+fn a_short_history_decides_nothing() {
+    let run = nightly(&[1.0, 1.0, 1.5]).args(["--metrics", "median_tpot"]).run().exits(0);
+    assert!(run.stdout.contains("fewer than 6 runs"), "{}", run.stdout);
+    assert!(run.stdout.contains("Verdict: inconclusive"), "{}", run.stdout);
+    let _ = nightly(&[1.0; 3]).args(["--fail-on", "inconclusive"]).run().exits(3);
+    let both = Rbench::new(["compare", "base", "new", "--history", "runs"]).run();
+    let _ = both.exits(2).says(&["--history"]);
+}

@@ -25,6 +25,7 @@ mod chaos;
 mod cli;
 /// Verdicts on runs before and after a change.
 mod compare;
+mod confidence;
 /// Configurations of runs, printed and run.
 mod configuration;
 /// Conversations of several rounds, and the times of traces.
@@ -69,6 +70,7 @@ mod launch;
 mod lengths;
 /// The block on the measurement.
 mod measurement;
+mod merge;
 mod mmmu;
 /// SGLang's nightly runs, which drive `one-batch`.
 mod nightly;

@@ -852,6 +852,8 @@ struct Own {
     achieved_rate: Option<f64>,
     checks: Vec<Value>,
     verdict: Value,
+    confidence: Option<Value>,
+    histograms: Option<Value>,
     vision_token_source: Option<String>,
     server_input_tokens: Option<u64>,
     cache_reported_requests: Option<u64>,

@@ -1,6 +1,10 @@
 //! Comparisons of simulated servers that batch: how often they are wrong. `benches/decisions.rs` does the same at length.
 
+use rand::SeedableRng as _;
+use rand::rngs::ChaCha8Rng;
+use rand_distr::{Distribution as _, StandardNormal};
 use rbench::analysis::comparison::{DEFAULT, Pair, Terms, Whole, compare, whole};
+use rbench::analysis::statistics::changes;
 
 use crate::support::batching::{Arrivals, Batching, sampled};
 
@@ -33,4 +37,49 @@ fn equal_servers_seldom_raise_an_alarm() {
 fn a_slower_server_is_found() {
     let slower = Batching { pace: 1.1, ..SERVER };
     assert_eq!(verdicts(SERVER, slower, 10, Whole::Regression), 10);
+}
+
+/// A series of runs that scatter by one and a half percent, the last `after` of them five percent higher.
+fn series(seed: u64, before: usize, after: usize) -> Vec<f64> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut run = |level: f64| {
+        let noise: f64 = StandardNormal.sample(&mut rng);
+        level * (1.0 + 0.015 * noise)
+    };
+    let mut series: Vec<f64> = (0..before).map(|_| run(100.0)).collect();
+    series.extend((0..after).map(|_| run(105.0)));
+    series
+}
+
+#[test]
+fn a_step_in_a_series_is_found_within_three_runs() {
+    let is_found = |seed: &u64| {
+        let all = series(*seed, 30, 3);
+        (1..=3).any(|after| {
+            changes(&all[..30 + after], 0.05).iter().any(|change| (29..=31).contains(&change.at))
+        })
+    };
+    let found = (0..40).filter(is_found).count();
+    assert!(found >= 37, "{found} of 40");
+}
+
+#[test]
+fn a_series_without_a_step_seldom_raises_an_alarm() {
+    let mut alarms = 0;
+    let mut points = 0;
+    for seed in 0..20 {
+        let all = series(1000 + seed, 50, 0);
+        let mut seen: Vec<usize> = Vec::new();
+        // Each night the whole series anew; what was seen before is no news.
+        for n in 6..=all.len() {
+            points += 1;
+            for change in changes(&all[..n], 0.05) {
+                if change.at + 3 >= n && !seen.iter().any(|at| at.abs_diff(change.at) <= 3) {
+                    seen.push(change.at);
+                    alarms += 1;
+                }
+            }
+        }
+    }
+    assert!(alarms * 100 <= points, "{alarms} in {points}");
 }

@@ -95,6 +95,7 @@ fn report_of(table: &str, dataset: &str) -> Analysis<'static> {
         steady: None,
         records: &[],
         counts: Vec::new(),
+        confidence: None,
     }
 }
 

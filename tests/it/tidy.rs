@@ -94,7 +94,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "dialect", "flags", "mock", "workload::dataset"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
-    ("csv", &["output::csv", "output::sweep", "workload::dataset"]),
+    ("csv", &["output::csv", "output::history", "output::sweep", "workload::dataset"]),
     ("h2", &["engine::transport"]),
     ("httparse", &["engine::transport"]),
     ("hyper", &["engine::transport"]),

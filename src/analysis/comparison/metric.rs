@@ -24,7 +24,8 @@ pub enum Sample {
 }
 
 impl Sample {
-    const ALL: [Self; 4] = [Self::Ttft, Self::Tpot, Self::Itl, Self::E2e];
+    /// Every latency.
+    pub const ALL: [Self; 4] = [Self::Ttft, Self::Tpot, Self::Itl, Self::E2e];
 
     /// The samples of a request.
     pub(super) fn of(self, request: &Request) -> &[f64] {
@@ -36,7 +37,8 @@ impl Sample {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// The name that results have, without the unit.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Ttft => "ttft",
             Self::Tpot => "tpot",

@@ -2,9 +2,11 @@
 
 use crate::analysis::counts::Ended;
 use crate::analysis::goal::Slo;
+use crate::analysis::statistics::overlapping;
 use serde_json::{Map, Value};
 
-use super::Compared;
+use super::{Compared, Sample};
+use crate::analysis::stats::Distribution;
 
 /// A request of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -128,6 +130,8 @@ pub struct Sampled {
     pub timed: bool,
     /// Its figures, where requests are not known.
     pub figures: Figures,
+    /// Histograms of its samples, where those are not known.
+    pub histograms: Vec<(Sample, Distribution)>,
     /// When it began, in RFC 3339, if that is known.
     pub date: Option<String>,
     /// Why the client was the limit; empty if it was not.
@@ -145,22 +149,19 @@ impl Sampled {
     }
 
     /// Requests in flight at one time, in the mean.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "positive, bounded"
-    )]
     pub(super) fn overlapping(&self) -> usize {
         let run = self.requests.as_deref().unwrap_or_default();
-        let mean = if self.timed {
-            let spent: f64 = run.iter().map(|request| request.done_s - request.sent_s).sum();
-            let first = run.iter().map(|request| request.sent_s).fold(f64::INFINITY, f64::min);
-            let last = run.iter().map(|request| request.done_s).fold(0.0, f64::max);
-            spent / (last - first)
-        } else {
-            self.figures.get("concurrency").and_then(Value::as_f64).unwrap_or(1.0)
-        };
-        if mean.is_finite() { (mean.ceil() as usize).clamp(1, run.len().max(1)) } else { 1 }
+        if self.timed {
+            return overlapping(run.iter().map(|request| (request.sent_s, request.done_s)));
+        }
+        let mean = self.figures.get("concurrency").and_then(Value::as_f64).unwrap_or(1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive, bounded"
+        )]
+        let mean = if mean.is_finite() { mean.ceil() as usize } else { 1 };
+        mean.clamp(1, run.len().max(1))
     }
 
     /// The figure of `metric`, where requests are not known.

@@ -8,9 +8,9 @@
 
 use crate::analysis::counts::Ended;
 use crate::analysis::gather::{Gather, Metric, Run, Terms};
-use crate::analysis::latencies::Latencies;
+use crate::analysis::latencies::{Latencies, e2e_from_due, ttft_from_due};
 use crate::analysis::measure::Series;
-use crate::analysis::measures::{Measures, ms};
+use crate::analysis::measures::Measures;
 
 pub(super) const METRIC: Metric = |terms| Box::new(Due::new(terms));
 
@@ -20,13 +20,8 @@ struct Due(Latencies, Latencies);
 impl Due {
     fn new(terms: &Terms<'_>) -> Self {
         Self(
-            Latencies::new(terms, Series::TtftFromDue, |request| {
-                let record = request.record;
-                Some(ms(record.first_token()?.saturating_sub(record.due)))
-            }),
-            Latencies::new(terms, Series::E2eFromDue, |request| {
-                Some(ms(request.record.done?.saturating_sub(request.record.due)))
-            }),
+            Latencies::new(terms, Series::TtftFromDue, ttft_from_due),
+            Latencies::new(terms, Series::E2eFromDue, e2e_from_due),
         )
     }
 }

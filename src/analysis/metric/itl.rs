@@ -6,6 +6,7 @@
 
 use crate::analysis::counts::{Ended, Shares};
 use crate::analysis::gather::{Gather, Metric, Run, Terms};
+use crate::analysis::latencies::itl;
 use crate::analysis::measure::Series;
 use crate::analysis::measures::Measures;
 use crate::analysis::stats::Distribution;
@@ -33,18 +34,12 @@ impl Itl {
 
 impl Gather for Itl {
     fn add(&mut self, request: &Ended<'_>) {
-        let Some(record) = request.completed() else { return };
-        for gap in record.events.gaps() {
-            let seconds = gap.length().as_secs_f64();
-            if let Some(plain) = &mut self.plain {
-                let each = seconds / f64::from(gap.tokens.max(1));
-                plain.add_times(each * 1e3, gap.tokens.into());
-            }
-            if let Some(shared) = &mut self.shared {
-                // A piece without a token keeps its gap whole.
-                let pieces = request.pieces.unwrap_or_default();
-                let tokens = pieces.get(gap.event).map_or(1, |&tokens| tokens.max(1));
-                shared.add_times(seconds / f64::from(tokens) * 1e3, tokens.into());
+        if request.completed().is_none() {
+            return;
+        }
+        for (samples, is_shared) in [(&mut self.plain, false), (&mut self.shared, true)] {
+            if let Some(samples) = samples {
+                itl(request, is_shared, |ms, times| samples.add_times(ms, times));
             }
         }
     }

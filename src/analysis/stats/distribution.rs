@@ -215,6 +215,13 @@ impl Distribution {
     }
 }
 
+impl Distribution {
+    /// Reads what [`Self::hdr`] has written, as counted samples; `None` if it is no such histogram.
+    pub fn from_hdr(text: &str) -> Option<Self> {
+        Tally::from_hdr(text).map(|tally| Self(Counted(tally)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;
@@ -371,7 +378,11 @@ mod tests {
             let exported = STANDARD.decode(of(&samples, keeps).hdr()).unwrap();
             let read: Histogram<u64> = Deserializer::new().deserialize(&mut exported.as_slice()).unwrap();
             prop_assert_eq!(read.len(), samples.len() as u64);
+            let again = Distribution::from_hdr(&of(&samples, keeps).hdr()).unwrap();
+            prop_assert_eq!(again.len(), samples.len() as u64);
             let largest = samples.iter().copied().fold(0.0, f64::max);
+            let most = (largest * Tally::ERROR).max(Tally::STEP);
+            prop_assert!(close(again.max(), (!samples.is_empty()).then_some(largest), most));
             let got = read.max() as f64 * Tally::STEP;
             prop_assert!((got - largest).abs() <= (largest * Tally::ERROR).max(Tally::STEP), "{} {}", got, largest);
         }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
+use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
 
 /// Samples of 0 or more that are not kept: how many were about as large as what.
 ///
@@ -134,6 +134,19 @@ impl Tally {
             let _ = V2DeflateSerializer::new().serialize(sizes, &mut bytes);
         }
         STANDARD.encode(bytes)
+    }
+
+    /// Reads what [`Self::hdr`] has written; `None` if it is no such histogram. Every figure of it has the precision of
+    /// percentiles.
+    pub fn from_hdr(text: &str) -> Option<Self> {
+        let bytes = STANDARD.decode(text).ok()?;
+        let read: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).ok()?;
+        let mut tally = Self::default();
+        for size in read.iter_recorded() {
+            let steps = read.median_equivalent(size.value_iterated_to());
+            tally.add(steps as f64 * Self::STEP, size.count_at_value());
+        }
+        Some(tally)
     }
 
     /// The sample of that rank, from 0.
