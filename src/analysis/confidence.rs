@@ -64,7 +64,9 @@ impl Confidence {
         all.rates();
         let one = |of: fn(&Ended<'_>) -> Option<f64>| {
             move |request: &Ended<'_>, each: &mut dyn FnMut(f64, u64)| {
-                of(request).into_iter().for_each(|ms| each(ms, 1));
+                if let Some(ms) = of(request) {
+                    each(ms, 1);
+                }
             }
         };
         all.series(Series::E2e, &one(latencies::e2e));
@@ -155,7 +157,9 @@ impl Gathered<'_, '_> {
             self.percents.iter().filter_map(|q| sorted.percentile(q.value())).collect();
         let mut around = vec![Vec::new(); values.len()];
         for request in completed() {
-            around.iter_mut().for_each(|around| around.push(Around::default()));
+            for around in &mut around {
+                around.push(Around::default());
+            }
             samples(request, &mut |ms, times| {
                 for (around, value) in around.iter_mut().zip(&values) {
                     if let Some(last) = around.last_mut() {

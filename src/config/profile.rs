@@ -57,6 +57,7 @@ impl Profile {
     }
 
     /// The same profile, whose traces have `part` in their names behind the prefix that was asked for.
+    #[must_use]
     pub fn of_part(&self, part: &str) -> Self {
         let mut profile = self.clone();
         let given = profile.start.get("profile_prefix").and_then(Value::as_str).unwrap_or_default();

@@ -200,6 +200,6 @@ pub fn csv(load: &Load<'_>) -> Result<String, csv::Error> {
         let first = [run.date.clone().unwrap_or_default(), run.name.clone()];
         writer.write_record(first.into_iter().chain(values))?;
     }
-    let bytes = writer.into_inner().map_err(|error| error.into_error())?;
+    let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -208,9 +208,9 @@ fn text(row: &Row) -> &str {
 
 /// A text of many different words.
 fn book() -> String {
-    (0..4000)
-        .map(|i| format!("The {}th of {} words stands on its own line.\n", i, i * 7919 % 4001))
-        .collect()
+    let line =
+        |i: usize| format!("The {i}th of {} words stands on its own line.\n", i * 7919 % 4001);
+    (0..4000).map(line).collect::<Vec<_>>().concat()
 }
 
 #[test]

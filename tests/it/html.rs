@@ -153,7 +153,7 @@ fn long_run(of: &Path, requests: usize, tokens: usize) -> String {
     let gap = |i: usize, n: usize| {
         9_000_000
             + (i * 7919 + n * 104_729) % 2_000_000
-            + usize::from((i + n) % 997 == 0) * 300_000_000
+            + usize::from((i + n).is_multiple_of(997)) * 300_000_000
     };
     for i in 0..requests {
         let due = i * 1_000_000;

@@ -404,9 +404,9 @@ fn circle(edges: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     // What names nobody that is left is in no circle.
     while let Some(done) = left.iter().find(|(_, to)| to.is_empty()).map(|(from, _)| from.clone()) {
         left.remove(&done);
-        left.values_mut().for_each(|to| {
+        for to in left.values_mut() {
             to.remove(&done);
-        });
+        }
     }
     let mut path = vec![left.keys().next()?.clone()];
     loop {

@@ -54,6 +54,7 @@ impl Request {
     }
 
     /// The same, held against the objectives of `--goodput`.
+    #[must_use]
     pub fn within(self, slos: &[Slo], request: &Ended<'_>) -> Self {
         let met = self.completed && slos.iter().all(|slo| slo.met_by(request));
         Self { good: (!slos.is_empty()).then_some(met), ..self }

@@ -150,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// Noise of up to 1.5 percent, by the mixer of SplitMix64.
+    /// Noise of up to 1.5 percent, by the mixer of `SplitMix64`.
     fn noise(i: usize) -> f64 {
         let mut x = (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

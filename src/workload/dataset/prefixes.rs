@@ -24,6 +24,7 @@ pub(super) const FLAGS: [&str; 3] = ["cache-hit-rate", "cache-prefixes", "cache-
 /// How much of the prompts is cached, and what they share.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[group(skip)]
+#[expect(clippy::struct_field_names, reason = "the names of the flags")]
 pub(super) struct Prefixes {
     /// Share of each prompt that the server's prefix cache is to have; prefixes are sent before the run
     #[arg(long, value_name = "SHARE", value_parser = share, help_heading = HEADING)]

@@ -205,7 +205,8 @@ fn stride(n: usize) -> usize {
     // The golden ratio is the number that fractions come least near to.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below n")]
     let near = (n as f64 * 0.618_033_988_749_895) as usize;
-    (near.max(1)..).find(|step| distinct::gcd(*step as u64, n as u64) == 1).unwrap_or(1)
+    // One less than `n` has no factor in common with it.
+    (near.max(1)..n.max(2)).find(|step| distinct::gcd(*step as u64, n as u64) == 1).unwrap_or(1)
 }
 
 #[cfg(test)]
