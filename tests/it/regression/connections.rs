@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::{Arc, Barrier};
 
 use h2::Reason;
 use rustix::process::Signal;
@@ -383,16 +384,18 @@ fn no_connection_is_kept_while_others_wait_for_the_worker_that_serves_it() {
         .run()
         .exits(0);
     assert_eq!(client(&run)["connections"], 0);
-    let server = Script::new(|request| match request.nth {
-        0 => good().after(Answer::new().pause(400)),
+    // The first answer comes with the last, at whatever pace the others come.
+    let last = Arc::new(Barrier::new(2));
+    let server = Script::new(move |request| match request.nth {
+        0 | 39 => good().after(Answer::new().meet(&last)),
         _ => good().after(Answer::new().pause(10)),
     })
     .start();
     let run = Rbench::load("vllm", &server.url())
-        .args(["--num-prompts", "20", "--max-concurrency", "2"])
+        .args(["--num-prompts", "40", "--max-concurrency", "2"])
         .run()
         .exits(0);
-    assert_eq!(run.result()["completed"], 20);
+    assert_eq!(run.result()["completed"], 40);
     assert_eq!(client(&run)["left_waiting_ms"], Value::Null);
 }
 
