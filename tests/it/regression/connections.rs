@@ -4,11 +4,12 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 
 use h2::Reason;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 
 use crate::support::certificates::{Authority, Speaks};
 use crate::support::http2::{Acts, Http2, field, frame, raw};
