@@ -23,6 +23,13 @@ pub(super) fn merge(args: &MergeArgs, ui: Ui) -> Result<(), Error> {
     for path in &args.files {
         runs.extend(read(path, &load)?);
     }
+    for (i, run) in runs.iter().enumerate() {
+        if let Some(known) = runs[..i].iter().find(|known| known.is_same_run(run)) {
+            let message = format!("{} and {} are the same run", known.name, run.name);
+            return Err(Error::new(Kind::Input, message)
+                .hint("give each run once, by its records or by its result line"));
+        }
+    }
     let loads: Vec<Vec<&Sampled>> = by_load(&runs).into_values().collect();
     let [runs] = &loads[..] else { return Err(unlike(&loads)) };
     let doubts: Vec<String> = runs.iter().flat_map(|run| doubts(run)).collect();

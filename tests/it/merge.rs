@@ -62,6 +62,29 @@ fn percentiles_are_those_of_the_pool_whatever_they_come_from() {
 }
 
 #[test]
+fn a_run_counts_once() {
+    let (records, line) = run("3", "1");
+    for (a, b) in [(&records, &records), (&line, &line), (&records, &line)] {
+        let run = Rbench::new(["merge", "a.jsonl", "b.jsonl", "--allow-client-limited"])
+            .file("a.jsonl", a)
+            .file("b.jsonl", b)
+            .run();
+        let _ = run.exits(1).says(&["a.jsonl", "b.jsonl", "are the same run"]);
+    }
+    // A folder with both files of a run has one run.
+    let run = Rbench::new(["merge", "runs", "--json", "--allow-client-limited"])
+        .file("runs/out.jsonl", &line)
+        .file("runs/records.jsonl", &records)
+        .run()
+        .exits(0);
+    let merged = json(&run);
+    assert_eq!(metric(&merged, "median_ttft_ms")["from"], "pooled requests");
+    let seconds = serde_json::from_str::<Value>(&line).unwrap()["duration"].as_f64().unwrap();
+    let rate = metric(&merged, "request_throughput")["value"].as_f64().unwrap();
+    assert!((rate - 3.0 / seconds).abs() < 1e-6 * rate, "{rate} {seconds}");
+}
+
+#[test]
 fn unlike_runs_are_refused() {
     let ((first, _), (second, _)) = (run("3", "1"), run("4", "1"));
     let merge = |words: &[&str]| {

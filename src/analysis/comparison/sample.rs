@@ -149,6 +149,22 @@ impl Sampled {
         self.requests = Some(requests);
     }
 
+    /// Returns whether `other` is the same run, read once more or from another of its files.
+    pub fn is_same_run(&self, other: &Self) -> bool {
+        if self.date.is_none() || self.date != other.date || self.load != other.load {
+            return false;
+        }
+        match (&self.requests, &other.requests) {
+            (Some(one), Some(two)) => {
+                let e2e = |run: &[Request]| run.iter().map(|r| r.e2e_ms).collect::<Vec<_>>();
+                e2e(one) == e2e(two)
+            }
+            (None, None) => self.figures == other.figures,
+            // One file has the requests of the run, and the other its figures.
+            _ => true,
+        }
+    }
+
     /// Requests in flight at one time, in the mean.
     pub(super) fn overlapping(&self) -> usize {
         let run = self.requests.as_deref().unwrap_or_default();

@@ -14,7 +14,7 @@ use crate::health::Health;
 use crate::journal::{self, Recorded};
 use crate::model::{OutputTokens, RequestRecord, TokenSource};
 
-/// Reads the runs at `path`; `load` has the names of the flags that decide what is sent.
+/// Reads the runs at `path`, each run of a folder once; `load` has the names of the flags that decide what is sent.
 ///
 /// # Errors
 /// If there is none, or a line is neither of records nor a result.
@@ -34,7 +34,14 @@ pub(in crate::app) fn read(path: &Path, load: &[String]) -> Result<Vec<Sampled>,
     files.sort();
     let mut runs = Vec::new();
     for file in &files {
-        runs.extend(of_file(file, load)?);
+        for run in of_file(file, load)? {
+            // A folder may hold the records of a run beside its result.
+            match runs.iter_mut().find(|known: &&mut Sampled| known.is_same_run(&run)) {
+                Some(known) if known.requests.is_none() => *known = run,
+                Some(_) => {}
+                None => runs.push(run),
+            }
+        }
     }
     if runs.is_empty() {
         let message = format!("{} has no file of results or records", path.display());
