@@ -205,12 +205,8 @@ pub fn collector(data: &[u8]) {
 /// Computes all figures of `records`, which have to be numbers.
 pub(crate) fn figures(records: &[RequestRecord]) {
     for keeps in [true, false] {
-        let terms = Terms {
-            keeps,
-            origins: Origins::of(records),
-            cache_report: true,
-            ..Terms::default()
-        };
+        let terms =
+            Terms { keeps, origins: Origins::of(records), cache_report: true, ..Terms::default() };
         let requests = records.iter().map(Ended::of);
         for stat in compute(&requests, &terms, &Close::default()).stats {
             assert!(!matches!(stat.value, Figure::Real(value) if !value.is_finite()), "{stat:?}");
