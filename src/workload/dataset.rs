@@ -467,4 +467,16 @@ mod tests {
             assert!(unread.is_empty(), "{}: {unread:?}", entry.name);
         }
     }
+
+    /// Sweeps and comparisons take runs for alike whose configurations are equal.
+    #[test]
+    fn every_flag_of_a_dataset_is_in_the_configuration() {
+        let command = ALL.iter().fold(Command::new("serve"), |all, entry| (entry.flags)(all));
+        let matches = command.clone().get_matches_from(["serve"]);
+        let shown: Vec<String> =
+            ALL.iter().flat_map(|entry| (entry.effective)(&matches)).map(|(key, _)| key).collect();
+        let ids = command.get_arguments().map(|arg| arg.get_id().to_string());
+        let missing: Vec<String> = ids.filter(|id| !shown.contains(id)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 }

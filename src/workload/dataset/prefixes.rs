@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{ArgMatches, Args, FromArgMatches};
 use rand::RngExt;
 use rand_distr::{Distribution as _, Zipf};
 use rayon::prelude::*;
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::distinct::Openings;
 use super::exact::{self, Words};
-use super::{Context, Rows};
+use super::lengths::Opts;
+use super::{Context, Params, Rows, of};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::rng;
@@ -35,6 +36,36 @@ pub(super) struct Prefixes {
     /// How prompts are shared among prefixes: uniform, or zipf(alpha=ALPHA), the first the most
     #[arg(long, value_name = "LAW", default_value = "uniform", requires = "cache_hit_rate", help_heading = HEADING)]
     cache_popularity: Popularity,
+}
+
+/// Drawn lengths, and the share of each prompt that is cached: the parameters of `random-ids` and `corpus`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Shape {
+    #[serde(flatten)]
+    pub(super) lengths: Opts,
+    #[serde(flatten)]
+    pub(super) prefixes: Prefixes,
+}
+
+impl Shape {
+    /// The shape that the flags give.
+    ///
+    /// # Errors
+    /// If a flag cannot be used.
+    pub(super) fn of_flags(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let lengths = Opts::from_arg_matches(matches)?;
+        Ok(Self { lengths, prefixes: Prefixes::from_arg_matches(matches)? })
+    }
+
+    /// The shape with these parameters.
+    ///
+    /// # Errors
+    /// If one of them cannot be used.
+    pub(super) fn of_params(params: Params) -> Result<Self, String> {
+        let shape: Self = of(params)?;
+        shape.prefixes.check()?;
+        Ok(shape)
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -93,7 +124,7 @@ impl Prefixes {
     ///
     /// # Errors
     /// If one is out of its range.
-    pub(super) fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), String> {
         if self.cache_prefixes == 0 {
             return Err("--cache-prefixes must be a whole number above 0".to_owned());
         }

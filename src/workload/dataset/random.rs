@@ -127,7 +127,7 @@ impl Random {
     ) -> (Row, usize) {
         let tokenizer = context.tokenizer;
         let ids = tokenizer.encode(question);
-        let cycle = |k: usize| ids.get(k % ids.len().max(1)).copied().unwrap_or_default();
+        let cycle = cycle(&ids);
         let (prompt, prompt_len) = if context.ids {
             let mut sent = tokenizer.encode_with_special(question);
             sent.truncate(target);
@@ -146,6 +146,11 @@ impl Random {
     }
 }
 
+/// Gives the tokens `ids` by their places, over and over.
+fn cycle(ids: &[u32]) -> impl Fn(usize) -> u32 + Copy + '_ {
+    move |k| ids.get(k % ids.len().max(1)).copied().unwrap_or_default()
+}
+
 /// The row of a question behind a salt.
 fn salted(
     context: &Context<'_>,
@@ -155,7 +160,7 @@ fn salted(
 ) -> (Row, usize) {
     let tokenizer = context.tokenizer;
     let ids = tokenizer.encode(question);
-    let cycle = |k: usize| ids.get(k % ids.len().max(1)).copied().unwrap_or_default();
+    let cycle = cycle(&ids);
     let rest = target.saturating_sub(salt.len());
     let wanted: Vec<u32> = salt.iter().copied().chain((0..rest).map(cycle)).collect();
     if context.ids {

@@ -1,16 +1,15 @@
 //! `random-ids`: runs of neighbouring token ids from a random place of the vocabulary, after an opening of their own.
 
-use clap::{Args, FromArgMatches};
+use clap::Args;
 use rand::RngExt;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::distinct::{self, Openings, Places};
 use super::exact::{self, Words};
-use super::lengths::{Opts, drawn};
-use super::prefixes::{self, Part, Prefixes};
+use super::lengths::drawn;
+use super::prefixes::{self, Part, Prefixes, Shape};
 use super::random::{draws, targets};
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, of, params, weight};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, params, weight};
 use crate::error::{Error, Kind};
 use crate::model::{Prompt, Row};
 use crate::rng::{self, Stream};
@@ -31,37 +30,23 @@ pub(super) const ENTRY: Entry = Entry {
         "cache-prefixes",
         "cache-popularity",
     ],
-    params: |matches| {
-        params(Ok(RandomIds {
-            lengths: Opts::from_arg_matches(matches)?,
-            prefixes: Prefixes::from_arg_matches(matches)?,
-        }))
-    },
-    build: |params| {
-        let ids: RandomIds = of(params)?;
-        ids.prefixes.check()?;
-        Ok(Box::new(ids))
-    },
-    effective: |matches| effective(Opts::from_arg_matches(matches)),
+    params: |matches| params(Shape::of_flags(matches)),
+    build: |params| Ok(Box::new(RandomIds(Shape::of_params(params)?))),
+    effective: |matches| effective(Shape::of_flags(matches)),
 };
 
-#[derive(Debug, Serialize, Deserialize)]
-struct RandomIds {
-    #[serde(flatten)]
-    lengths: Opts,
-    #[serde(flatten)]
-    prefixes: Prefixes,
-}
+#[derive(Debug)]
+struct RandomIds(Shape);
 
 impl Dataset for RandomIds {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
-        let draws = draws(&self.lengths)?;
+        let draws = draws(&self.0.lengths)?;
         let target = |i| targets(&draws, context, i);
         let targets: Vec<(usize, usize)> = (0..context.n).into_par_iter().map(target).collect();
-        let rows = if self.prefixes.are_wanted() {
+        let rows = if self.0.prefixes.are_wanted() {
             let source = Source::new(context)?;
             let ids = |part: Part, n: usize| source.ids(part, n);
-            prefixes::rows(context, &targets, &self.prefixes, "random-ids", ids)?
+            prefixes::rows(context, &targets, &self.0.prefixes, "random-ids", ids)?
         } else {
             let rows = neighbours(context, &targets, "random-ids/opening", "random-ids/offset")?;
             Rows { cached: Some(vec![0; targets.len()]), ..rows }
@@ -70,7 +55,7 @@ impl Dataset for RandomIds {
     }
 
     fn bytes(&self, n: usize) -> u64 {
-        weight(n, self.lengths.mean_input())
+        weight(n, self.0.lengths.mean_input())
     }
 
     fn uses(&self) -> Uses {

@@ -6,16 +6,14 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use clap::FromArgMatches;
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
 
 use super::corpus::Corpus;
 use super::distinct;
-use super::lengths::{self, drawn};
-use super::prefixes::{self, Part, Prefixes};
+use super::lengths::drawn;
+use super::prefixes::{self, Part, Shape};
 use super::random::{draws, targets};
-use super::{Context, Dataset, Entry, Rows, Templates, Uses, of, params, weight};
+use super::{Context, Dataset, Entry, Rows, Templates, Uses, effective, params, weight};
 use crate::error::{Error, Kind};
 use crate::rng;
 use crate::workload::filetype;
@@ -36,37 +34,23 @@ pub(super) const ENTRY: Entry = Entry {
         "cache-prefixes",
         "cache-popularity",
     ],
-    params: |matches| {
-        params(Ok(RealText {
-            lengths: lengths::Opts::from_arg_matches(matches)?,
-            prefixes: Prefixes::from_arg_matches(matches)?,
-        }))
-    },
-    build: |params| {
-        let text: RealText = of(params)?;
-        text.prefixes.check()?;
-        Ok(Box::new(text))
-    },
-    effective: |_| serde_json::Map::new(),
+    params: |matches| params(Shape::of_flags(matches)),
+    build: |params| Ok(Box::new(RealText(Shape::of_params(params)?))),
+    effective: |matches| effective(Shape::of_flags(matches)),
 };
 
-#[derive(Debug, Serialize, Deserialize)]
-struct RealText {
-    #[serde(flatten)]
-    lengths: lengths::Opts,
-    #[serde(flatten)]
-    prefixes: Prefixes,
-}
+#[derive(Debug)]
+struct RealText(Shape);
 
 impl Dataset for RealText {
     fn load(&self, context: &Context<'_>) -> Result<Rows, Error> {
         let text = text(context)?;
         let passages = Passages::new(&text, context)?;
-        let draws = draws(&self.lengths)?;
+        let draws = draws(&self.0.lengths)?;
         let targets: Vec<(usize, usize)> =
             (0..context.n).map(|i| targets(&draws, context, i)).collect();
         let part = |part: Part, n: usize| passages.ids(part, n);
-        let mut rows = prefixes::rows(context, &targets, &self.prefixes, "corpus", part)?;
+        let mut rows = prefixes::rows(context, &targets, &self.0.prefixes, "corpus", part)?;
         rows.told.push(format!(
             "{} words of real text to begin with, {} characters in all",
             passages.starts.len(),
@@ -78,7 +62,7 @@ impl Dataset for RealText {
     }
 
     fn bytes(&self, n: usize) -> u64 {
-        weight(n, self.lengths.mean_input())
+        weight(n, self.0.lengths.mean_input())
     }
 
     fn uses(&self) -> Uses {
@@ -152,7 +136,7 @@ impl<'a> Passages<'a> {
         Ok(Self { text, context, step: stride(starts.len()), starts, first })
     }
 
-    /// `n` tokens and some more from the passage of a part of a prompt, which goes around at the end of the text.
+    /// At least `n` tokens of the passage for a part of a prompt; the passage wraps around at the end of the text.
     fn ids(&self, part: Part, n: usize) -> Vec<u32> {
         // Prefixes and prompts take turns from both ends, so that they meet late.
         let count = self.starts.len();
