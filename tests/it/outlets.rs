@@ -121,7 +121,7 @@ fn a_run_can_be_looked_at_before_it_is_made() {
         "Output tokens asked:   12 in all; mean 4.0, min 4, max 4\n",
         "Arrivals:              10 requests/s\n",
         " s until the last request is sent, and its answer\n",
-        &format!("curl -sN '{}/v1/completions' ", server.url()),
+        &format!("curl -sN {}/v1/completions ", server.url()),
         " -H 'authorization: ***' ",
         " -H 'x-key: ***' ",
         " -d '{\"model\":\"tiny\",",
