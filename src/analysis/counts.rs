@@ -120,8 +120,8 @@ pub struct Counter<'a> {
 }
 
 impl Counter<'_> {
-    /// The counts of `record`. For a round of a conversation `round` has what was said before it, which is brought up
-    /// to date, and the texts that the round added.
+    /// The counts of `record`. For a round of a conversation, `round` has the tokens of the rounds before it, which this
+    /// updates, and the texts that the round added.
     pub fn count(&self, record: &RequestRecord, round: Option<(&mut Said, &[&str])>) -> Counts {
         let mut counts = Counts::of(record);
         if !self.tokenizer.counts() {

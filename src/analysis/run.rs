@@ -37,7 +37,7 @@ impl Run {
 /// What only the end of a run tells.
 #[derive(Debug, Clone, Default)]
 pub struct Close {
-    /// What the server told of speculative decoding.
+    /// The server's report on speculative decoding.
     pub accept_length: Option<f64>,
     /// Prompt tokens for images of completed requests that only the totals of all requests tell.
     pub vision_tokens: u64,

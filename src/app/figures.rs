@@ -93,7 +93,7 @@ fn close(header: &Header, end: &End, peak_in_flight: u64) -> Close {
     }
 }
 
-/// What the server told of speculative decoding.
+/// The server's report on speculative decoding.
 fn accept_length(backend: &Backend, end: &End) -> Option<f64> {
     end.server_info
         .as_ref()

@@ -1,8 +1,8 @@
 //! Everything that follows a run while it goes on: progress line, request log, records on disk, aggregate.
 //!
-//! One value has the lifecycle of all: they start before the load, and end after it. Each that is asked for subscribes to
-//! the [`RunEvent`](crate::engine::event::RunEvent)s that it wants, through a bounded channel that the load never waits
-//! for; one that is absent has no channel.
+//! One value has the lifecycle of all: they start before the load, and end after it. Each reporter that the user asks for
+//! subscribes to the [`RunEvent`](crate::engine::event::RunEvent)s that it wants, through a bounded channel that the load
+//! never waits for; an absent reporter has no channel.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -19,7 +19,7 @@ pub struct MergeArgs {
     /// Runs of one load
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// Metrics to report: mean, median or pN of ttft, tpot, itl or e2e, `request_throughput`, `output_throughput`, success
+    /// Metrics to report.
     #[arg(long, value_name = "METRIC", num_args = 1.., help = METRICS)]
     pub metrics: Vec<Compared>,
     /// Flags that may differ between the runs, such as `num_prompts`

@@ -150,7 +150,7 @@ pub struct Flags {
     /// Cannot be skipped: without a tokenizer there are no lengths
     #[arg(long, hide = true)]
     pub skip_tokenizer_init: bool,
-    /// What stands before the number of each request in its id [default: bench-XXXXXXXX-]
+    /// What stands before the number of each request in its id [default: bench-, 8 random hexadecimal digits, -]
     #[arg(long, value_name = "TEXT", help_heading = TARGET)]
     pub request_id_prefix: Option<String>,
     /// Have the server's profiler record the run

@@ -261,7 +261,7 @@ impl Complaint {
                 self.is_error |= text.is_some_and(|text| text == "error");
                 Ok(true)
             }
-            // No other key begins like these.
+            // The keys of complaints begin like this, and most keys of answers do not.
             _ if matches!(key.as_bytes().first(), Some(b'e' | b'm' | b'd' | b'c' | b'b')) => {
                 self.takes_details(key, map)
             }
