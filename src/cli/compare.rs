@@ -77,9 +77,9 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
 
 /// The names, as results have them, of the flags of `rbench serve` that decide what is sent.
 pub fn load_flags() -> Vec<String> {
-    /// Flags under the same headings that change no request.
-    const APART: [&str; 5] =
-        ["seed", "worker_threads", "rust_client", "rust_worker_threads", "dataset_path"];
+    /// Flags under the same headings that change no request, or draw others of the same kind.
+    const APART: [&str; 6] =
+        ["seed", "salt", "worker_threads", "rust_client", "rust_worker_threads", "dataset_path"];
     let is_load = |heading: &str| {
         [flags::LOAD, flags::REQUEST, flags::DATA].contains(&heading)
             || heading.starts_with("Dataset: ")

@@ -84,6 +84,26 @@ fn a_run_counts_once() {
     assert!((rate - 3.0 / seconds).abs() < 1e-6 * rate, "{rate} {seconds}");
 }
 
+/// Prompts that no run before had are drawn like others.
+#[test]
+fn runs_with_new_salts_are_alike() {
+    let server = Script::new(wire::good).start();
+    let records = || {
+        let run = Rbench::plain_load("vllm", &server.url())
+            .args(["--dataset-name", "random-ids", "--num-prompts", "3", "--salt"])
+            .args(["--records", "records.jsonl"])
+            .run()
+            .exits(0);
+        std::fs::read_to_string(run.path("records.jsonl")).unwrap()
+    };
+    let run = Rbench::new(["merge", "a.jsonl", "b.jsonl", "--allow-client-limited"])
+        .file("a.jsonl", records())
+        .file("b.jsonl", records())
+        .run()
+        .exits(0);
+    assert!(run.stdout.contains("pooled requests"), "{}", run.stdout);
+}
+
 #[test]
 fn unlike_runs_are_refused() {
     let ((first, _), (second, _)) = (run("3", "1"), run("4", "1"));

@@ -191,6 +191,7 @@ fn a_sweep_that_is_killed_goes_on_without_repeating_a_point() {
     .start();
     let points_of = |run: Rbench| {
         run.args(["--random-output-len", "4,5,6,7", "--max-concurrency", "1", "--order", "given"])
+            .arg("--salt")
     };
     let killed = points_of(sweep(&server, &out)).killed(|_| {
         told.recv_timeout(Duration::from_secs(30)).expect("the sweep stands still");

@@ -137,7 +137,13 @@ fn digest(spec: &Serve, beside: (Option<&str>, &str), run: usize) -> String {
     // A simulated engine has another port each time.
     let is_mock = effective.get("mock") == Some(&Value::Bool(true));
     let decides = |key: &str| !(APART.contains(&key) || is_mock && key == "base_url");
-    let all: BTreeMap<&String, &Value> = effective.iter().filter(|(key, _)| decides(key)).collect();
+    let mut all: BTreeMap<&str, Value> = effective
+        .iter()
+        .filter(|(key, _)| decides(key))
+        .map(|(key, value)| (key.as_str(), value.clone()))
+        .collect();
+    // Each start of the program draws a new salt.
+    all.entry("salt").and_modify(|salt| *salt = (!salt.is_null()).into());
     let text = serde_json::to_string(&(all, beside, run)).unwrap_or_default();
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     digest.as_ref().iter().fold(String::new(), |mut text, byte| {
